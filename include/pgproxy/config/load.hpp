@@ -1,0 +1,55 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pgproxy/config/settings.hpp"
+
+namespace pgproxy::config {
+
+/// One thing wrong with a configuration.
+struct Problem {
+  std::string file;
+  int line = 0;  ///< 0: not about one line (a setting that is missing)
+  std::string message;
+  std::string hint = {};
+};
+
+/// Result of load(): settings that may be used only when `problems` is empty.
+struct Loaded {
+  Settings settings;
+  std::vector<Problem> problems;  ///< all of them, in file order
+  std::vector<std::string> warnings;
+  /// Table names of the settings that the file gives, for SHOW CONFIG.
+  std::vector<std::string> given;
+};
+
+/// Reads and checks a configuration file with its %include files and auth_file. Never throws; blocks
+/// on file I/O. All problems are reported at once; nothing outside is touched.
+Loaded load(const std::string& path);
+
+/// The same for a text in memory (tests, fuzzing); %include and auth_file are relative to the
+/// working directory, as in PgBouncer.
+Loaded load_text(std::string_view text, const std::string& name);
+
+/// "file:line: message" with the hint on a line of its own.
+std::string format_problem(const Problem& problem);
+
+/// One row of SHOW CONFIG; secrets hidden.
+struct ConfigRow {
+  std::string name;
+  std::string value;
+  std::string default_value;  ///< empty with must_be_given
+  bool must_be_given = false;
+  bool changeable = false;  ///< by RELOAD
+  bool given = false;
+  std::string reason;  ///< why the default is what it is
+};
+std::vector<ConfigRow> describe(const Loaded& loaded);
+
+/// pgproxy.ini.example and docs/settings.md, from the settings table.
+std::string example_file();
+std::string settings_document();
+
+}  // namespace pgproxy::config

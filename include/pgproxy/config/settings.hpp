@@ -1,0 +1,164 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "pgproxy/base/time.hpp"
+
+namespace pgproxy::config {
+
+/// When a server connection goes back to its pool.
+enum class PoolMode { session, transaction, statement };
+enum class AuthType { any, trust, plain, md5, scram_sha_256 };
+enum class LogFormat { text, logfmt, json };
+enum class LoadBalanceHosts { round_robin, disable };
+enum class SslMode { disable, allow, prefer, require, verify_ca, verify_full };
+
+/// One line of [databases]. Unset optionals fall back to the global setting of the same name.
+struct Database {
+  std::string name;                ///< what clients ask for; "*" in Settings::auto_database
+  std::string dbname;              ///< on the server; empty: as `name`
+  std::vector<std::string> hosts;  ///< empty: unix_socket_dir; "/dir" and "@abstract" allowed
+  std::uint16_t port = 5432;
+  std::string user;      ///< forced user; empty: the client's
+  std::string password;  ///< of the forced user; empty: from auth_file
+  std::optional<std::uint32_t> pool_size;
+  std::optional<std::uint32_t> min_pool_size;
+  std::optional<std::uint32_t> reserve_pool_size;
+  std::optional<std::uint32_t> max_db_connections;
+  std::optional<std::uint32_t> max_db_client_connections;
+  std::optional<PoolMode> pool_mode;
+  std::optional<Duration> query_wait_timeout;
+  std::optional<Duration> server_lifetime;
+  std::string connect_query;
+  LoadBalanceHosts load_balance_hosts = LoadBalanceHosts::round_robin;
+  /// client_encoding, datestyle, timezone, application_name: sent in the server startup packet.
+  std::vector<std::pair<std::string, std::string>> startup_settings;
+};
+
+/// One line of [users].
+struct User {
+  std::string name;
+  std::optional<PoolMode> pool_mode;
+  std::optional<std::uint32_t> pool_size;
+  std::optional<std::uint32_t> reserve_pool_size;
+  std::optional<std::uint32_t> max_user_connections;
+  std::optional<std::uint32_t> max_user_client_connections;
+  std::optional<Duration> query_timeout;
+  std::optional<Duration> idle_transaction_timeout;
+  std::optional<Duration> transaction_timeout;
+  std::optional<Duration> client_idle_timeout;
+  std::optional<Duration> query_wait_timeout;
+};
+
+/// Everything the configuration says, checked and complete; immutable once loaded. Names are
+/// PgBouncer's where it has one. Durations: zero is off. Counts: zero is unlimited where PgBouncer
+/// says so. Defaults live in the settings table (config/table.hpp), not here.
+struct Settings {
+  // Where we listen, what we are.
+  std::string listen_addr;  ///< comma separated; "*" all; empty: unix socket only
+  std::uint16_t listen_port = 0;
+  std::string unix_socket_dir;  ///< empty: none
+  std::uint32_t unix_socket_mode = 0;
+  std::string unix_socket_group;
+  std::uint32_t listen_backlog = 0;
+  std::string pidfile;
+  std::string user;  ///< setuid to this after start
+
+  // Logging.
+  std::string logfile;
+  LogFormat log_format = LogFormat::text;
+  std::uint32_t verbose = 0;
+  bool log_connections = false;
+  bool log_disconnections = false;
+  bool log_pooler_errors = false;
+  bool log_stats = false;
+  Duration stats_period{};
+
+  // Pools.
+  PoolMode pool_mode = PoolMode::transaction;
+  std::uint32_t max_client_conn = 0;
+  std::uint32_t default_pool_size = 0;
+  std::uint32_t min_pool_size = 0;
+  std::uint32_t reserve_pool_size = 0;
+  Duration reserve_pool_timeout{};
+  std::uint32_t max_db_connections = 0;
+  std::uint32_t max_db_client_connections = 0;
+  std::uint32_t max_user_connections = 0;
+  std::uint32_t max_user_client_connections = 0;
+  std::uint32_t max_server_logins = 0;  ///< ours: server logins in progress per pool
+  bool server_round_robin = false;
+
+  // Authentication of clients.
+  AuthType auth_type = AuthType::scram_sha_256;
+  std::string auth_file;
+  std::uint32_t scram_iterations = 0;
+  /// auth_file: user name -> plain password, "md5…" or "SCRAM-SHA-256$…".
+  std::map<std::string, std::string, std::less<>> secrets;
+  std::vector<std::string> admin_users;
+  std::vector<std::string> stats_users;
+
+  // TLS: only `disable` in this version; anything else is refused by the loader.
+  SslMode client_tls_sslmode = SslMode::disable;
+  SslMode server_tls_sslmode = SslMode::disable;
+
+  // Server connections.
+  std::string server_reset_query;
+  bool server_reset_query_always = false;
+  std::string server_check_query;  ///< "<empty>" is given as ";": an empty Query; "" is off
+  Duration server_check_delay{};
+  Duration server_lifetime{};
+  Duration server_idle_timeout{};
+  Duration server_connect_timeout{};
+  Duration server_login_retry{};
+  Duration cancel_wait_timeout{};
+
+  // Clients.
+  Duration client_login_timeout{};
+  Duration client_idle_timeout{};
+  Duration query_timeout{};
+  Duration query_wait_timeout{};
+  Duration idle_transaction_timeout{};
+  Duration transaction_timeout{};
+  std::vector<std::string> ignore_startup_parameters;  ///< dropped instead of honoured
+
+  // Sockets.
+  std::uint32_t max_packet_size = 0;
+  bool tcp_keepalive = true;
+  std::uint32_t tcp_keepidle = 0;   ///< seconds; 0: the system's
+  std::uint32_t tcp_keepcnt = 0;
+  std::uint32_t tcp_keepintvl = 0;  ///< seconds
+  std::uint32_t tcp_user_timeout = 0;  ///< milliseconds
+
+  std::vector<Database> databases;
+  std::optional<Database> auto_database;  ///< `*`
+  std::vector<User> users;
+
+  const Database* find_database(std::string_view name) const;
+  const User* find_user(std::string_view name) const;
+};
+
+/// What holds for one (database, user) pool: user before database before global.
+struct PoolSettings {
+  PoolMode pool_mode = PoolMode::transaction;
+  std::uint32_t pool_size = 0;
+  std::uint32_t min_pool_size = 0;
+  std::uint32_t reserve_pool_size = 0;
+  std::uint32_t max_db_connections = 0;
+  std::uint32_t max_user_connections = 0;
+  Duration server_lifetime{};
+  Duration query_timeout{};
+  Duration query_wait_timeout{};
+  Duration idle_transaction_timeout{};
+  Duration transaction_timeout{};
+  Duration client_idle_timeout{};
+};
+PoolSettings effective_settings(const Settings& settings, const Database& database,
+                                std::string_view user);
+
+}  // namespace pgproxy::config
