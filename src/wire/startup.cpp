@@ -18,11 +18,23 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-/// The last value of a name wins, as in PostgreSQL.
-void set(NameValues& settings, std::string name, std::string value) {
+/// What says who connects where: as the name of a setting it would be taken for that when the
+/// setting is sent on in a startup packet.
+bool is_reserved(std::string_view name) {
+  return name == "user" || name == "database" || name == "replication" || name == "options" ||
+         name.starts_with("_pq_.");
+}
+
+/// The last value of a name wins, as in PostgreSQL. `name` is in lower case.
+Result<void> set(NameValues& settings, std::string name, std::string value) {
+  if (is_reserved(name)) {
+    return std::unexpected(Error{
+        .sqlstate = "42704", .message = "unrecognized configuration parameter \"" + name + "\""});
+  }
   const auto at = std::ranges::find(settings, name, &NameValues::value_type::first);
   if (at != settings.end()) settings.erase(at);
   settings.emplace_back(std::move(name), std::move(value));
+  return {};
 }
 
 /// Words separated by white space; a backslash takes the next character as it is.
@@ -35,7 +47,7 @@ std::vector<std::string> split_options(std::string_view options) {
     }
     std::string word;
     for (; i < options.size() && std::isspace(static_cast<unsigned char>(options[i])) == 0; ++i) {
-      if (options[i] == '\\' && i + 1 < options.size()) ++i;
+      if (options[i] == '\\' && ++i == options.size()) break;  // nothing to take: it is dropped
       word += options[i];
     }
     words.push_back(std::move(word));
@@ -53,8 +65,7 @@ Result<void> set_from_option(std::string_view word, NameValues& settings) {
   // PostgreSQL's ParseLongOption: a dash in the name stands for an underscore.
   std::string name = lower(word.substr(0, equals));
   std::ranges::replace(name, '-', '_');
-  set(settings, std::move(name), std::string(word.substr(equals + 1)));
-  return {};
+  return set(settings, std::move(name), std::string(word.substr(equals + 1)));
 }
 
 }  // namespace
@@ -66,10 +77,18 @@ Result<std::optional<StartupHeader>> parse_startup_header(Bytes bytes) {
     return violation("invalid length of startup packet");
   }
   switch (header.code) {
-    case cancel_request_code: header.kind = StartupKind::cancel_request; break;
-    case ssl_request_code: header.kind = StartupKind::ssl_request; break;
-    case gssenc_request_code: header.kind = StartupKind::gssenc_request; break;
-    default: header.kind = StartupKind::startup; break;
+    case cancel_request_code:
+      header.kind = StartupKind::cancel_request;
+      break;
+    case ssl_request_code:
+      header.kind = StartupKind::ssl_request;
+      break;
+    case gssenc_request_code:
+      header.kind = StartupKind::gssenc_request;
+      break;
+    default:
+      header.kind = StartupKind::startup;
+      break;
   }
   const bool is_request =
       header.kind == StartupKind::ssl_request || header.kind == StartupKind::gssenc_request;
@@ -105,11 +124,10 @@ Result<StartupMessage> decode_startup(Bytes packet) {
   }
   StartupMessage message{.protocol = load_u32(packet.data() + 4)};
   if (message.protocol >> 16 != 3) {
-    return std::unexpected(
-        Error{.sqlstate = "0A000",
-              .message = "unsupported frontend protocol " + std::to_string(message.protocol >> 16) +
-                         "." + std::to_string(message.protocol & 0xffff) +
-                         ": server supports 3.0 to 3.0"});
+    return std::unexpected(Error{
+        .sqlstate = "0A000",
+        .message = "unsupported frontend protocol " + std::to_string(message.protocol >> 16) + "." +
+                   std::to_string(message.protocol & 0xffff) + ": server supports 3.0 to 3.0"});
   }
   Cursor cursor(packet.subspan(8));
   std::string options;
@@ -130,7 +148,7 @@ Result<StartupMessage> decode_startup(Bytes packet) {
     } else if (name.starts_with("_pq_.")) {
       message.unknown_options.emplace_back(name);
     } else {
-      set(direct, lower(name), std::move(value));
+      direct.emplace_back(lower(name), std::move(value));
     }
   }
   if (!cursor.ok_and_empty()) {
@@ -145,7 +163,11 @@ Result<StartupMessage> decode_startup(Bytes packet) {
   if (auto parsed = parse_options(options, message.settings); !parsed) {
     return std::unexpected(parsed.error());
   }
-  for (auto& [name, value] : direct) set(message.settings, name, std::move(value));
+  for (auto& [name, value] : direct) {
+    if (auto done = set(message.settings, name, std::move(value)); !done) {
+      return std::unexpected(done.error());
+    }
+  }
   return message;
 }
 

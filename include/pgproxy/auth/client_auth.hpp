@@ -2,20 +2,14 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
-#include <string_view>
 
+#include "pgproxy/auth/verifier_cache.hpp"
 #include "pgproxy/base/bytes.hpp"
 #include "pgproxy/base/result.hpp"
 #include "pgproxy/config/settings.hpp"
 
 namespace pgproxy::auth {
-
-/// SCRAM verifiers made from plain passwords, one per user, so that a login storm does not pay
-/// PBKDF2 each time. Not thread safe: one per loop. Also knows the mock verifiers of unknown
-/// users: their salt is stable per name for the life of the process.
-class VerifierCache;
 
 /// How one client proves who it is (PostgreSQL docs 55.2.1, 55.3 "SASL Authentication"; RFC 5802,
 /// RFC 7677). Messages in, messages out: no sockets, no clock. One object per login.
@@ -23,19 +17,26 @@ class ClientAuth {
  public:
   enum class Outcome { need_more, accepted, refused };
 
-  /// `secret`: what auth_file holds for the user, nullptr for an unknown user, who is challenged like
-  /// a known one and then refused alike. Must outlive the object. `cache` too.
+  /// Largest body of a password message that is looked at (PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH):
+  /// whoever frames messages need not wait for more.
+  static constexpr std::uint32_t max_message_bytes = 65535;
+
+  /// `secret`: what auth_file holds for the user, nullptr for an unknown user, who is challenged
+  /// like a known one and then refused alike; copied. `cache` must outlive the object. With
+  /// AuthType::md5 a stored SCRAM secret leads to SCRAM, as in PostgreSQL and PgBouncer.
   ClientAuth(config::AuthType type, std::string user, const std::string* secret,
              VerifierCache& cache);
   ~ClientAuth();
 
   /// Appends the first request to `out`, nothing with trust and any (accepted at once, except for
-  /// an unknown user under trust).
+  /// an unknown user under trust). Call it once. AuthenticationOk is the caller's to send.
   Outcome start(std::string& out);
   /// Takes the body of one PasswordMessage/SASLInitialResponse/SASLResponse ('p'). May append.
   Outcome on_password_message(Bytes body, std::string& out);
   /// After refused: 28P01 for a wrong password or unknown user, 08P01 for a malformed message.
   const Error& error() const;
+  /// After refused: why, for the log only; the client must not learn it.
+  const std::string& log_reason() const;
 
  private:
   struct State;

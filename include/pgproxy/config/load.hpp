@@ -19,14 +19,14 @@ struct Problem {
 /// Result of load(): settings that may be used only when `problems` is empty.
 struct Loaded {
   Settings settings;
-  std::vector<Problem> problems;  ///< all of them, in file order
+  std::vector<Problem> problems;  ///< all of them, by file and line
   std::vector<std::string> warnings;
-  /// Table names of the settings that the file gives, for SHOW CONFIG.
+  /// Table names of the settings that the file gives, sorted; for SHOW CONFIG.
   std::vector<std::string> given;
 };
 
-/// Reads and checks a configuration file with its %include files and auth_file. Never throws; blocks
-/// on file I/O. All problems are reported at once; nothing outside is touched.
+/// Reads and checks a configuration file with its %include files and auth_file. Never throws;
+/// blocks on file I/O. All problems are reported at once; nothing outside is touched.
 Loaded load(const std::string& path);
 
 /// The same for a text in memory (tests, fuzzing); %include and auth_file are relative to the
@@ -47,6 +47,16 @@ struct ConfigRow {
   std::string reason;  ///< why the default is what it is
 };
 std::vector<ConfigRow> describe(const Loaded& loaded);
+
+/// One setting of [pgproxy] that two configurations have differently; secrets hidden.
+struct Change {
+  std::string name;
+  std::string from;
+  std::string to;
+  bool needs_restart = false;
+};
+/// What a reload would change, [databases], [users] and auth_file's contents aside.
+std::vector<Change> compare(const Settings& running, const Settings& loaded);
 
 /// pgproxy.ini.example and docs/settings.md, from the settings table.
 std::string example_file();

@@ -58,7 +58,7 @@ struct User {
 
 /// Everything the configuration says, checked and complete; immutable once loaded. Names are
 /// PgBouncer's where it has one. Durations: zero is off. Counts: zero is unlimited where PgBouncer
-/// says so. Defaults live in the settings table (config/table.hpp), not here.
+/// says so. Defaults live in the settings table (src/config/table.cpp), not here.
 struct Settings {
   // Where we listen, what we are.
   std::string listen_addr;  ///< comma separated; "*" all; empty: unix socket only
@@ -130,20 +130,22 @@ struct Settings {
   // Sockets.
   std::uint32_t max_packet_size = 0;
   bool tcp_keepalive = true;
-  std::uint32_t tcp_keepidle = 0;   ///< seconds; 0: the system's
+  std::uint32_t tcp_keepidle = 0;  ///< seconds; 0: the system's
   std::uint32_t tcp_keepcnt = 0;
-  std::uint32_t tcp_keepintvl = 0;  ///< seconds
+  std::uint32_t tcp_keepintvl = 0;     ///< seconds
   std::uint32_t tcp_user_timeout = 0;  ///< milliseconds
 
   std::vector<Database> databases;
   std::optional<Database> auto_database;  ///< `*`
   std::vector<User> users;
 
+  /// Listed ones only, nullptr otherwise: the caller decides about auto_database.
   const Database* find_database(std::string_view name) const;
   const User* find_user(std::string_view name) const;
 };
 
-/// What holds for one (database, user) pool: user before database before global.
+/// What holds for one (database, user) pool: user before database before global. `user` is the
+/// pool's: the forced one where the database has one, as in PgBouncer.
 struct PoolSettings {
   PoolMode pool_mode = PoolMode::transaction;
   std::uint32_t pool_size = 0;

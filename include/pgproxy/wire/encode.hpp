@@ -36,7 +36,8 @@ void put_message(std::string& out, char type, std::string_view body = {});
 
 // Server to client.
 enum class Severity { error, fatal, notice };
-/// ErrorResponse, or NoticeResponse for Severity::notice; fields S, V, C, M and, where set, D and H.
+/// ErrorResponse, or NoticeResponse for Severity::notice; fields S, V, C, M and, where set, D and
+/// H.
 void put_error(std::string& out, Severity severity, const Error& error);
 void put_ready_for_query(std::string& out, TransactionStatus status);
 void put_parameter_status(std::string& out, std::string_view name, std::string_view value);

@@ -11,8 +11,9 @@ namespace pgproxy::wire {
 /// Type byte and length word (PostgreSQL docs 55.1.1, "Messaging Overview").
 inline constexpr std::size_t header_bytes = 5;
 
-/// Largest message PostgreSQL itself takes (1 GB minus one, PQ_LARGE_MESSAGE_LIMIT).
-inline constexpr std::uint32_t max_message_bytes = 0x3fffffff;
+/// Largest message body: PostgreSQL builds its messages in memory of at most MaxAllocSize and puts
+/// the length word, which counts itself, in front.
+inline constexpr std::uint32_t max_body_bytes = 0x3fffffff;
 
 /// Header of a typed message.
 struct Header {
@@ -33,11 +34,11 @@ inline std::uint16_t load_u16(const std::uint8_t* bytes) {
 enum class HeaderStatus { complete, incomplete, malformed };
 
 /// Reads the header at the front of `bytes`. incomplete: fewer than five bytes; malformed: a length
-/// below 4 or above what PostgreSQL allows.
+/// below 4 or above what PostgreSQL can send.
 inline HeaderStatus parse_header(Bytes bytes, Header& header) {
   if (bytes.size() < header_bytes) return HeaderStatus::incomplete;
   const std::uint32_t length = load_u32(bytes.data() + 1);
-  if (length < 4 || length > max_message_bytes) return HeaderStatus::malformed;
+  if (length < 4 || length - 4 > max_body_bytes) return HeaderStatus::malformed;
   header = {static_cast<char>(bytes[0]), length - 4};
   return HeaderStatus::complete;
 }

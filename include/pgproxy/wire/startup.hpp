@@ -17,8 +17,8 @@ inline constexpr std::uint32_t protocol_3_0 = 0x00030000;
 inline constexpr std::uint32_t cancel_request_code = 80877102;
 inline constexpr std::uint32_t ssl_request_code = 80877103;
 inline constexpr std::uint32_t gssenc_request_code = 80877104;
-/// PostgreSQL's MAX_STARTUP_PACKET_LENGTH.
-inline constexpr std::uint32_t max_startup_bytes = 10000;
+/// PostgreSQL's MAX_STARTUP_PACKET_LENGTH, which does not count the length word, and that.
+inline constexpr std::uint32_t max_startup_bytes = 10004;
 
 enum class StartupKind { ssl_request, gssenc_request, cancel_request, startup };
 
@@ -39,16 +39,16 @@ struct StartupMessage {
   std::string user;
   std::string database;  ///< the user's name when the client gave none
   std::string replication;
-  /// Everything else the client set, `options` taken apart; names in lower case, order kept, the last
-  /// value of a name only.
+  /// Everything else the client set, `options` taken apart; names in lower case, order kept, the
+  /// last value of a name only.
   NameValues settings;
   std::vector<std::string> unknown_options;  ///< `_pq_.*` names, for NegotiateProtocolVersion
 };
 /// Decodes what follows the length word's code: `packet` is the whole packet.
 Result<StartupMessage> decode_startup(Bytes packet);
 
-/// Takes apart `-c name=value`, `-cname=value`, `--name=value`, with backslash escapes as in PostgreSQL's
-/// pg_split_opts; appends to `settings`.
+/// Takes apart `-c name=value`, `-cname=value`, `--name=value`, with backslash escapes as in
+/// PostgreSQL's pg_split_opts; appends to `settings`.
 Result<void> parse_options(std::string_view options, NameValues& settings);
 
 /// pid and secret of a CancelRequest; nullopt when the length is not 3.0's or 3.2's.

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+// What both programs know, so that the load can check every row it gets.
+namespace pgproxy::bench {
+
+/// One column of text that every row of `SELECT bulk N` and of the COPY has.
+inline constexpr std::uint32_t bulk_row_bytes = 100;
+inline const std::string bulk_text(bulk_row_bytes, 'x');
+
+/// `count` copies of one message, back to back: large sends at no cost per row.
+inline std::string repeated(const std::string& message, std::size_t count) {
+  std::string block;
+  block.reserve(message.size() * count);
+  while (count-- > 0) block += message;
+  return block;
+}
+
+}  // namespace pgproxy::bench

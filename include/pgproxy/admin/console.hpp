@@ -1,0 +1,36 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "pgproxy/base/snapshot.hpp"
+#include "pgproxy/config/load.hpp"
+
+namespace pgproxy::admin {
+
+/// Answers the commands of the console databases `pgproxy` and `pgbouncer`: the text of one Query
+/// in, the messages of its answer out, ReadyForQuery included. Columns are PgBouncer 1.25.2's, in
+/// its order, then ours. Everything that it knows only shows: whoever may log in may use it.
+/// Stateless; on the loop's thread.
+class Console {
+ public:
+  /// Both must outlive the object.
+  Console(const StatusSource& source, const config::Loaded& loaded)
+      : source_(source), loaded_(loaded) {}
+
+  /// Appends to `out`. What it does not understand is answered by an ERROR: 08P01 as PgBouncer's,
+  /// 0A000 for what PgBouncer knows and this version does not.
+  void execute(std::string_view text, std::string& out) const;
+  /// What ParameterStatus says at login: PgBouncer's greeting, which exporters and drivers look at.
+  static std::vector<std::pair<std::string, std::string>> parameters();
+
+ private:
+  void show(std::string_view name, std::string_view text, std::string& out) const;
+
+  const StatusSource& source_;
+  const config::Loaded& loaded_;
+};
+
+}  // namespace pgproxy::admin

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "pgproxy/base/bytes.hpp"
+
+namespace pgproxy::auth {
+
+/// Cryptographically strong. Aborts when the system has no randomness to give. Thread safe.
+void fill_random(std::span<std::uint8_t> bytes);
+std::uint32_t random_u32();
+
+/// Compares secrets; the time taken tells their lengths only.
+bool equal_in_constant_time(Bytes a, Bytes b);
+
+}  // namespace pgproxy::auth

@@ -1,0 +1,115 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "pgproxy/base/time.hpp"
+
+// What the layers that work tell the layers that show: plain values, no references back.
+namespace pgproxy {
+
+/// A client or server connection, as SHOW CLIENTS and SHOW SERVERS list it.
+struct ConnectionRow {
+  std::uint64_t id = 0;
+  std::string user;
+  std::string database;
+  std::string state;  ///< PgBouncer's words: active, idle, waiting, used, tested, login, …
+  std::string replication;  ///< "none"
+  std::string addr;
+  std::uint16_t port = 0;
+  std::string local_addr;
+  std::uint16_t local_port = 0;
+  WallTime connect_time{};
+  WallTime request_time{};  ///< start of the current or last request
+  Duration wait{};          ///< how long the client has been waiting for a server
+  bool close_needed = false;
+  std::uint64_t link = 0;  ///< id of the other side; 0 none
+  std::uint32_t remote_pid = 0;
+  std::string tls;
+  std::string application_name;
+  std::uint32_t prepared_statements = 0;
+  std::string pin_reason;  ///< why the server connection stays with its client; empty: it does not
+  WallTime pinned_since{};
+};
+
+/// Monotonic totals of one pool; times in microseconds.
+struct PoolCounters {
+  std::uint64_t server_assignment_count = 0;
+  std::uint64_t xact_count = 0;
+  std::uint64_t query_count = 0;
+  std::uint64_t bytes_received = 0;  ///< from clients
+  std::uint64_t bytes_sent = 0;      ///< to clients
+  std::uint64_t xact_time = 0;
+  std::uint64_t query_time = 0;
+  std::uint64_t wait_time = 0;
+  std::uint64_t client_parse_count = 0;
+  std::uint64_t server_parse_count = 0;
+  std::uint64_t bind_count = 0;
+  std::uint64_t client_login_count = 0;
+  std::uint64_t pin_count = 0;
+  std::uint64_t protocol_doubt_count = 0;  ///< server connections closed for unexpected messages
+  std::uint64_t wait_timeout_count = 0;
+
+  PoolCounters& operator+=(const PoolCounters& other);
+};
+
+/// One (database, user) pool, as SHOW POOLS lists it.
+struct PoolRow {
+  std::string database;
+  std::string user;
+  std::uint32_t cl_active = 0;
+  std::uint32_t cl_waiting = 0;
+  std::uint32_t cl_idle = 0;
+  std::uint32_t cl_active_cancel_req = 0;
+  std::uint32_t cl_waiting_cancel_req = 0;
+  std::uint32_t sv_active = 0;
+  std::uint32_t sv_active_cancel = 0;
+  std::uint32_t sv_being_canceled = 0;
+  std::uint32_t sv_idle = 0;
+  std::uint32_t sv_used = 0;
+  std::uint32_t sv_tested = 0;
+  std::uint32_t sv_login = 0;
+  std::uint32_t sv_pinned = 0;
+  std::uint32_t pool_size = 0;
+  Duration maxwait{};
+  std::string pool_mode;
+  std::optional<std::string> load_balance_hosts;  ///< set for host lists only
+};
+
+/// Totals of one database, and the same as they stood one stats_period earlier.
+struct StatsRow {
+  std::string database;
+  PoolCounters total;
+  PoolCounters previous;
+  Duration period{};  ///< between `previous` and the totals it is compared with
+  PoolCounters latest;  ///< totals at the end of the last full period
+};
+
+/// SHOW LISTS.
+struct ListCounts {
+  std::uint32_t databases = 0;
+  std::uint32_t users = 0;
+  std::uint32_t pools = 0;
+  std::uint32_t free_clients = 0;
+  std::uint32_t used_clients = 0;
+  std::uint32_t login_clients = 0;
+  std::uint32_t free_servers = 0;
+  std::uint32_t used_servers = 0;
+};
+
+/// Where the console gets its answers. Called on the loop's thread.
+class StatusSource {
+ public:
+  virtual std::vector<ConnectionRow> clients() const = 0;
+  virtual std::vector<ConnectionRow> servers() const = 0;
+  virtual std::vector<PoolRow> pools() const = 0;
+  virtual std::vector<StatsRow> stats() const = 0;
+  virtual ListCounts lists() const = 0;
+
+ protected:
+  ~StatusSource() = default;
+};
+
+}  // namespace pgproxy

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "pgproxy/base/intrusive_list.hpp"
+#include "pgproxy/io/loop.hpp"
+#include "pgproxy/net/socket_options.hpp"
+
+// libuv's own types: its headers stay under src/net.
+struct uv_async_s;
+struct uv_idle_s;
+struct uv_loop_s;
+struct uv_signal_s;
+struct uv_timer_s;
+
+namespace pgproxy::net {
+
+class LingeringClose;
+class UvConnector;
+
+/// Closes a libuv handle and frees it where libuv allows it: in the close callback.
+struct CloseHandle {
+  template <class Handle>
+  void operator()(Handle* handle) const;
+};
+template <class Handle>
+using HandlePtr = std::unique_ptr<Handle, CloseHandle>;
+
+/// Something to be called once when no other callback is on the stack; see UvLoop::defer.
+class Deferred : public ListHook<Deferred> {
+ public:
+  virtual void on_deferred() = 0;
+
+ protected:
+  ~Deferred() = default;
+};
+
+/// One libuv loop. All calls on the thread that runs it, except post(). Everything made on it
+/// (transports, attempts, listeners) must be destroyed before it.
+class UvLoop final : public io::Loop, private AlarmSetter {
+ public:
+  /// Also makes the process ignore SIGPIPE: a broken connection is an error of write().
+  /// Throws std::system_error when the kernel has no descriptors left for a loop.
+  explicit UvLoop(const SocketOptions& options);
+  ~UvLoop();
+  UvLoop(const UvLoop&) = delete;
+  UvLoop& operator=(const UvLoop&) = delete;
+
+  /// Serves events until stop().
+  void run();
+  /// Makes run() return after the current round of events.
+  void stop();
+  /// Calls `callback` on the loop each time the process gets signal `number`.
+  void on_signal(int number, std::function<void()> callback);
+  /// Runs `task` on the loop, in the order of posting. Thread safe; takes a mutex.
+  void post(std::function<void()> task);
+
+  TimePoint now() const override;
+  WallTime wall_now() const override;
+  Timeouts& timeouts() override { return timeouts_; }
+  io::Connector& connector() override;
+  void destroy_later(std::unique_ptr<io::Disposable> object) override;
+  /// Two seconds without progress end the flush as well: a client that stopped reading must not
+  /// hold its socket for ever.
+  void close_gracefully(std::unique_ptr<io::Transport> transport) override;
+
+  // For the rest of the net layer.
+  uv_loop_s& raw() { return *loop_; }
+  const SocketOptions& socket_options() const { return options_; }
+  /// Where every transport of the loop reads into: valid until the callback at hand returns.
+  std::span<std::uint8_t> read_buffer();
+  /// Calls deferred.on_deferred() in the next round, unless it is destroyed before.
+  void defer(Deferred& deferred);
+  void forget(std::list<LingeringClose>::iterator closed);
+
+ private:
+  struct SignalWatch {
+    HandlePtr<uv_signal_s> handle;
+    std::function<void()> callback;
+  };
+
+  void set_alarm(TimePoint when) override;
+  void run_posted();
+  void stay_awake();
+  void run_deferred();
+
+  const SocketOptions options_;
+  Timeouts timeouts_;
+  std::unique_ptr<uv_loop_s> loop_;
+  std::unique_ptr<std::uint8_t[]> read_buffer_;
+  HandlePtr<uv_timer_s> alarm_;
+  HandlePtr<uv_idle_s> idle_;  ///< started while something is deferred: the loop does not sleep
+  HandlePtr<uv_async_s> mailbox_;
+  std::mutex posted_mutex_;
+  std::vector<std::function<void()>> posted_;
+  std::vector<std::unique_ptr<SignalWatch>> signals_;
+  IntrusiveList<Deferred> deferred_;
+  std::vector<std::unique_ptr<io::Disposable>> doomed_;
+  std::list<LingeringClose> lingering_;
+  std::unique_ptr<UvConnector> connector_;
+};
+
+}  // namespace pgproxy::net

@@ -1,0 +1,87 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace pgproxy::pool {
+
+class ReplyOwner;
+
+/// What was sent to a server and will be answered (PostgreSQL docs 55.2.2, 55.2.3).
+enum class ReplyKind : std::uint8_t {
+  parse,
+  bind,
+  close,
+  describe_statement,
+  describe_portal,
+  execute,
+  query,
+  function_call,
+  sync,
+  copy_end,        ///< CopyDone or CopyFail: no reply of its own, it marks where a COPY IN ends
+  injected_parse,  ///< ours, in front of a client's message: its ParseComplete is not passed on
+  injected_close,  ///< likewise its CloseComplete
+};
+
+/// What to do with a message that a server sent.
+enum class ReplyVerdict : std::uint8_t {
+  forward,
+  swallow,
+  unexpected,  ///< nobody asked for it: the connection cannot be trusted any more
+};
+
+/// The heart of never mixing up replies: a queue of everything that a server still has to answer, in
+/// order, each with its owner. Fed with what is sent and what is received, it says whose each
+/// message is, and when nothing is outstanding. Pure logic; allocates only when it grows.
+///
+/// It follows the server's own rules: after an error in the extended protocol everything up to the
+/// next Sync goes unanswered; Syncs that arrive during COPY IN go unanswered.
+class ExpectedReplies {
+ public:
+  /// Records a message that was sent. `owner` gets its replies.
+  void sent(ReplyOwner& owner, ReplyKind kind);
+  /// Judges the next message of the server. Not for NoticeResponse, ParameterStatus and
+  /// NotificationResponse, which may come at any time.
+  ReplyVerdict received(char type);
+
+  /// Who asked for the message that comes next; nullptr when nothing is outstanding.
+  ReplyOwner* next_owner();
+  /// Nothing outstanding, no extended-protocol cycle without its Sync, not inside COPY.
+  bool is_quiet();
+  /// The server waits for CopyData: a client that leaves now must be ended with CopyFail.
+  bool is_copying_in() const { return copying_in_; }
+  /// A Sync is still to be sent before the server answers with ReadyForQuery.
+  bool needs_sync() const { return open_cycle_ || skipping_; }
+  /// The number of ReadyForQuery to come is not known for sure (a COPY that failed with Syncs
+  /// behind it may or may not have consumed them): the connection may not serve anyone else.
+  bool is_uncertain() const { return uncertain_; }
+  /// Hands everything that `from` waits for to `to`.
+  void replace_owner(const ReplyOwner& from, ReplyOwner& to);
+  std::size_t size() const { return count_; }
+
+ private:
+  struct Entry {
+    ReplyOwner* owner;
+    ReplyKind kind;
+  };
+  Entry& at(std::size_t index) { return ring_[(first_ + index) & (ring_.size() - 1)]; }
+  void push(Entry entry);
+  void pop();
+  void drop_copy_ends();
+  void enter_copy_in();
+  ReplyVerdict failed();
+  ReplyVerdict pop_if(bool expected, ReplyVerdict verdict = ReplyVerdict::forward);
+  static ReplyVerdict stay_if(bool expected);
+
+  std::vector<Entry> ring_ = std::vector<Entry>(8);  ///< size is a power of two
+  std::size_t first_ = 0;
+  std::size_t count_ = 0;
+  bool open_cycle_ = false;
+  bool skipping_ = false;
+  bool copying_in_ = false;
+  bool copy_ate_syncs_ = false;
+  bool uncertain_ = false;
+};
+
+}  // namespace pgproxy::pool

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "pgproxy/pool/pool.hpp"
+
+namespace pgproxy::pool {
+
+/// All pools of a loop, and the databases and users that they are for. Single threaded.
+class Pools final : private TimeoutListener {
+ public:
+  Pools(io::Loop& loop, const config::Settings& settings);
+  ~Pools();
+
+  /// The entry for a database that a client asks for, from [databases] or by `*`; nullptr: unknown.
+  DatabaseEntry* find_database(std::string_view name);
+  UserEntry& user(std::string_view name);
+  /// The pool of a database and the user who logs in to the server, made on first use.
+  Pool& pool(DatabaseEntry& database, UserEntry& user);
+
+  PoolContext& context() { return context_; }
+  /// No connection is opened any more.
+  void shut_down() { shutting_down_ = true; }
+  bool is_shutting_down() const { return shutting_down_; }
+
+  /// Closes an idle server of another pool that shares the exhausted limit; false: there is none.
+  bool evict_for(const Pool& pool);
+  /// A permit came back: pools that wait for one under a shared limit may go on.
+  void on_capacity_freed(const Pool& origin);
+
+  template <class Visit>
+  void for_each(Visit visit) const {
+    for (const auto& [key, pool] : pools_) visit(*pool);
+  }
+  std::vector<StatsRow> stats() const;
+  std::size_t database_count() const { return databases_.size(); }
+  std::size_t user_count() const { return users_.size(); }
+
+ private:
+  struct StatsPeriod {
+    PoolCounters previous;
+    PoolCounters latest;
+  };
+  void on_timeout(Timeout& timeout) override;
+  std::map<std::string, PoolCounters> totals() const;
+  void open_minimum();
+
+  PoolContext context_;
+  CapacityLock lock_;
+  std::map<std::string, std::unique_ptr<DatabaseEntry>, std::less<>> databases_;
+  std::map<std::string, std::unique_ptr<UserEntry>, std::less<>> users_;
+  std::map<std::pair<const DatabaseEntry*, const UserEntry*>, std::unique_ptr<Pool>> pools_;
+  std::map<std::string, StatsPeriod> periods_;
+  Timeout stats_timer_;
+  bool shutting_down_ = false;
+};
+
+}  // namespace pgproxy::pool

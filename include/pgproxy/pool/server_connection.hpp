@@ -1,0 +1,166 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pgproxy/base/log.hpp"
+#include "pgproxy/base/snapshot.hpp"
+#include "pgproxy/base/timeouts.hpp"
+#include "pgproxy/io/loop.hpp"
+#include "pgproxy/pool/capacity.hpp"
+#include "pgproxy/pool/expected_replies.hpp"
+#include "pgproxy/pool/reply_owner.hpp"
+#include "pgproxy/pool/session_state.hpp"
+
+namespace pgproxy::pool {
+
+class Cancellation;
+class Pool;
+class ServerLogin;
+class ServerTask;
+
+//  connecting -> authenticating -> preparing -> idle <-> active -> resetting -> idle
+//                                               idle <-> testing;   any -> closing
+enum class ServerState : std::uint8_t {
+  connecting,
+  authenticating,
+  preparing,  ///< connect_query runs
+  idle,
+  active,     ///< held by a client
+  testing,    ///< server_check_query runs
+  resetting,  ///< what a client left behind is being removed
+  closing,
+};
+std::string_view to_string(ServerState state);
+
+/// One connection to a PostgreSQL server: logs in, relays what its holder sends, and gives each reply to
+/// the owner that asked for it. Owned by its Pool; lives on the pool's loop.
+class ServerConnection final : public io::Disposable,
+                               public ListHook<ServerConnection>,
+                               private io::TransportListener,
+                               private io::ConnectListener,
+                               private TimeoutListener {
+ public:
+  ServerConnection(Pool& pool, std::uint64_t id, Permit permit, io::ServerAddress address);
+  ~ServerConnection() override;
+
+  std::uint64_t id() const { return id_; }
+  Pool& pool() { return pool_; }
+  ServerState state() const { return state_; }
+
+  // For the holder.
+
+  /// Records that `owner` will be answered; call it for each message before send().
+  void expect(ReplyOwner& owner, ReplyKind kind) { expected_.sent(owner, kind); }
+  void send(Bytes first, Bytes second = {});
+  std::size_t queued_bytes() const { return transport_ ? transport_->queued_bytes() : 0; }
+  void pause_reading();
+  void resume_reading();
+  ExpectedReplies& expected() { return expected_; }
+  wire::TransactionStatus transaction_status() const { return status_; }
+  /// True when the server may go to someone else: nothing outstanding, no transaction, no cancel
+  /// under way, every count certain.
+  bool is_releasable();
+  const StateRef& session_state() const { return session_state_; }
+  void set_session_state(StateRef state) { session_state_ = std::move(state); }
+  std::uint32_t backend_pid() const { return backend_pid_; }
+  /// A message is half handed on: nothing else may be written to its owner's client.
+  bool is_mid_message() const { return body_left_ > 0 && !drop_body_; }
+
+  /// Sends a CancelRequest for what runs now, unless one is on its way already; `listener` (optional)
+  /// hears when PostgreSQL is done with it. The server is not releasable until then.
+  void cancel_running(CancelListener* listener);
+  bool has_cancel_in_flight() const { return cancellation_ != nullptr; }
+
+  // For the pool.
+
+  void start();
+  /// Moves between idle and active; `holder` hears about replies, nullptr for nobody.
+  void set_holder(ReplyOwner* holder);
+  ReplyOwner* holder() const { return holder_; }
+  void go_idle(TimePoint now);
+  TimePoint idle_since() const { return since_; }
+  /// Runs `query` as server_check_query does; the pool hears the end.
+  void run_check(const std::string& query);
+  /// Cancels or drains what the client left running, rolls back, runs `reset_query` (DISCARD ALL).
+  void run_reset(const std::string& reset_query, bool cancel_what_runs);
+  /// Closes the socket and frees the permit. The object itself is the pool's to dispose of.
+  void close(std::string_view reason);
+  bool is_expired() const { return is_expired_; }
+
+  ConnectionRow describe() const;
+  log::Subject subject() const;
+
+ private:
+  friend class Cancellation;
+  friend class ServerLogin;
+  friend class ServerTask;
+
+  void on_connected(std::unique_ptr<io::Transport> transport) override;
+  void on_connect_failed(const Error& error) override;
+  void on_data(Bytes bytes) override;
+  void on_drained() override;
+  void on_closed(const std::string& reason) override;
+  void on_timeout(Timeout& timeout) override;
+
+  void move_to(ServerState next);
+  void on_login_done(StateRef reported, std::uint32_t pid, Bytes secret);
+  void on_login_failed(const Error& error);
+  void on_task_done(bool ok);
+  void on_cancel_finished();
+  void run_task(std::vector<std::string> queries, const ReplyOwner* client);
+  void notify_quiet();
+
+  // Reading replies (server_replies.cpp).
+  struct ReadPass;
+  void read_replies(Bytes in);
+  bool read_message(ReadPass& pass);
+  bool complete_held(ReadPass& pass);
+  bool hand_on(ReadPass& pass, const wire::Header& header, Bytes body, std::size_t there);
+  ReplyVerdict judge(char type, Bytes body);
+  ReplyVerdict judge_error(Bytes body);
+  bool take_parameter(Bytes body);
+  void in_doubt(char type);
+  void lost(const Error& error);
+
+  Pool& pool_;
+  std::uint64_t id_;
+  std::optional<Permit> permit_;
+  io::ServerAddress address_;
+  ServerState state_ = ServerState::connecting;
+  wire::TransactionStatus status_ = wire::TransactionStatus::idle;
+  bool is_expired_ = false;      ///< server_lifetime is over: close it when released
+  bool fatal_forwarded_ = false;
+  bool quiet_due_ = false;       ///< a ReadyForQuery came: tell when the read is dealt with
+  bool is_paused_ = false;       ///< not read, because the holder does not keep up
+  bool drop_body_ = false;       ///< the rest of the current message is not handed on
+  std::uint32_t body_left_ = 0;  ///< bytes of the current message still to come
+  std::uint32_t backend_pid_ = 0;
+  std::uint64_t cycle_ = 0;      ///< counts the times that everything was answered
+  ReplyOwner* holder_ = nullptr;
+  ReplyOwner* body_owner_ = nullptr;
+  ExpectedReplies expected_;
+  StateRef session_state_;
+  std::string held_;  ///< front of a message that cannot be judged yet
+  std::string backend_secret_;
+  Error last_error_;
+  TimePoint since_{};  ///< idle or active since
+  WallTime connect_time_{};
+  std::unique_ptr<io::ConnectAttempt> attempt_;
+  std::unique_ptr<io::Transport> transport_;
+  std::unique_ptr<ServerLogin> login_;
+  std::unique_ptr<ServerTask> task_;
+  std::unique_ptr<Cancellation> cancellation_;
+  Timeout deadline_;  ///< of connect, login, check or reset
+  Timeout idle_timeout_;
+  Timeout lifetime_;
+  std::array<char, 16> recent_types_{};  ///< the last message types, for the log of a doubt
+  std::size_t recent_count_ = 0;
+};
+
+}  // namespace pgproxy::pool

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "pgproxy/wire/startup.hpp"
+
+namespace pgproxy::pool {
+
+/// One setting of a session. Names compare without case; the spelling is the server's where it reports
+/// the setting, else lower case.
+struct Setting {
+  std::string name;
+  std::string value;
+  bool is_reported = false;  ///< the server tells each change by ParameterStatus
+};
+
+/// What a session's settings are, as far as they can differ between clients: everything that the
+/// server reports, and what was set at startup. Immutable and interned: equal states are one
+/// object, so that "nothing to do" is one comparison of pointers.
+class SessionState {
+ public:
+  /// Sorted by name.
+  const std::vector<Setting>& settings() const { return settings_; }
+  const Setting* find(std::string_view name) const;
+  /// The value, or "" when the state does not have it.
+  std::string_view value(std::string_view name) const;
+
+ private:
+  friend class StateInterner;
+  std::vector<Setting> settings_;
+};
+using StateRef = std::shared_ptr<const SessionState>;
+
+/// Makes SessionStates, one object per distinct content. One per loop; not thread safe.
+class StateInterner {
+ public:
+  /// The empty state.
+  StateRef empty();
+  StateRef with(const StateRef& base, std::string_view name, std::string_view value,
+                bool is_reported);
+  /// `base` without the settings that the server does not report: what a session has after its
+  /// RESET ALL or DISCARD ALL.
+  StateRef reported_only(const StateRef& base);
+  /// What `server` reports, and everything else as `wanted` has it: the state of a server connection
+  /// after the SQL of difference() succeeded.
+  StateRef merged(const StateRef& server, const StateRef& wanted);
+
+ private:
+  StateRef intern(std::vector<Setting> settings);
+
+  std::unordered_map<std::string, std::weak_ptr<const SessionState>> states_;
+  std::size_t purge_at_ = 64;
+};
+
+/// What separates a server connection from what a client expects of it.
+struct StateDifference {
+  /// One Query that brings the server in line; empty: none needed. Every name is qualified and every
+  /// literal safe under either standard_conforming_strings.
+  std::string sql;
+  /// Reported settings that no SET can change (server_version, in_hot_standby, …): the client is told
+  /// the server's value by ParameterStatus.
+  std::vector<Setting> announcements;
+};
+StateDifference difference(const SessionState& server, const SessionState& wanted);
+
+/// True for reported settings that cannot be set.
+bool is_read_only_setting(std::string_view name);
+
+}  // namespace pgproxy::pool

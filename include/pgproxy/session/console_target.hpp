@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace pgproxy::session {
+
+/// The console as a session sees it: one more target that can be asked.
+class ConsoleTarget {
+ public:
+  /// Appends the whole answer to one Query, ReadyForQuery included.
+  virtual void execute(std::string_view text, std::string& out) = 0;
+  /// ParameterStatus of the console's login.
+  virtual std::vector<std::pair<std::string, std::string>> parameters() const = 0;
+
+ protected:
+  ~ConsoleTarget() = default;
+};
+
+}  // namespace pgproxy::session

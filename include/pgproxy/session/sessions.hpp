@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "pgproxy/auth/verifier_cache.hpp"
+#include "pgproxy/base/snapshot.hpp"
+#include "pgproxy/io/loop.hpp"
+#include "pgproxy/pool/pools.hpp"
+#include "pgproxy/session/console_target.hpp"
+
+namespace pgproxy::session {
+
+class CancelSession;
+class ClientSession;
+
+/// All clients of a loop: takes new connections in, finds a client by its cancel key, counts.
+/// Single threaded.
+class Sessions final : public io::AcceptListener {
+ public:
+  Sessions(io::Loop& loop, const config::Settings& settings, pool::Pools& pools,
+           ConsoleTarget& console);
+  ~Sessions();
+
+  void on_accepted(std::unique_ptr<io::Transport> transport) override;
+
+  /// From now on a client that is between transactions is told 57P01 and closed, the others when
+  /// theirs ends; no login is let in any more. `when_empty` is called when only consoles are left.
+  void drain(std::function<void()> when_empty);
+  bool is_draining() const { return draining_; }
+  /// Closes every client at once with 57P01.
+  void close_all();
+  std::size_t client_count() const { return sessions_.size(); }
+
+  std::vector<ConnectionRow> describe() const;
+  /// Adds the clients' part to the rows of SHOW POOLS.
+  void describe_pools(std::vector<PoolRow>& rows) const;
+  ListCounts count() const;
+
+  // For the sessions.
+
+  io::Loop& loop() { return loop_; }
+  const config::Settings& settings() const { return settings_; }
+  pool::Pools& pools() { return pools_; }
+  ConsoleTarget& console() { return console_; }
+  auth::VerifierCache& verifiers() { return verifiers_; }
+  /// A key that no other client has; `session` is found by it until it is removed.
+  std::uint32_t register_key(ClientSession& session);
+  /// Clients that passed or are passing max_client_conn (the console's are exempt).
+  std::uint32_t counted_clients = 0;
+  /// Hands over a connection that opened with a CancelRequest.
+  void cancel(std::unique_ptr<io::Transport> transport, std::uint32_t pid, Bytes secret);
+  void remove(ClientSession& session);
+  void remove(CancelSession& session);
+
+  /// Buffers for bytes that must wait; given back when empty, so that idle clients hold none.
+  std::unique_ptr<std::string> take_buffer();
+  void give_back(std::unique_ptr<std::string> buffer);
+
+ private:
+  io::Loop& loop_;
+  const config::Settings& settings_;
+  pool::Pools& pools_;
+  ConsoleTarget& console_;
+  auth::VerifierCache verifiers_;
+  std::unordered_map<std::uint64_t, std::unique_ptr<ClientSession>> sessions_;
+  std::unordered_map<std::uint32_t, ClientSession*> by_pid_;
+  std::unordered_map<CancelSession*, std::unique_ptr<CancelSession>> cancels_;
+  std::vector<std::unique_ptr<std::string>> free_buffers_;
+  void note_if_empty();
+
+  bool draining_ = false;
+  std::function<void()> when_empty_;
+};
+
+}  // namespace pgproxy::session

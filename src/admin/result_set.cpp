@@ -1,0 +1,60 @@
+#include "admin/result_set.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include "pgproxy/wire/encode.hpp"
+
+namespace pgproxy::admin {
+namespace {
+
+/// pg_type.typlen.
+std::uint16_t type_bytes(ColumnType type) {
+  constexpr std::uint16_t variable = 0xffff;
+  return type == ColumnType::int4 ? 4 : variable;
+}
+
+void put_row_description(std::string& out, const std::vector<ResultSet::Column>& columns) {
+  constexpr std::uint32_t no_modifier = 0xffffffff;
+  const wire::MessageWriter writer(out, 'T');
+  wire::put_u16(out, static_cast<std::uint16_t>(columns.size()));
+  for (const auto& column : columns) {
+    wire::put_c_string(out, column.name);
+    wire::put_u32(out, 0);  // of no table
+    wire::put_u16(out, 0);
+    wire::put_u32(out, static_cast<std::uint32_t>(column.type));
+    wire::put_u16(out, type_bytes(column.type));
+    wire::put_u32(out, no_modifier);
+    wire::put_u16(out, 0);  // text format
+  }
+}
+
+void put_data_row(std::string& out, const std::vector<Cell>& cells) {
+  constexpr std::uint32_t null_length = 0xffffffff;
+  const wire::MessageWriter writer(out, 'D');
+  wire::put_u16(out, static_cast<std::uint16_t>(cells.size()));
+  for (const Cell& cell : cells) {
+    wire::put_u32(out, cell ? static_cast<std::uint32_t>(cell->size()) : null_length);
+    if (cell) out += *cell;
+  }
+}
+
+}  // namespace
+
+void put_result_set(std::string& out, const ResultSet& set) {
+  put_row_description(out, set.columns);
+  for (const auto& row : set.rows) put_data_row(out, row);
+  wire::put_command_complete(out, "SHOW");
+}
+
+std::string hex_id(std::uint64_t id) {
+  return id == 0 ? std::string() : fmt::format("{:#x}", id);
+}
+
+Cell to_cell(WallTime time) {
+  if (time == WallTime{}) return std::nullopt;
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
+  return fmt::format("{:%F %T} UTC", fmt::gmtime(std::chrono::system_clock::to_time_t(seconds)));
+}
+
+}  // namespace pgproxy::admin

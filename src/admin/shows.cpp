@@ -1,0 +1,159 @@
+#include "admin/shows.hpp"
+
+#include <chrono>
+
+namespace pgproxy::admin {
+namespace {
+
+using std::chrono::seconds;
+
+Cell whole_seconds(Duration duration) {
+  return to_cell(std::chrono::floor<seconds>(duration).count());
+}
+/// The microseconds beside the whole seconds.
+Cell rest_us(Duration duration) {
+  return to_cell((duration - std::chrono::floor<seconds>(duration)).count());
+}
+
+template <char side>
+constexpr Column<ConnectionRow> connection_columns[] = {
+    {"type", ColumnType::text, [](const ConnectionRow&) { return Cell(std::string(1, side)); }},
+    column<&ConnectionRow::user>("user"),
+    column<&ConnectionRow::database>("database"),
+    column<&ConnectionRow::replication>("replication"),
+    column<&ConnectionRow::state>("state"),
+    column<&ConnectionRow::addr>("addr"),
+    column<&ConnectionRow::port>("port"),
+    column<&ConnectionRow::local_addr>("local_addr"),
+    column<&ConnectionRow::local_port>("local_port"),
+    column<&ConnectionRow::connect_time>("connect_time"),
+    column<&ConnectionRow::request_time>("request_time"),
+    {"wait", ColumnType::int4, [](const ConnectionRow& row) { return whole_seconds(row.wait); }},
+    {"wait_us", ColumnType::int4, [](const ConnectionRow& row) { return rest_us(row.wait); }},
+    column<&ConnectionRow::close_needed>("close_needed"),
+    {"ptr", ColumnType::text, [](const ConnectionRow& row) { return Cell(hex_id(row.id)); }},
+    {"link", ColumnType::text, [](const ConnectionRow& row) { return Cell(hex_id(row.link)); }},
+    column<&ConnectionRow::remote_pid>("remote_pid"),
+    column<&ConnectionRow::tls>("tls"),
+    column<&ConnectionRow::application_name>("application_name"),
+    column<&ConnectionRow::prepared_statements>("prepared_statements"),
+    column<&ConnectionRow::id>("id"),
+    // Ours.
+    column<&ConnectionRow::pin_reason>("pinned"),
+    column<&ConnectionRow::pinned_since>("pinned_since"),
+};
+
+constexpr Column<PoolRow> pool_columns[] = {
+    column<&PoolRow::database>("database"),
+    column<&PoolRow::user>("user"),
+    column<&PoolRow::cl_active>("cl_active"),
+    column<&PoolRow::cl_waiting>("cl_waiting"),
+    column<&PoolRow::cl_active_cancel_req>("cl_active_cancel_req"),
+    column<&PoolRow::cl_waiting_cancel_req>("cl_waiting_cancel_req"),
+    column<&PoolRow::sv_active>("sv_active"),
+    column<&PoolRow::sv_active_cancel>("sv_active_cancel"),
+    column<&PoolRow::sv_being_canceled>("sv_being_canceled"),
+    column<&PoolRow::sv_idle>("sv_idle"),
+    column<&PoolRow::sv_used>("sv_used"),
+    column<&PoolRow::sv_tested>("sv_tested"),
+    column<&PoolRow::sv_login>("sv_login"),
+    {"maxwait", ColumnType::int4, [](const PoolRow& row) { return whole_seconds(row.maxwait); }},
+    {"maxwait_us", ColumnType::int4, [](const PoolRow& row) { return rest_us(row.maxwait); }},
+    column<&PoolRow::pool_mode>("pool_mode"),
+    column<&PoolRow::load_balance_hosts>("load_balance_hosts"),
+    // Ours.
+    column<&PoolRow::cl_idle>("cl_idle"),
+    column<&PoolRow::sv_pinned>("sv_pinned"),
+    column<&PoolRow::pool_size>("pool_size"),
+};
+
+constexpr Column<config::ConfigRow> config_columns[] = {
+    column<&config::ConfigRow::name>("key"),
+    column<&config::ConfigRow::value>("value"),
+    {"default", ColumnType::text,
+     [](const config::ConfigRow& row) {
+       return row.must_be_given ? std::nullopt : Cell(row.default_value);
+     }},
+    {"changeable", ColumnType::text,
+     [](const config::ConfigRow& row) { return Cell(row.changeable ? "yes" : "no"); }},
+    // Ours.
+    {"source", ColumnType::text,
+     [](const config::ConfigRow& row) { return Cell(row.given ? "given" : "default"); }},
+    column<&config::ConfigRow::reason>("reason"),
+};
+
+struct ListRow {
+  std::string list;
+  std::uint32_t items = 0;
+};
+constexpr Column<ListRow> list_columns[] = {
+    column<&ListRow::list>("list"),
+    column<&ListRow::items>("items"),
+};
+
+template <class Row, std::size_t count>
+ResultSet table(const Column<Row> (&columns)[count], const std::vector<Row>& rows) {
+  return tabulate(std::span<const Column<Row>>(columns), rows);
+}
+
+ResultSet show_version(const StatusSource&, const config::Loaded&) {
+  return {.columns = {{"version"}}, .rows = {{"pgproxy " PGPROXY_VERSION}}};
+}
+
+ResultSet show_pools(const StatusSource& source, const config::Loaded&) {
+  return table(pool_columns, source.pools());
+}
+
+ResultSet show_clients(const StatusSource& source, const config::Loaded&) {
+  return table(connection_columns<'C'>, source.clients());
+}
+
+ResultSet show_servers(const StatusSource& source, const config::Loaded&) {
+  return table(connection_columns<'S'>, source.servers());
+}
+
+ResultSet show_config(const StatusSource&, const config::Loaded& loaded) {
+  return table(config_columns, config::describe(loaded));
+}
+
+/// Peers and DNS are lists of PgBouncer's that we do not keep.
+ResultSet show_lists(const StatusSource& source, const config::Loaded&) {
+  const ListCounts counts = source.lists();
+  const std::vector<ListRow> rows = {
+      {"databases", counts.databases},
+      {"users", counts.users},
+      {"peers", 0},
+      {"pools", counts.pools},
+      {"peer_pools", 0},
+      {"free_clients", counts.free_clients},
+      {"used_clients", counts.used_clients},
+      {"login_clients", counts.login_clients},
+      {"free_servers", counts.free_servers},
+      {"used_servers", counts.used_servers},
+      {"dns_names", 0},
+      {"dns_zones", 0},
+      {"dns_queries", 0},
+      {"dns_pending", 0},
+  };
+  return table(list_columns, rows);
+}
+
+}  // namespace
+
+std::span<const Show> shows() {
+  static constexpr Show all[] = {
+      {"version", show_version},
+      {"pools", show_pools},
+      {"clients", show_clients},
+      {"servers", show_servers},
+      {"stats", show_stats},
+      {"stats_totals", show_stats_totals},
+      {"stats_averages", show_stats_averages},
+      {"totals", show_totals},
+      {"config", show_config},
+      {"lists", show_lists},
+  };
+  return all;
+}
+
+}  // namespace pgproxy::admin

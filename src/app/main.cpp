@@ -1,0 +1,109 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "app/process.hpp"
+#include "app/proxy.hpp"
+
+namespace pgproxy::app {
+namespace {
+
+void print_problem(const Error& error) {
+  fmt::print(stderr, "pgproxy: {}\n", error.message);
+  if (!error.hint.empty()) fmt::print(stderr, "  hint: {}\n", error.hint);
+}
+
+/// All problems at once; true when there are none.
+bool report(const config::Loaded& loaded) {
+  for (const config::Problem& problem : loaded.problems) {
+    fmt::print(stderr, "{}\n", config::format_problem(problem));
+  }
+  if (loaded.problems.empty()) return true;
+  fmt::print(stderr, "pgproxy: {} problem(s) in the configuration, nothing was started\n",
+             loaded.problems.size());
+  return false;
+}
+
+int check(const std::string& path) {
+  const config::Loaded loaded = config::load(path);
+  for (const std::string& warning : loaded.warnings) fmt::print("warning: {}\n", warning);
+  if (!report(loaded)) return 1;
+  for (const config::ConfigRow& row : config::describe(loaded)) {
+    fmt::print("{} = {}  # {}\n", row.name, row.value,
+               row.given ? "given" : "default: " + row.reason);
+  }
+  fmt::print("{}: configuration is valid\n", path);
+  return 0;
+}
+
+void configure_log(const config::Settings& settings, bool quiet, bool verbose) {
+  log::Options options{.file = settings.logfile, .to_stderr = !quiet};
+  options.format = settings.log_format == config::LogFormat::json     ? log::Format::json
+                   : settings.log_format == config::LogFormat::logfmt ? log::Format::logfmt
+                                                                      : log::Format::text;
+  if (verbose || settings.verbose > 0) options.least = log::Level::debug;
+  if (!log::configure(options)) {
+    log::line(log::Level::error, "logfile: cannot open {}: logging to stderr", settings.logfile);
+  }
+}
+
+Result<void> serve(const config::Loaded& loaded) {
+  raise_descriptor_limit(loaded.settings);
+  auto pid_file = PidFile::create(loaded.settings.pidfile);
+  if (!pid_file) return std::unexpected(pid_file.error());
+  Proxy proxy(loaded);
+  if (auto opened = proxy.open(); !opened) return opened;
+  if (auto became = become_user(loaded.settings); !became) return became;
+  for (const std::string& warning : loaded.warnings) {
+    log::line(log::Level::warning, "{}", warning);
+  }
+  proxy.run();
+  return {};
+}
+
+int run(const std::string& path, bool quiet, bool verbose) {
+  const config::Loaded loaded = config::load(path);
+  if (!report(loaded)) return 1;
+  if (const auto allowed = check_not_root(loaded.settings); !allowed) {
+    print_problem(allowed.error());
+    return 1;
+  }
+  configure_log(loaded.settings, quiet, verbose);
+  if (const auto served = serve(loaded); !served) {
+    print_problem(served.error());
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace pgproxy::app
+
+int main(int argc, char** argv) {
+  using namespace pgproxy;
+  CLI::App cli{"pgproxy: a transparent PostgreSQL proxy and connection pooler"};
+  std::string file;
+  bool check_only = false;
+  bool print_example = false;
+  bool quiet = false;
+  bool verbose = false;
+  cli.add_option("FILE", file, "Configuration file (pgproxy.ini); PgBouncer's words work");
+  cli.add_flag("--check", check_only, "Check FILE, print every setting and where it comes from");
+  cli.add_flag("--print-example", print_example, "Print a complete, commented configuration");
+  cli.add_flag("-q,--quiet", quiet, "Log to logfile only");
+  cli.add_flag("-v,--verbose", verbose, "Log more");
+  cli.set_version_flag("-V,--version", std::string("pgproxy ") + PGPROXY_VERSION);
+  CLI11_PARSE(cli, argc, argv);
+  if (print_example) {
+    fmt::print("{}", config::example_file());
+    return 0;
+  }
+  if (file.empty()) {
+    fmt::print(stderr,
+               "pgproxy: no configuration file given\n"
+               "  hint: pgproxy --print-example > pgproxy.ini, then pgproxy pgproxy.ini\n");
+    return 1;
+  }
+  return check_only ? app::check(file) : app::run(file, quiet, verbose);
+}

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <string>
+
+#include "pgproxy/base/result.hpp"
+#include "pgproxy/config/settings.hpp"
+
+namespace pgproxy::app {
+
+/// Refuses root, unless the setting `user` names someone else to become.
+Result<void> check_not_root(const config::Settings& settings);
+/// Becomes the user of the setting `user`; nothing when it is empty or already so.
+Result<void> become_user(const config::Settings& settings);
+/// Raises the soft limit of file descriptors as far as allowed and needed; warns when that is not
+/// enough for max_client_conn and the pools.
+void raise_descriptor_limit(const config::Settings& settings);
+
+/// The pidfile of the setting of that name, removed at the end. A stale one is replaced, one of a
+/// living process is an error.
+class PidFile {
+ public:
+  static Result<PidFile> create(const std::string& path);
+  PidFile(PidFile&& other) noexcept;
+  PidFile& operator=(PidFile&&) = delete;
+  ~PidFile();
+
+ private:
+  explicit PidFile(std::string path) : path_(std::move(path)) {}
+  std::string path_;
+};
+
+}  // namespace pgproxy::app

@@ -1,0 +1,123 @@
+#include "app/proxy.hpp"
+
+#include <systemd/sd-daemon.h>
+
+#include <csignal>
+#include <unordered_map>
+
+#include "pgproxy/base/log.hpp"
+
+namespace pgproxy::app {
+
+Proxy::Proxy(const config::Loaded& loaded)
+    : loaded_(loaded),
+      loop_(net::SocketOptions::from(loaded.settings)),
+      pools_(loop_, loaded.settings),
+      sessions_(loop_, loaded.settings, pools_, *this),
+      console_(*this, loaded) {}
+
+Proxy::~Proxy() { pools_.shut_down(); }
+
+Result<void> Proxy::open() {
+  std::vector<int> activated;
+  for (int i = 0, count = sd_listen_fds(0); i < count; ++i) {
+    activated.push_back(SD_LISTEN_FDS_START + i);
+  }
+  auto listener = activated.empty()
+                      ? net::Listener::open(loop_, loaded_.settings, sessions_)
+                      : net::Listener::adopt(loop_, activated, sessions_);
+  if (!listener) return std::unexpected(listener.error());
+  listener_ = std::move(*listener);
+  for (const std::string& address : listener_->addresses()) {
+    log::line(log::Level::log, "listening on {}", address);
+  }
+  return {};
+}
+
+void Proxy::run() {
+  watch_signals();
+  log::line(log::Level::log, "process up: pgproxy {}", PGPROXY_VERSION);
+  sd_notify(0, "READY=1");
+  loop_.run();
+  sd_notify(0, "STOPPING=1");
+  listener_.reset();
+  pools_.shut_down();
+  sessions_.close_all();
+  log::line(log::Level::log, "process down");
+}
+
+void Proxy::watch_signals() {
+  loop_.on_signal(SIGTERM, [this] { drain("SIGTERM"); });
+  loop_.on_signal(SIGINT, [this] { drain("SIGINT"); });
+  loop_.on_signal(SIGQUIT, [this] {
+    log::line(log::Level::log, "got SIGQUIT, shutting down at once");
+    loop_.stop();
+  });
+  for (const auto& [number, name] : {std::pair{SIGHUP, "SIGHUP (reload)"},
+                                     std::pair{SIGUSR1, "SIGUSR1 (pause)"},
+                                     std::pair{SIGUSR2, "SIGUSR2 (resume)"}}) {
+    loop_.on_signal(number, [text = std::string(name)] {
+      log::line(log::Level::warning, "got {}, which is not in this version: nothing changed", text);
+    });
+  }
+}
+
+void Proxy::drain(std::string_view signal) {
+  if (std::exchange(is_draining_, true)) {
+    log::line(log::Level::log, "got {} again, shutting down at once", signal);
+    return loop_.stop();
+  }
+  log::line(log::Level::log, "got {}, shutting down when the transactions of {} clients have ended",
+            signal, sessions_.client_count());
+  sd_notify(0, "STOPPING=1\nSTATUS=waiting for transactions to end");
+  listener_->close();
+  sessions_.drain([this] { loop_.stop(); });
+}
+
+std::vector<ConnectionRow> Proxy::clients() const { return sessions_.describe(); }
+
+std::vector<ConnectionRow> Proxy::servers() const {
+  std::vector<ConnectionRow> rows;
+  pools_.for_each([&](const pool::Pool& pool) { pool.describe_servers(rows); });
+  std::unordered_map<std::uint64_t, ConnectionRow> holders;
+  for (ConnectionRow& client : sessions_.describe()) {
+    if (client.link != 0) holders.emplace(client.link, std::move(client));
+  }
+  for (ConnectionRow& row : rows) {
+    const auto holder = holders.find(row.id);
+    if (holder == holders.end()) continue;
+    row.link = holder->second.id;
+    row.request_time = holder->second.request_time;
+    row.pin_reason = holder->second.pin_reason;
+    row.pinned_since = holder->second.pinned_since;
+  }
+  return rows;
+}
+
+std::vector<PoolRow> Proxy::pools() const {
+  std::vector<PoolRow> rows;
+  pools_.for_each([&](const pool::Pool& pool) { rows.push_back(pool.describe()); });
+  sessions_.describe_pools(rows);
+  return rows;
+}
+
+std::vector<StatsRow> Proxy::stats() const { return pools_.stats(); }
+
+ListCounts Proxy::lists() const {
+  ListCounts counts = sessions_.count();
+  counts.databases = static_cast<std::uint32_t>(pools_.database_count());
+  counts.users = static_cast<std::uint32_t>(pools_.user_count());
+  pools_.for_each([&](const pool::Pool& pool) {
+    ++counts.pools;
+    counts.used_servers += static_cast<std::uint32_t>(pool.server_count());
+  });
+  return counts;
+}
+
+void Proxy::execute(std::string_view text, std::string& out) { console_.execute(text, out); }
+
+std::vector<std::pair<std::string, std::string>> Proxy::parameters() const {
+  return admin::Console::parameters();
+}
+
+}  // namespace pgproxy::app

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "pgproxy/admin/console.hpp"
+#include "pgproxy/config/load.hpp"
+#include "pgproxy/net/listener.hpp"
+#include "pgproxy/net/loop.hpp"
+#include "pgproxy/session/sessions.hpp"
+
+namespace pgproxy::app {
+
+/// The running program: the object graph of one loop, its signals, its end.
+class Proxy final : private StatusSource, private session::ConsoleTarget {
+ public:
+  /// `loaded` has no problems and outlives the object.
+  explicit Proxy(const config::Loaded& loaded);
+  ~Proxy();
+
+  /// Opens the sockets; the error names the setting to change.
+  Result<void> open();
+  /// Serves until a signal ends it: SIGTERM and SIGINT let transactions finish first (a second one
+  /// does not), SIGQUIT ends at once.
+  void run();
+
+ private:
+  std::vector<ConnectionRow> clients() const override;
+  std::vector<ConnectionRow> servers() const override;
+  std::vector<PoolRow> pools() const override;
+  std::vector<StatsRow> stats() const override;
+  ListCounts lists() const override;
+  void execute(std::string_view text, std::string& out) override;
+  std::vector<std::pair<std::string, std::string>> parameters() const override;
+
+  void watch_signals();
+  void drain(std::string_view signal);
+
+  const config::Loaded& loaded_;
+  net::UvLoop loop_;
+  pool::Pools pools_;
+  session::Sessions sessions_;
+  admin::Console console_;
+  std::unique_ptr<net::Listener> listener_;
+  bool is_draining_ = false;
+};
+
+}  // namespace pgproxy::app

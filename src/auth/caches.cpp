@@ -1,0 +1,65 @@
+#include <array>
+
+#include "auth/crypto.hpp"
+#include "auth/scram_exchange.hpp"
+
+#include "pgproxy/auth/client_key_cache.hpp"
+#include "pgproxy/auth/random.hpp"
+#include "pgproxy/auth/verifier_cache.hpp"
+#include "pgproxy/base/assert.hpp"
+
+namespace pgproxy::auth {
+namespace {
+
+/// HMAC of `text` under a key that this process drew when it first asked: the same on every loop.
+ScramKey process_hmac(std::string_view text) {
+  static const ScramKey process_key = [] {
+    ScramKey key{};
+    fill_random(key);
+    return key;
+  }();
+  return hmac_sha256(process_key, text);
+}
+
+/// As long as PostgreSQL's.
+constexpr std::size_t salt_bytes = 16;
+
+std::string salt_of(std::string_view user) {
+  const ScramKey key = process_hmac("salt:" + std::string(user));
+  return std::string(as_text(key).substr(0, salt_bytes));
+}
+
+}  // namespace
+
+VerifierCache::VerifierCache(std::uint32_t iterations) : iterations_(iterations) {
+  PGPROXY_ASSERT(iterations > 0);
+}
+
+const ScramVerifier& VerifierCache::of_password(const std::string& user,
+                                                std::string_view password) {
+  const auto [at, is_new] = entries_.try_emplace(user);
+  Entry& entry = at->second;
+  if (is_new || entry.password != password) {
+    entry = {std::string(password), make_verifier(password, salt_of(user), iterations_)};
+  }
+  return entry.verifier;
+}
+
+ScramVerifier VerifierCache::mock(std::string_view user) const {
+  return {.iterations = iterations_,
+          .salt = salt_of(user),
+          .stored_key = process_hmac("stored:" + std::string(user)),
+          .server_key = process_hmac("server:" + std::string(user))};
+}
+
+ScramClientKeys ClientKeyCache::keys(const std::string& password, const std::string& salt,
+                                     std::uint32_t iterations) {
+  Source source{password, salt, iterations};
+  if (const auto at = entries_.find(source); at != entries_.end()) return at->second;
+  if (entries_.size() >= max_entries) entries_.clear();
+  const ScramClientKeys keys = derive_keys(password, salt, iterations);
+  entries_.emplace(std::move(source), keys);
+  return keys;
+}
+
+}  // namespace pgproxy::auth

@@ -1,0 +1,26 @@
+#include "pgproxy/auth/random.hpp"
+
+#include <array>
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+
+#include "pgproxy/base/assert.hpp"
+#include "pgproxy/wire/message.hpp"
+
+namespace pgproxy::auth {
+
+void fill_random(std::span<std::uint8_t> bytes) {
+  PGPROXY_ASSERT(RAND_bytes(bytes.data(), static_cast<int>(bytes.size())) == 1);
+}
+
+std::uint32_t random_u32() {
+  std::array<std::uint8_t, 4> bytes{};
+  fill_random(bytes);
+  return wire::load_u32(bytes.data());
+}
+
+bool equal_in_constant_time(Bytes a, Bytes b) {
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+}  // namespace pgproxy::auth

@@ -1,0 +1,112 @@
+#include "config/check.hpp"
+
+#include <fmt/format.h>
+
+#include "config/text.hpp"
+
+namespace pgproxy::config {
+
+namespace {
+
+class Checker {
+ public:
+  Checker(const Settings& settings, const Origins& origins, Report& report)
+      : settings_(settings), origins_(origins), report_(report) {}
+
+  void check_listening() const {
+    if (!settings_.listen_addr.empty() || !settings_.unix_socket_dir.empty()) return;
+    report_.problem(setting("unix_socket_dir"),
+                    "nothing to listen on: listen_addr and unix_socket_dir are both empty",
+                    "listen_addr = 127.0.0.1 for clients on this machine, * for all");
+  }
+
+  void check_authentication() const {
+    const auto given = origins_.settings.find("auth_type");
+    if (given == origins_.settings.end() || !given->second.usable) return;  // reported already
+    switch (settings_.auth_type) {
+      case AuthType::any:
+        return check_forced_users();
+      case AuthType::trust:
+        if (!settings_.auth_file.empty()) return;
+        return report_.warning(setting("auth_type"),
+                               "auth_type = trust without auth_file: nobody can log in, because "
+                               "only users in auth_file are known");
+      case AuthType::plain:
+      case AuthType::md5:
+      case AuthType::scram_sha_256:
+        if (!settings_.auth_file.empty()) return;
+        return report_.problem(setting("auth_type"),
+                               "auth_file must be given: this auth_type checks secrets",
+                               "auth_file = /etc/pgproxy/userlist.txt, with a line "
+                               "\"user\" \"secret\" for each user");
+    }
+  }
+
+  void check_databases() const {
+    if (!settings_.databases.empty() || settings_.auto_database) return;
+    report_.warning({origins_.file, 0}, "[databases] is empty: there is only the console");
+  }
+
+  void check_pool_sizes() const {
+    check_pool_size(setting("min_pool_size"), "", settings_.min_pool_size,
+                    settings_.default_pool_size);
+    for_each_database([this](const Database& database) {
+      if (!database.min_pool_size && !database.pool_size) return;
+      const PoolSettings pool = effective_settings(settings_, database, "");
+      check_pool_size(origins_.of(origins_.databases, database.name),
+                      fmt::format("database {}: ", in_quotes(database.name)), pool.min_pool_size,
+                      pool.pool_size);
+    });
+    for (const User& user : settings_.users) {
+      if (!user.pool_size) continue;
+      check_pool_size(origins_.of(origins_.users, user.name),
+                      fmt::format("user {}: ", in_quotes(user.name)), settings_.min_pool_size,
+                      *user.pool_size);
+    }
+  }
+
+ private:
+  Origin setting(std::string_view name) const { return origins_.of(origins_.settings, name); }
+
+  template <class Visit>
+  void for_each_database(Visit visit) const {
+    for (const Database& database : settings_.databases) visit(database);
+    if (settings_.auto_database) visit(*settings_.auto_database);
+  }
+
+  void check_forced_users() const {
+    for_each_database([this](const Database& database) {
+      if (!database.user.empty()) return;
+      report_.warning(
+          origins_.of(origins_.databases, database.name),
+          fmt::format("database {}: auth_type = any needs user=...: nobody is asked for "
+                      "a name to trust",
+                      in_quotes(database.name)));
+    });
+  }
+
+  void check_pool_size(const Origin& at, const std::string& whose, std::uint32_t min_pool_size,
+                       std::uint32_t pool_size) const {
+    if (min_pool_size <= pool_size) return;
+    report_.problem(at,
+                    fmt::format("{}min_pool_size {} is larger than the pool's size, {}", whose,
+                                min_pool_size, pool_size),
+                    fmt::format("min_pool_size = {} keeps the whole pool open", pool_size));
+  }
+
+  const Settings& settings_;
+  const Origins& origins_;
+  Report& report_;
+};
+
+}  // namespace
+
+void check(const Settings& settings, const Origins& origins, Report& report) {
+  const Checker checker(settings, origins, report);
+  checker.check_listening();
+  checker.check_authentication();
+  checker.check_databases();
+  checker.check_pool_sizes();
+}
+
+}  // namespace pgproxy::config

@@ -1,0 +1,235 @@
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <fmt/format.h>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/row.hpp"
+#include "config/text.hpp"
+
+namespace pgproxy::config {
+
+/// Reads, prints and describes the values of one type; one per type of member.
+template <class T>
+struct Codec;
+
+template <std::unsigned_integral T>
+struct Codec<T> {
+  static Outcome parse(std::string_view text, const Range& range, T& into) {
+    const auto value = parse_integer(text);
+    if (!value || *value < range.least || *value > range.most) return Outcome::not_allowed;
+    into = static_cast<T>(*value);
+    return Outcome::stored;
+  }
+  static std::string print(T value) { return std::to_string(value); }
+  static std::string allowed(const Range& range) {
+    return fmt::format("{} to {}", range.least, range.most);
+  }
+};
+
+/// A file mode.
+struct OctalCodec : Codec<std::uint32_t> {
+  static std::string print(std::uint32_t value) { return fmt::format("{:#o}", value); }
+  static std::string allowed(const Range& range) {
+    return fmt::format("0 to {:#o} (octal)", range.most);
+  }
+};
+
+template <>
+struct Codec<bool> {
+  static Outcome parse(std::string_view text, const Range&, bool& into) {
+    const auto value = parse_flag(text);
+    if (!value) return Outcome::not_allowed;
+    into = *value;
+    return Outcome::stored;
+  }
+  static std::string print(bool value) { return value ? "1" : "0"; }
+  static std::string allowed(const Range&) { return "0 or 1"; }
+};
+
+template <>
+struct Codec<Duration> {
+  static Outcome parse(std::string_view text, const Range& range, Duration& into) {
+    const auto value = parse_seconds(text, range.most);
+    if (!value || *value < std::chrono::seconds(range.least)) return Outcome::not_allowed;
+    into = *value;
+    return Outcome::stored;
+  }
+  static std::string print(Duration value) { return print_seconds(value); }
+  static std::string allowed(const Range& range) {
+    return fmt::format("{} to {} seconds, decimals allowed", range.least, range.most);
+  }
+};
+
+template <>
+struct Codec<std::string> {
+  static Outcome parse(std::string_view text, const Range&, std::string& into) {
+    into = text;
+    return Outcome::stored;
+  }
+  static std::string print(const std::string& value) { return value; }
+  static std::string allowed(const Range&) { return "text"; }
+};
+
+/// "<empty>" in the file is an empty Query, kept as ";"; "" is off.
+struct CheckQueryCodec : Codec<std::string> {
+  static Outcome parse(std::string_view text, const Range&, std::string& into) {
+    into = text == "<empty>" ? ";" : text;
+    return Outcome::stored;
+  }
+  static std::string print(const std::string& value) { return value == ";" ? "<empty>" : value; }
+};
+
+template <>
+struct Codec<std::vector<std::string>> {
+  static Outcome parse(std::string_view text, const Range&, std::vector<std::string>& into) {
+    into = parse_list(text);
+    return Outcome::stored;
+  }
+  static std::string print(const std::vector<std::string>& value) { return join(value, ","); }
+  static std::string allowed(const Range&) { return "a list, by commas or blanks"; }
+};
+
+template <class E>
+struct Choice {
+  std::string_view name;
+  std::optional<E> value = std::nullopt;  ///< none: a word of PgBouncer's, not in this version
+};
+
+/// The words of an enum; upper and lower case are the same.
+template <class E>
+constexpr auto choices() = delete;
+
+template <>
+constexpr auto choices<PoolMode>() {
+  return std::to_array<Choice<PoolMode>>({{"session", PoolMode::session},
+                                          {"transaction", PoolMode::transaction},
+                                          {"statement", PoolMode::statement}});
+}
+template <>
+constexpr auto choices<AuthType>() {
+  return std::to_array<Choice<AuthType>>({{"scram-sha-256", AuthType::scram_sha_256},
+                                          {"md5", AuthType::md5},
+                                          {"plain", AuthType::plain},
+                                          {"trust", AuthType::trust},
+                                          {"any", AuthType::any},
+                                          {"cert"},
+                                          {"hba"},
+                                          {"ldap"},
+                                          {"pam"}});
+}
+template <>
+constexpr auto choices<LogFormat>() {
+  return std::to_array<Choice<LogFormat>>(
+      {{"text", LogFormat::text}, {"logfmt", LogFormat::logfmt}, {"json", LogFormat::json}});
+}
+template <>
+constexpr auto choices<LoadBalanceHosts>() {
+  return std::to_array<Choice<LoadBalanceHosts>>(
+      {{"round-robin", LoadBalanceHosts::round_robin}, {"disable", LoadBalanceHosts::disable}});
+}
+template <>
+constexpr auto choices<SslMode>() {
+  return std::to_array<Choice<SslMode>>({{"disable", SslMode::disable},
+                                         {"allow"},
+                                         {"prefer"},
+                                         {"require"},
+                                         {"verify-ca"},
+                                         {"verify-full"}});
+}
+
+template <class E>
+  requires std::is_enum_v<E>
+struct Codec<E> {
+  static Outcome parse(std::string_view text, const Range&, E& into) {
+    for (const auto& choice : choices<E>()) {
+      if (!equals_ignoring_case(choice.name, text)) continue;
+      if (!choice.value) return Outcome::not_in_this_version;
+      into = *choice.value;
+      return Outcome::stored;
+    }
+    return Outcome::not_allowed;
+  }
+  static std::string print(E value) {
+    for (const auto& choice : choices<E>()) {
+      if (choice.value == value) return std::string(choice.name);
+    }
+    return {};
+  }
+  static std::string allowed(const Range&) {
+    std::vector<std::string> names;
+    for (const auto& choice : choices<E>()) {
+      if (choice.value) names.emplace_back(choice.name);
+    }
+    return join(names, ", ");
+  }
+};
+
+template <class Owner, class T>
+Owner owner_of(T Owner::*);
+template <class Owner, class T>
+T value_of(T Owner::*);
+template <class Owner, class T>
+T value_of(std::optional<T> Owner::*);
+
+/// A setting that is kept in a member; unset optionals print as nothing.
+template <auto Member, class Form = Codec<decltype(value_of(Member))>>
+consteval auto field(Range range = {}) {
+  using Owner = decltype(owner_of(Member));
+  using Value = decltype(value_of(Member));
+  return Field<Owner>{
+      .support = Support::full,
+      .store =
+          [](const Row<Owner>& row, std::string_view text, Owner& into) {
+            Value value{};
+            const Outcome outcome = Form::parse(text, row.field.range, value);
+            if (outcome == Outcome::stored) into.*Member = std::move(value);
+            return outcome;
+          },
+      .print = [](const Owner& owner) -> std::string {
+        if constexpr (std::same_as<std::remove_cvref_t<decltype(owner.*Member)>, Value>) {
+          return Form::print(owner.*Member);
+        } else {
+          return owner.*Member ? Form::print(*(owner.*Member)) : "";
+        }
+      },
+      .allowed = Form::allowed,
+      .range = range};
+}
+
+/// True when both texts mean the same, as "off" and "0" do.
+bool same_value(std::string_view left, std::string_view right);
+
+/// A setting of PgBouncer's for which there is no use here.
+template <class Owner>
+consteval Field<Owner> no_effect() {
+  return {.support = Support::no_effect,
+          .store =
+              [](const Row<Owner>& row, std::string_view text, Owner&) {
+                return same_value(text, row.standard.text) ? Outcome::stored : Outcome::no_effect;
+              },
+          .print = nullptr,
+          .allowed = Codec<std::string>::allowed,
+          .range = {}};
+}
+
+/// A setting of PgBouncer's that a later version brings.
+template <class Owner>
+consteval Field<Owner> later() {
+  return {.support = Support::later,
+          .store =
+              [](const Row<Owner>& row, std::string_view text, Owner&) {
+                const bool harmless = same_value(text, row.standard.text) ||
+                                      (!row.extra.also.empty() && same_value(text, row.extra.also));
+                return harmless ? Outcome::stored : Outcome::not_in_this_version;
+              },
+          .print = nullptr,
+          .allowed = Codec<std::string>::allowed,
+          .range = {}};
+}
+
+}  // namespace pgproxy::config

@@ -1,0 +1,267 @@
+#include "pgproxy/config/load.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <span>
+#include <utility>
+
+#include "config/check.hpp"
+#include "config/connection_string.hpp"
+#include "config/file.hpp"
+#include "config/ini_reader.hpp"
+#include "config/report.hpp"
+#include "config/table.hpp"
+#include "config/text.hpp"
+#include "config/userlist.hpp"
+
+#include "pgproxy/base/assert.hpp"
+
+namespace pgproxy::config {
+
+namespace {
+
+enum class Holds { settings, databases, users, nothing_yet };
+
+struct Section {
+  std::string_view name;
+  Holds holds;
+};
+
+constexpr Section kSections[] = {
+    {"pgproxy", Holds::settings},     {"pgbouncer", Holds::settings},
+    {"databases", Holds::databases},  {"users", Holds::users},
+    {"peers", Holds::nothing_yet},    {"capacity", Holds::nothing_yet},
+    {"recovery", Holds::nothing_yet}, {"health", Holds::nothing_yet},
+};
+
+constexpr std::string_view kConsoleNames[] = {"pgproxy", "pgbouncer"};
+
+const Section* find_section(std::string_view name) {
+  const auto* found = std::ranges::find(kSections, name, &Section::name);
+  return found == std::end(kSections) ? nullptr : found;
+}
+
+/// What to write instead of a value that a later version will understand.
+template <class Owner>
+std::string version_hint(const Row<Owner>& row) {
+  if (row.field.support == Support::full) {
+    return fmt::format("in this version: {}", row.field.allowed(row.field.range));
+  }
+  const std::string_view standard = row.standard.text;
+  return fmt::format("{} {}", row.doc,
+                     standard.empty() ? fmt::format("Leave {} out.", row.name)
+                                      : fmt::format("Leave {} out, or {}.", row.name, standard));
+}
+
+/// Fills Settings from the entries of a configuration file.
+class Loader final : public IniListener {
+ public:
+  Loader(Settings& settings, Origins& origins, Report& report)
+      : settings_(settings), origins_(origins), report_(report) {}
+
+  bool on_section(std::string_view name, const Origin& at) override;
+  void on_entry(std::string_view section, std::string_view name, std::string_view value,
+                const Origin& at) override;
+
+ private:
+  void take_setting(std::string_view name, std::string_view value, const Origin& at);
+  void take_database(std::string_view name, std::string_view value, const Origin& at);
+  void take_user(std::string_view name, std::string_view value, const Origin& at);
+
+  template <class Owner>
+  bool store(const Row<Owner>& row, const std::string& what, std::string_view text,
+             const Origin& at, Owner& into);
+  template <class Owner>
+  void store_all(std::span<const Row<Owner>> rows, std::string_view kind, std::string_view value,
+                 const Origin& at, Owner& into);
+  void note_given(Origins::Places& places, const std::string& what, std::string_view name,
+                  const Origin& at, bool usable);
+
+  Settings& settings_;
+  Origins& origins_;
+  Report& report_;
+};
+
+bool Loader::on_section(std::string_view name, const Origin& at) {
+  if (find_section(name) != nullptr) return true;
+  NearestName nearest(name);
+  for (const Section& section : kSections) nearest.offer(section.name);
+  report_.problem(at, fmt::format("unknown section {}; its lines are not read", in_quotes(name)),
+                  nearest.hint());
+  return false;
+}
+
+void Loader::on_entry(std::string_view section, std::string_view name, std::string_view value,
+                      const Origin& at) {
+  const Section* found = find_section(section);
+  if (found == nullptr) {
+    return report_.problem(at, fmt::format("{} stands before the first section", in_quotes(name)),
+                           "begin with [pgproxy]");
+  }
+  switch (found->holds) {
+    case Holds::settings:
+      return take_setting(name, value, at);
+    case Holds::databases:
+      return take_database(name, value, at);
+    case Holds::users:
+      return take_user(name, value, at);
+    case Holds::nothing_yet:
+      return report_.problem(
+          at, fmt::format("{}: section [{}] is not in this version", in_quotes(name), section));
+  }
+}
+
+void Loader::take_setting(std::string_view name, std::string_view value, const Origin& at) {
+  const auto* row = find_setting(name);
+  if (row == nullptr) {
+    NearestName nearest(name);
+    for (const Group& group : setting_groups()) {
+      for (const auto& known : group.rows) nearest.offer(known.name);
+    }
+    for (const auto& known : foreign_settings()) nearest.offer(known.name);
+    return report_.problem(at, fmt::format("unknown setting {}", in_quotes(name)), nearest.hint());
+  }
+  const bool usable = store(*row, std::string(name), value, at, settings_);
+  note_given(origins_.settings, std::string(name), name, at, usable);
+}
+
+void Loader::take_database(std::string_view name, std::string_view value, const Origin& at) {
+  const std::string what = fmt::format("database {}", in_quotes(name));
+  if (std::ranges::find(kConsoleNames, name) != std::end(kConsoleNames)) {
+    return report_.problem(at, what + ": this name is the console's", "choose another name");
+  }
+  Database database{.name = std::string(name)};
+  store_all(database_rows(), what, value, at, database);
+  if (database.server_lifetime == Duration::zero()) database.server_lifetime.reset();
+  note_given(origins_.databases, what, name, at, true);
+  if (name == "*") {
+    settings_.auto_database = std::move(database);
+    return;
+  }
+  std::erase_if(settings_.databases, [&](const Database& known) { return known.name == name; });
+  settings_.databases.push_back(std::move(database));
+}
+
+void Loader::take_user(std::string_view name, std::string_view value, const Origin& at) {
+  const std::string what = fmt::format("user {}", in_quotes(name));
+  User user{.name = std::string(name)};
+  store_all(user_rows(), what, value, at, user);
+  note_given(origins_.users, what, name, at, true);
+  std::erase_if(settings_.users, [&](const User& known) { return known.name == name; });
+  settings_.users.push_back(std::move(user));
+}
+
+/// False when the value cannot be used, which is then reported.
+template <class Owner>
+bool Loader::store(const Row<Owner>& row, const std::string& what, std::string_view text,
+                   const Origin& at, Owner& into) {
+  const std::string shown = row.extra.secret ? "(hidden)" : in_quotes(text);
+  switch (row.field.store(row, text, into)) {
+    case Outcome::stored:
+      return true;
+    case Outcome::no_effect:
+      report_.warning(at, fmt::format("{}: accepted, no effect here. {}", what, row.doc));
+      return true;
+    case Outcome::not_in_this_version:
+      report_.problem(at, fmt::format("{}: {}: not in this version", what, shown),
+                      version_hint(row));
+      return false;
+    case Outcome::not_allowed:
+      report_.problem(
+          at, fmt::format("{}: {}: want {}", what, shown, row.field.allowed(row.field.range)),
+          std::string(row.extra.bad_hint));
+      return false;
+  }
+  std::unreachable();
+}
+
+/// Takes the pairs of a connection string.
+template <class Owner>
+void Loader::store_all(std::span<const Row<Owner>> rows, std::string_view what,
+                       std::string_view value, const Origin& at, Owner& into) {
+  const auto pairs = parse_connection_string(value);
+  if (!pairs) {
+    const bool misplaced = find_setting(into.name) != nullptr;
+    return report_.problem(at, fmt::format("{}: {}", what, pairs.error().message),
+                           misplaced ? fmt::format("the setting {} belongs to [pgproxy]", into.name)
+                                     : pairs.error().hint);
+  }
+  for (const auto& [key, text] : *pairs) {
+    const auto row = std::ranges::find_if(rows, [&key](const Row<Owner>& known) {
+      return known.name == key || known.extra.alias == key;
+    });
+    if (row != rows.end()) {
+      store(*row, fmt::format("{}: {}", what, key), text, at, into);
+      continue;
+    }
+    NearestName nearest(key);
+    for (const auto& known : rows) nearest.offer(known.name);
+    report_.problem(at, fmt::format("{}: unknown key {}", what, in_quotes(key)), nearest.hint());
+  }
+}
+
+void Loader::note_given(Origins::Places& places, const std::string& what, std::string_view name,
+                        const Origin& at, bool usable) {
+  const auto [place, is_new] = places.try_emplace(std::string(name), Origins::Given{at, usable});
+  if (is_new) return;
+  report_.warning(at, fmt::format("{} again: {}:{} does not count any more", what,
+                                  place->second.at.file, place->second.at.line));
+  place->second = {at, usable};
+}
+
+void take_defaults(Settings& settings) {
+  for (const Group& group : setting_groups()) {
+    for (const auto& row : group.rows) {
+      const Outcome outcome = row.field.store(row, row.standard.text, settings);
+      PGPROXY_ASSERT(outcome == Outcome::stored);
+    }
+  }
+}
+
+void report_missing(const Origins& origins, Report& report) {
+  for (const Group& group : setting_groups()) {
+    for (const auto& row : group.rows) {
+      if (!row.standard.must_be_given || origins.settings.contains(row.name)) continue;
+      report.problem({origins.file, 0}, fmt::format("{} must be given in [pgproxy]", row.name),
+                     fmt::format("{} = {}: {}", row.name, row.standard.text, row.standard.reason));
+    }
+  }
+}
+
+void read_secrets(Settings& settings, const Origins& origins, Report& report) {
+  if (settings.auth_file.empty()) return;
+  const auto text = read_file(settings.auth_file);
+  if (!text) {
+    return report.problem(origins.of(origins.settings, "auth_file"),
+                          "auth_file: " + text.error().message,
+                          "it is read as the user who runs pgproxy");
+  }
+  settings.secrets = parse_userlist(*text, settings.auth_file, report);
+}
+
+}  // namespace
+
+Loaded load_text(std::string_view text, const std::string& name) {
+  Loaded loaded;
+  Report report;
+  Origins origins{.file = name};
+  take_defaults(loaded.settings);
+  Loader loader(loaded.settings, origins, report);
+  std::vector<std::string> files = read_ini(text, name, loader, report);
+  report_missing(origins, report);
+  read_secrets(loaded.settings, origins, report);
+  check(loaded.settings, origins, report);
+  files.push_back(loaded.settings.auth_file);
+  loaded.problems = report.sorted_problems(files);
+  loaded.warnings = report.warnings();
+  for (const auto& [setting, given] : origins.settings) loaded.given.push_back(setting);
+  return loaded;
+}
+
+Loaded load(const std::string& path) {
+  const auto text = read_file(path);
+  if (text) return load_text(*text, path);
+  return {.problems = {{.file = path, .message = text.error().message}}};
+}
+
+}  // namespace pgproxy::config

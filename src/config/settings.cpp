@@ -1,0 +1,49 @@
+#include "pgproxy/config/settings.hpp"
+
+namespace pgproxy::config {
+
+namespace {
+
+template <class T>
+const T* find_named(const std::vector<T>& items, std::string_view name) {
+  for (const T& item : items) {
+    if (item.name == name) return &item;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+const Database* Settings::find_database(std::string_view wanted) const {
+  return find_named(databases, wanted);
+}
+
+const User* Settings::find_user(std::string_view wanted) const {
+  return find_named(users, wanted);
+}
+
+PoolSettings effective_settings(const Settings& settings, const Database& database,
+                                std::string_view user) {
+  const User* found = settings.find_user(user);
+  const User by_user = found != nullptr ? *found : User{};
+  return {
+      .pool_mode = by_user.pool_mode.value_or(database.pool_mode.value_or(settings.pool_mode)),
+      .pool_size =
+          by_user.pool_size.value_or(database.pool_size.value_or(settings.default_pool_size)),
+      .min_pool_size = database.min_pool_size.value_or(settings.min_pool_size),
+      .reserve_pool_size = by_user.reserve_pool_size.value_or(
+          database.reserve_pool_size.value_or(settings.reserve_pool_size)),
+      .max_db_connections = database.max_db_connections.value_or(settings.max_db_connections),
+      .max_user_connections = by_user.max_user_connections.value_or(settings.max_user_connections),
+      .server_lifetime = database.server_lifetime.value_or(settings.server_lifetime),
+      .query_timeout = by_user.query_timeout.value_or(settings.query_timeout),
+      .query_wait_timeout = by_user.query_wait_timeout.value_or(
+          database.query_wait_timeout.value_or(settings.query_wait_timeout)),
+      .idle_transaction_timeout =
+          by_user.idle_transaction_timeout.value_or(settings.idle_transaction_timeout),
+      .transaction_timeout = by_user.transaction_timeout.value_or(settings.transaction_timeout),
+      .client_idle_timeout = by_user.client_idle_timeout.value_or(settings.client_idle_timeout),
+  };
+}
+
+}  // namespace pgproxy::config

@@ -1,0 +1,363 @@
+#include "config/table.hpp"
+
+#include "config/field.hpp"
+
+namespace pgproxy::config {
+
+namespace {
+
+using enum Apply;
+
+constexpr Row<Settings> kListening[] = {
+    {"listen_addr",
+     field<&Settings::listen_addr>(),
+     {"", "PgBouncer's: unix socket only, nobody reaches it over a network by accident"},
+     on_restart,
+     "Addresses to accept clients on, comma separated; * for all. Empty: unix socket only."},
+    {"listen_port",
+     field<&Settings::listen_port>({1, 65'535}),
+     {"6432", "PgBouncer's"},
+     on_restart,
+     "TCP port; also the number in the name of the unix socket, .s.PGSQL.6432."},
+    {"unix_socket_dir",
+     field<&Settings::unix_socket_dir>(),
+     {"/tmp", "PgBouncer's, and where libpq looks"},
+     on_restart,
+     "Directory of the unix socket, and where databases without a host are; @name is an abstract "
+     "socket. Empty: none."},
+    {"unix_socket_mode",
+     field<&Settings::unix_socket_mode, OctalCodec>({0, 0777}),
+     {"0777", "PgBouncer's: whoever may log in may connect, as in PostgreSQL"},
+     on_restart,
+     "File mode of the unix socket."},
+    {"unix_socket_group",
+     field<&Settings::unix_socket_group>(),
+     {"", "PgBouncer's: the group of the process"},
+     on_restart,
+     "Group of the unix socket."},
+    {"listen_backlog",
+     field<&Settings::listen_backlog>({1, 65'535}),
+     {"128", "PgBouncer's; the kernel caps it at net.core.somaxconn"},
+     on_restart,
+     "Connections that the kernel holds until they are accepted."},
+    {"pidfile",
+     field<&Settings::pidfile>(),
+     {"", "PgBouncer's: none; systemd needs none"},
+     on_restart,
+     "File for the process id."},
+    {"user",
+     field<&Settings::user>(),
+     {"", "PgBouncer's: stay who started it, unless that is root, which is refused"},
+     on_restart,
+     "System user to become after the start."},
+};
+
+constexpr Row<Settings> kPools[] = {
+    {"pool_mode", field<&Settings::pool_mode>(),
+     must_be_given("transaction",
+                   "the mode in which few server connections serve many clients; PgBouncer's own "
+                   "default, session, keeps one server connection per client"),
+     on_reload,
+     "When a server connection goes back to its pool: when the client leaves (session), after each "
+     "transaction, or after each statement."},
+    {"default_pool_size",
+     field<&Settings::default_pool_size>({1, 10'000}),
+     must_be_given(
+         "20",
+         "PgBouncer's value; a server with max_connections = 100, 3 of them reserved, has "
+         "room for four such pools"),
+     on_reload,
+     "Most server connections that one pool, a (database, user) pair, may hold.",
+     {.bad_hint = kUnlimitedServersHint}},
+    {"max_client_conn", field<&Settings::max_client_conn>({1, 1'000'000}),
+     must_be_given(
+         "100",
+         "PgBouncer's value, and PostgreSQL's for max_connections; add up the pools of your "
+         "applications. Each client takes one file descriptor (ulimit -n)"),
+     on_reload, "Most clients at once; further ones are refused."},
+    {"min_pool_size",
+     field<&Settings::min_pool_size>({0, 10'000}),
+     {"0", "PgBouncer's: server connections are opened when clients need them"},
+     on_reload,
+     "Server connections that a pool in use keeps open."},
+    {"reserve_pool_size",
+     field<&Settings::reserve_pool_size>({0, 10'000}),
+     {"0", "PgBouncer's: no reserve"},
+     on_reload,
+     "Further server connections that a pool may open when a client has waited for "
+     "reserve_pool_timeout."},
+    {"reserve_pool_timeout",
+     field<&Settings::reserve_pool_timeout>(),
+     {"5", "PgBouncer's"},
+     on_reload,
+     "How long the first client in the queue waits before the reserve is used; 0: never used."},
+    {"max_db_connections",
+     field<&Settings::max_db_connections>(),
+     {"0", "PgBouncer's: no limit besides the size of each pool"},
+     on_reload,
+     "Most server connections of one database, over all its users."},
+    {"max_db_client_connections",
+     field<&Settings::max_db_client_connections>(),
+     {"0", "PgBouncer's: no limit besides max_client_conn"},
+     on_reload,
+     "Most clients of one database."},
+    {"max_user_connections",
+     field<&Settings::max_user_connections>(),
+     {"0", "PgBouncer's: no limit besides the size of each pool"},
+     on_reload,
+     "Most server connections of one user, over all databases."},
+    {"max_user_client_connections",
+     field<&Settings::max_user_client_connections>(),
+     {"0", "PgBouncer's: no limit besides max_client_conn"},
+     on_reload,
+     "Most clients of one user."},
+    {"max_server_logins",
+     field<&Settings::max_server_logins>({1, 1'000}),
+     {"3",
+      "a pool of 20 is full after seven rounds, while PostgreSQL starts three processes at once "
+      "and "
+      "not twenty"},
+     on_reload,
+     "Server logins that may be in progress at once in one pool."},
+    {"server_round_robin",
+     field<&Settings::server_round_robin>(),
+     {"0", "PgBouncer's: the connection used last is the one with warm caches"},
+     on_reload,
+     "Use idle server connections in turn instead of the one used last."},
+};
+
+constexpr Row<Settings> kAuthentication[] = {
+    {"auth_type", field<&Settings::auth_type>(),
+     must_be_given("scram-sha-256",
+                   "PostgreSQL's own default; needs auth_file. PgBouncer's default is md5, which "
+                   "falls over to SCRAM for users with a SCRAM secret"),
+     on_reload,
+     "How clients prove who they are. trust: the user must exist; any: no check at all."},
+    {"auth_file",
+     field<&Settings::auth_file>(),
+     {"", "PgBouncer's: none; needed by all that check a password"},
+     on_reload,
+     "Users and their secrets, one \"user\" \"secret\" per line; a secret is plain, md5... or "
+     "SCRAM-SHA-256$..."},
+    {"scram_iterations",
+     field<&Settings::scram_iterations>({1, 1'000'000}),
+     {"4096", "PgBouncer's and PostgreSQL's"},
+     on_reload,
+     "SCRAM iterations for users whose secret is a plain password."},
+    {"admin_users",
+     field<&Settings::admin_users>(),
+     {"", "PgBouncer's: only the system user who runs pgproxy, over the unix socket"},
+     on_reload,
+     "Users who may do everything on the console."},
+    {"stats_users",
+     field<&Settings::stats_users>(),
+     {"", "PgBouncer's: nobody else"},
+     on_reload,
+     "Users who may use SHOW on the console."},
+    {"client_tls_sslmode",
+     field<&Settings::client_tls_sslmode>(),
+     {"disable", "PgBouncer's"},
+     on_reload,
+     "TLS with clients."},
+    {"server_tls_sslmode", field<&Settings::server_tls_sslmode>(),
+     must_be_given(
+         "disable",
+         "the only mode in this version. PgBouncer's own default, prefer, falls back to an "
+         "open connection without a word"),
+     on_reload, "TLS with servers."},
+};
+
+constexpr Row<Settings> kServers[] = {
+    {"server_connect_timeout", field<&Settings::server_connect_timeout>(),
+     must_be_given("15",
+                   "PgBouncer's value: time for three lost packets, which TCP sends again "
+                   "after 1, 3 and 7 seconds"),
+     on_reload, "Longest time for connecting and logging in to a server; 0: off."},
+    {"server_login_retry",
+     field<&Settings::server_login_retry>(),
+     {"15", "PgBouncer's"},
+     on_reload,
+     "Time after a failed server login during which new clients get that error at once."},
+    {"server_lifetime",
+     field<&Settings::server_lifetime>(),
+     {"3600", "PgBouncer's: backends that live long grow caches"},
+     on_reload,
+     "Age from which a server connection is closed when nobody uses it; 0: used once."},
+    {"server_idle_timeout",
+     field<&Settings::server_idle_timeout>(),
+     {"600", "PgBouncer's"},
+     on_reload,
+     "Time after which an unused server connection is closed; 0: off."},
+    {"server_reset_query",
+     field<&Settings::server_reset_query>(),
+     {"DISCARD ALL", "PgBouncer's: the next client finds nothing of the one before"},
+     on_reload,
+     "Sent to a server connection that a client leaves, with pool_mode = session. Empty: nothing."},
+    {"server_reset_query_always",
+     field<&Settings::server_reset_query_always>(),
+     {"0", "PgBouncer's: one more round trip per transaction"},
+     on_reload,
+     "Use server_reset_query in every pool mode."},
+    {"server_check_query",
+     field<&Settings::server_check_query, CheckQueryCodec>(),
+     {"<empty>", "PgBouncer's: an empty query, the cheapest one"},
+     on_reload,
+     "Sent to a server connection that has been idle for server_check_delay, before it is used. "
+     "Empty: no check."},
+    {"server_check_delay",
+     field<&Settings::server_check_delay>(),
+     {"30", "PgBouncer's"},
+     on_reload,
+     "Idle time after which server_check_query is due; 0: always."},
+    {"cancel_wait_timeout",
+     field<&Settings::cancel_wait_timeout>(),
+     {"10", "PgBouncer's"},
+     on_reload,
+     "Longest time for passing on a cancel request; 0: off."},
+};
+
+constexpr Row<Settings> kClients[] = {
+    {"query_wait_timeout", field<&Settings::query_wait_timeout>(),
+     must_be_given("120", "PgBouncer's value; most applications have given up by then"), on_reload,
+     "Longest time that a client waits for a server connection; 0: for ever."},
+    {"query_timeout", field<&Settings::query_timeout>(),
+     must_be_given("0",
+                   "PgBouncer's value, off: a query cut off here costs its server connection, "
+                   "which PostgreSQL's statement_timeout does not"),
+     on_reload, "Longest time for a query; 0: off."},
+    {"idle_transaction_timeout", field<&Settings::idle_transaction_timeout>(),
+     must_be_given("60",
+                   "PgBouncer's value is 0, off: one forgotten transaction then holds a server "
+                   "connection for ever. 60 is half of query_wait_timeout's 120: who waits "
+                   "behind such a transaction is still served"),
+     on_reload, "Longest time that a client may be idle within a transaction; 0: off."},
+    {"transaction_timeout",
+     field<&Settings::transaction_timeout>(),
+     {"0", "PgBouncer's: off"},
+     on_reload,
+     "Longest time for a transaction; 0: off."},
+    {"client_idle_timeout",
+     field<&Settings::client_idle_timeout>(),
+     {"0", "PgBouncer's: off; an idle client costs about a kilobyte"},
+     on_reload,
+     "Time after which an idle client is disconnected; 0: off."},
+    {"client_login_timeout",
+     field<&Settings::client_login_timeout>(),
+     {"60", "PgBouncer's and PostgreSQL's"},
+     on_reload,
+     "Longest time for a client's login; 0: off."},
+    {"ignore_startup_parameters",
+     field<&Settings::ignore_startup_parameters>(),
+     {"", "PgBouncer's; pgproxy honours startup parameters, so few lists are needed"},
+     on_reload,
+     "Startup parameters that are dropped instead of honoured."},
+};
+
+constexpr Row<Settings> kLogging[] = {
+    {"logfile",
+     field<&Settings::logfile>(),
+     {"", "PgBouncer's: standard error only"},
+     on_reload,
+     "File to log to, besides standard error."},
+    {"log_format",
+     field<&Settings::log_format>(),
+     {"text", "lines in PgBouncer's shape, which existing alerts understand"},
+     on_reload,
+     "Shape of the log's lines."},
+    {"verbose",
+     field<&Settings::verbose>({0, 10}),
+     {"0", "PgBouncer's"},
+     on_reload,
+     "More log lines with higher numbers."},
+    {"log_connections",
+     field<&Settings::log_connections>(),
+     {"1", "PgBouncer's"},
+     on_reload,
+     "Log each login."},
+    {"log_disconnections",
+     field<&Settings::log_disconnections>(),
+     {"1", "PgBouncer's"},
+     on_reload,
+     "Log each disconnection with its reason."},
+    {"log_pooler_errors",
+     field<&Settings::log_pooler_errors>(),
+     {"1", "PgBouncer's"},
+     on_reload,
+     "Log the errors that pgproxy itself sends to clients."},
+    {"log_stats",
+     field<&Settings::log_stats>(),
+     {"1", "PgBouncer's"},
+     on_reload,
+     "Log a line of statistics every stats_period."},
+    {"stats_period",
+     field<&Settings::stats_period>({1, 86'400}),
+     {"60", "PgBouncer's"},
+     on_reload,
+     "Time over which SHOW STATS takes its averages."},
+};
+
+constexpr Row<Settings> kSockets[] = {
+    {"max_packet_size",
+     field<&Settings::max_packet_size>({1'024, 2'147'483'647}),
+     {"2147483647", "PgBouncer's: as large as the protocol allows; large messages are streamed"},
+     on_reload,
+     "Largest message in bytes; a larger one ends its connection."},
+    {"tcp_keepalive",
+     field<&Settings::tcp_keepalive>(),
+     {"1", "PgBouncer's: vanished peers are noticed"},
+     on_reload,
+     "TCP keepalive."},
+    {"tcp_keepidle",
+     field<&Settings::tcp_keepidle>({0, 32'767}),
+     {"0", "PgBouncer's: the system's"},
+     on_reload,
+     "Seconds before the first keepalive probe."},
+    {"tcp_keepcnt",
+     field<&Settings::tcp_keepcnt>({0, 127}),
+     {"0", "PgBouncer's: the system's"},
+     on_reload,
+     "Keepalive probes without an answer that end a connection."},
+    {"tcp_keepintvl",
+     field<&Settings::tcp_keepintvl>({0, 32'767}),
+     {"0", "PgBouncer's: the system's"},
+     on_reload,
+     "Seconds between keepalive probes."},
+    {"tcp_user_timeout",
+     field<&Settings::tcp_user_timeout>(),
+     {"0", "PgBouncer's: the system's"},
+     on_reload,
+     "Milliseconds that sent data may stay unacknowledged."},
+};
+
+constexpr Group kGroups[] = {
+    {"Pools", kPools},
+    {"Clients", kClients},
+    {"Server connections", kServers},
+    {"Authentication and TLS", kAuthentication},
+    {"Listening", kListening},
+    {"Logging", kLogging},
+    {"Sockets", kSockets},
+};
+
+template <class Row>
+const Row* find_in(std::span<const Row> rows, std::string_view name) {
+  for (const Row& row : rows) {
+    if (row.name == name) return &row;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::span<const Group> setting_groups() {
+  return kGroups;
+}
+
+const Row<Settings>* find_setting(std::string_view name) {
+  for (const Group& group : kGroups) {
+    if (const auto* row = find_in(group.rows, name)) return row;
+  }
+  return find_in(foreign_settings(), name);
+}
+
+}  // namespace pgproxy::config

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "config/row.hpp"
+
+namespace pgproxy::config {
+
+/// Why pool sizes start at 1.
+constexpr std::string_view kUnlimitedServersHint =
+    "0 would mean unlimited; pgproxy has no unlimited server counts";
+
+/// Settings that belong together in the example file and in the documentation.
+struct Group {
+  std::string_view title;
+  std::span<const Row<Settings>> rows;
+};
+
+/// What [pgproxy] may hold and this version does.
+std::span<const Group> setting_groups();
+/// What else PgBouncer's [pgbouncer] may hold: Support::later and Support::no_effect.
+std::span<const Row<Settings>> foreign_settings();
+/// What a connection string in [databases] may hold.
+std::span<const Row<Database>> database_rows();
+/// What a line in [users] may hold.
+std::span<const Row<User>> user_rows();
+
+/// By name, in all of [pgproxy]; nullptr when unknown.
+const Row<Settings>* find_setting(std::string_view name);
+
+}  // namespace pgproxy::config

@@ -1,0 +1,138 @@
+#include <vector>
+
+#include "config/field.hpp"
+#include "config/table.hpp"
+
+namespace pgproxy::config {
+
+namespace {
+
+using enum Apply;
+
+constexpr std::string_view kAuthQuery = "Users come from auth_file only.";
+
+constexpr Default kGlobal{"", "the setting of the same name in [pgproxy]"};
+constexpr Default kNone{"", "not sent: the server's own"};
+
+/// Parameters of the server's startup packet, under the row's name.
+consteval Field<Database> startup_setting() {
+  return {.support = Support::full,
+          .store =
+              [](const Row<Database>& row, std::string_view text, Database& into) {
+                auto& settings = into.startup_settings;
+                std::erase_if(settings, [&](const auto& known) { return known.first == row.name; });
+                settings.emplace_back(row.name, text);
+                return Outcome::stored;
+              },
+          .print = nullptr,
+          .allowed = Codec<std::string>::allowed,
+          .range = {}};
+}
+
+constexpr Row<Database> kDatabaseRows[] = {
+    {"host",
+     field<&Database::hosts>(),
+     {"", "the unix socket in unix_socket_dir"},
+     on_reload,
+     "Host name, address, /directory or @abstract socket of the server; several by commas."},
+    {"port",
+     field<&Database::port>({1, 65'535}),
+     {"5432", "PostgreSQL's"},
+     on_reload,
+     "Port of the server."},
+    {"dbname",
+     field<&Database::dbname>(),
+     {"", "the name in front of the ="},
+     on_reload,
+     "Name of the database on the server."},
+    {"user",
+     field<&Database::user>(),
+     {"", "the client's"},
+     on_reload,
+     "User to log in to the server as, whoever the client is."},
+    {"password",
+     field<&Database::password>(),
+     {"", "from auth_file"},
+     on_reload,
+     "Password of that user.",
+     {.secret = true}},
+    {"pool_size",
+     field<&Database::pool_size>({1, 10'000}),
+     {"", "default_pool_size in [pgproxy]"},
+     on_reload,
+     "Most server connections of each pool of this database.",
+     {.bad_hint = kUnlimitedServersHint}},
+    {"min_pool_size", field<&Database::min_pool_size>({0, 10'000}), kGlobal, on_reload,
+     "Server connections that a pool in use keeps open."},
+    {"reserve_pool_size",
+     field<&Database::reserve_pool_size>({0, 10'000}),
+     kGlobal,
+     on_reload,
+     "Further server connections for clients that wait too long.",
+     {.alias = "reserve_pool"}},
+    {"max_db_connections", field<&Database::max_db_connections>(), kGlobal, on_reload,
+     "Most server connections of this database; 0: no limit besides the pools'."},
+    {"max_db_client_connections", field<&Database::max_db_client_connections>(), kGlobal, on_reload,
+     "Most clients of this database; 0: no limit besides max_client_conn."},
+    {"pool_mode", field<&Database::pool_mode>(), kGlobal, on_reload,
+     "When a server connection goes back to its pool."},
+    {"query_wait_timeout", field<&Database::query_wait_timeout>(), kGlobal, on_reload,
+     "Longest time that a client waits for a server connection."},
+    {"server_lifetime", field<&Database::server_lifetime>(), kGlobal, on_reload,
+     "Age from which an unused server connection is closed; 0: as if not given."},
+    {"connect_query",
+     field<&Database::connect_query>(),
+     {"", "none"},
+     on_reload,
+     "Sent on each new server connection before its first use."},
+    {"load_balance_hosts",
+     field<&Database::load_balance_hosts>(),
+     {"round-robin", "PgBouncer's"},
+     on_reload,
+     "How one of several hosts is chosen: in turn, or the first that answers."},
+    {"client_encoding", startup_setting(), kNone, on_reload, "Sent to the server at login."},
+    {"datestyle", startup_setting(), kNone, on_reload, "Sent to the server at login."},
+    {"timezone", startup_setting(), kNone, on_reload, "Sent to the server at login."},
+    {"application_name", startup_setting(), kNone, on_reload, "Sent to the server at login."},
+    {"auth_user", later<Database>(), {"", "none"}, on_reload, kAuthQuery},
+    {"auth_query", later<Database>(), {"", "none"}, on_reload, kAuthQuery},
+    {"auth_dbname", later<Database>(), {"", "none"}, on_reload, kAuthQuery},
+};
+
+constexpr Row<User> kUserRows[] = {
+    {"pool_mode", field<&User::pool_mode>(), kGlobal, on_reload,
+     "When a server connection goes back to its pool."},
+    {"pool_size",
+     field<&User::pool_size>({1, 10'000}),
+     {"", "default_pool_size in [pgproxy]"},
+     on_reload,
+     "Most server connections of each pool of this user.",
+     {.bad_hint = kUnlimitedServersHint}},
+    {"reserve_pool_size", field<&User::reserve_pool_size>({0, 10'000}), kGlobal, on_reload,
+     "Further server connections for clients that wait too long."},
+    {"max_user_connections", field<&User::max_user_connections>(), kGlobal, on_reload,
+     "Most server connections of this user; 0: no limit besides the pools'."},
+    {"max_user_client_connections", field<&User::max_user_client_connections>(), kGlobal, on_reload,
+     "Most clients of this user; 0: no limit besides max_client_conn."},
+    {"query_timeout", field<&User::query_timeout>(), kGlobal, on_reload,
+     "Longest time for a query; 0: off."},
+    {"query_wait_timeout", field<&User::query_wait_timeout>(), kGlobal, on_reload,
+     "Longest time that a client waits for a server connection; 0: for ever."},
+    {"idle_transaction_timeout", field<&User::idle_transaction_timeout>(), kGlobal, on_reload,
+     "Longest time that a client may be idle within a transaction; 0: off."},
+    {"transaction_timeout", field<&User::transaction_timeout>(), kGlobal, on_reload,
+     "Longest time for a transaction; 0: off."},
+    {"client_idle_timeout", field<&User::client_idle_timeout>(), kGlobal, on_reload,
+     "Time after which an idle client is disconnected; 0: off."},
+};
+
+}  // namespace
+
+std::span<const Row<Database>> database_rows() {
+  return kDatabaseRows;
+}
+std::span<const Row<User>> user_rows() {
+  return kUserRows;
+}
+
+}  // namespace pgproxy::config

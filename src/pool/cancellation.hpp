@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "pgproxy/base/timeouts.hpp"
+#include "pgproxy/io/loop.hpp"
+#include "pgproxy/pool/reply_owner.hpp"
+
+namespace pgproxy::pool {
+
+/// One CancelRequest on a connection of its own (PostgreSQL docs 55.2.8). It is sent only while the same
+/// message cycle still runs, and is over when PostgreSQL closes that connection: by then the
+/// signal has been delivered. Owned by the ServerConnection that it is for.
+class Cancellation final : public io::Disposable,
+                           private io::ConnectListener,
+                           private io::TransportListener,
+                           private TimeoutListener {
+ public:
+  Cancellation(ServerConnection& server, const io::ServerAddress& address, std::uint64_t cycle);
+  ~Cancellation() override;
+  void add(CancelListener& listener) { listeners_.push_back(listener); }
+
+ private:
+  void on_connected(std::unique_ptr<io::Transport> transport) override;
+  void on_connect_failed(const Error& error) override;
+  void on_data(Bytes) override {}  // PostgreSQL sends nothing here; only the end matters
+  void on_drained() override {}
+  void on_closed(const std::string& reason) override;
+  void on_timeout(Timeout& timeout) override;
+
+  ServerConnection& server_;
+  std::uint64_t cycle_;
+  IntrusiveList<CancelListener> listeners_;
+  std::unique_ptr<io::ConnectAttempt> attempt_;
+  std::unique_ptr<io::Transport> transport_;
+  Timeout deadline_;
+};
+
+}  // namespace pgproxy::pool

@@ -1,0 +1,165 @@
+#include "pgproxy/pool/expected_replies.hpp"
+
+namespace pgproxy::pool {
+
+void ExpectedReplies::sent(ReplyOwner& owner, ReplyKind kind) {
+  if (copying_in_) {
+    // CopyGetData in the server: Sync and Flush are ignored, CopyDone and CopyFail end the COPY,
+    // anything else is an error that consumes the message.
+    if (kind == ReplyKind::copy_end) {
+      copying_in_ = false;
+    } else if (kind == ReplyKind::sync) {
+      copy_ate_syncs_ = true;
+    } else {
+      uncertain_ = true;
+    }
+    return;
+  }
+  if (kind == ReplyKind::sync) {
+    open_cycle_ = false;
+    skipping_ = false;
+  } else if (skipping_) {
+    return;  // the server discards it
+  } else if (kind == ReplyKind::copy_end) {
+    if (count_ == 0) return;  // stray: the server ignores it outside of COPY
+  } else {
+    // A Query within an extended cycle ends it: its ReadyForQuery comes without a Sync.
+    open_cycle_ = kind != ReplyKind::query && kind != ReplyKind::function_call;
+  }
+  push({&owner, kind});
+}
+
+ReplyVerdict ExpectedReplies::received(char type) {
+  drop_copy_ends();
+  if (count_ == 0) return ReplyVerdict::unexpected;
+  const ReplyKind head = at(0).kind;
+  const bool in_query = head == ReplyKind::query;
+  const bool in_execute = head == ReplyKind::execute;
+  const bool in_describe =
+      head == ReplyKind::describe_statement || head == ReplyKind::describe_portal;
+  switch (type) {
+    case 'D':
+    case 'd':
+    case 'c':
+    case 'H':
+      return stay_if(in_query || in_execute);
+    case 'C':
+    case 'I':
+      copying_in_ = false;
+      copy_ate_syncs_ = false;
+      return in_query ? ReplyVerdict::forward : pop_if(in_execute);
+    case 's':
+      return pop_if(in_execute);
+    case 'T':
+      return in_query ? ReplyVerdict::forward : pop_if(in_describe);
+    case 'n':
+      return pop_if(in_describe);
+    case 't':
+      return stay_if(head == ReplyKind::describe_statement);
+    case '1':
+      if (head == ReplyKind::injected_parse) return pop_if(true, ReplyVerdict::swallow);
+      return pop_if(head == ReplyKind::parse);
+    case '2':
+      return pop_if(head == ReplyKind::bind);
+    case '3':
+      if (head == ReplyKind::injected_close) return pop_if(true, ReplyVerdict::swallow);
+      return pop_if(head == ReplyKind::close);
+    case 'V':
+      return stay_if(head == ReplyKind::function_call);
+    case 'G':
+      if (!in_query && !in_execute) return ReplyVerdict::unexpected;
+      enter_copy_in();
+      return ReplyVerdict::forward;
+    case 'E':
+      return failed();
+    case 'Z':
+      copying_in_ = false;
+      copy_ate_syncs_ = false;
+      return pop_if(in_query || head == ReplyKind::function_call || head == ReplyKind::sync);
+    default:
+      return ReplyVerdict::unexpected;
+  }
+}
+
+/// The server now reads what was sent behind the COPY as its data: Syncs in there get no answer.
+void ExpectedReplies::enter_copy_in() {
+  const Entry copy = at(0);
+  copying_in_ = true;
+  while (copying_in_ && count_ > 1) {
+    switch (at(1).kind) {
+      case ReplyKind::copy_end: copying_in_ = false; break;
+      case ReplyKind::sync: copy_ate_syncs_ = true; break;
+      default: uncertain_ = true; break;  // an error to come, at a place that we cannot know
+    }
+    pop();
+    at(0) = copy;
+  }
+  if (copy.kind != ReplyKind::execute) return;
+  open_cycle_ = true;
+  for (std::size_t i = 1; i < count_; ++i) {
+    const ReplyKind kind = at(i).kind;
+    if (kind != ReplyKind::copy_end) open_cycle_ = kind != ReplyKind::sync;
+  }
+}
+
+ReplyVerdict ExpectedReplies::failed() {
+  const ReplyKind head = at(0).kind;
+  copying_in_ = false;
+  // A Sync behind a COPY was either eaten by it or will be answered now: nobody can tell.
+  if (copy_ate_syncs_) uncertain_ = true;
+  copy_ate_syncs_ = false;
+  if (head == ReplyKind::query || head == ReplyKind::function_call || head == ReplyKind::sync) {
+    return ReplyVerdict::forward;  // ReadyForQuery follows; at a Sync it was the commit that failed
+  }
+  while (count_ > 0 && at(0).kind != ReplyKind::sync) pop();
+  skipping_ = count_ == 0;
+  return ReplyVerdict::forward;
+}
+
+ReplyOwner* ExpectedReplies::next_owner() {
+  drop_copy_ends();
+  return count_ > 0 ? at(0).owner : nullptr;
+}
+
+bool ExpectedReplies::is_quiet() {
+  drop_copy_ends();
+  return count_ == 0 && !open_cycle_ && !skipping_ && !copying_in_;
+}
+
+void ExpectedReplies::replace_owner(const ReplyOwner& from, ReplyOwner& to) {
+  for (std::size_t i = 0; i < count_; ++i) {
+    if (at(i).owner == &from) at(i).owner = &to;
+  }
+}
+
+void ExpectedReplies::push(Entry entry) {
+  if (count_ == ring_.size()) {
+    std::vector<Entry> larger(ring_.size() * 2);
+    for (std::size_t i = 0; i < count_; ++i) larger[i] = at(i);
+    ring_ = std::move(larger);
+    first_ = 0;
+  }
+  at(count_) = entry;
+  ++count_;
+}
+
+void ExpectedReplies::pop() {
+  first_ = (first_ + 1) & (ring_.size() - 1);
+  --count_;
+}
+
+void ExpectedReplies::drop_copy_ends() {
+  while (count_ > 0 && at(0).kind == ReplyKind::copy_end) pop();
+}
+
+ReplyVerdict ExpectedReplies::pop_if(bool expected, ReplyVerdict verdict) {
+  if (!expected) return ReplyVerdict::unexpected;
+  pop();
+  return verdict;
+}
+
+ReplyVerdict ExpectedReplies::stay_if(bool expected) {
+  return expected ? ReplyVerdict::forward : ReplyVerdict::unexpected;
+}
+
+}  // namespace pgproxy::pool

@@ -1,0 +1,351 @@
+#include "pgproxy/pool/pool.hpp"
+
+#include <algorithm>
+
+#include "pgproxy/pool/pools.hpp"
+
+namespace pgproxy::pool {
+namespace {
+
+/// Bounds the memory that clients with ever new startup settings can claim.
+constexpr std::size_t max_canonical_states = 1000;
+
+/// A client waits no longer than either setting allows; zero is off.
+Duration wait_limit(const config::PoolSettings& settings) {
+  if (settings.query_wait_timeout == Duration::zero()) return settings.query_timeout;
+  if (settings.query_timeout == Duration::zero()) return settings.query_wait_timeout;
+  return std::min(settings.query_wait_timeout, settings.query_timeout);
+}
+
+}  // namespace
+
+Pool::Pool(Pools& pools, PoolContext& context, CapacityLock& lock, DatabaseEntry& database,
+           UserEntry& user, config::PoolSettings settings)
+    : pools_(pools),
+      context_(context),
+      database_(database),
+      user_(user),
+      settings_(settings),
+      capacity_(lock, settings.pool_size, settings.reserve_pool_size, database.server_budget,
+                user.server_budget),
+      idle_timeout_queue_(&timeout_queue(context.settings.server_idle_timeout)),
+      query_timeout_queue_(&timeout_queue(settings.query_timeout)),
+      idle_transaction_queue_(&timeout_queue(settings.idle_transaction_timeout)),
+      transaction_queue_(&timeout_queue(settings.transaction_timeout)),
+      client_idle_queue_(&timeout_queue(settings.client_idle_timeout)),
+      wait_queue_(&timeout_queue(wait_limit(settings))),
+      retry_(*this),
+      reserve_(*this) {}
+
+Pool::~Pool() {
+  for (const auto& [id, server] : servers_) server->close("pooler is shut down");
+}
+
+ServerConnection* Pool::checkout(PoolClient& client) {
+  if (waiters_.empty() && !idle_.empty() && !needs_check(idle_.front())) {
+    ServerConnection& server = idle_.front();
+    server.unlink();
+    server.set_holder(&client);
+    ++counters_.server_assignment_count;
+    return &server;
+  }
+  enqueue(client);
+  return nullptr;
+}
+
+void Pool::enqueue(PoolClient& client) {
+  client.queued_at = loop().now();
+  const bool is_failing = login_error_ && servers_.empty() && loop().now() < retry_at_;
+  if (is_failing && login_error_->sqlstate != "57P03") {
+    Error error = *login_error_;
+    error.detail = "Server login has been failing; this is the last error" +
+                   (error.detail.empty() ? "." : ": " + error.detail);
+    if (error.hint.empty()) error.hint = "The next attempt is made after server_login_retry.";
+    return client.on_server_refused(error);
+  }
+  waiters_.push_back(client);
+  ++waiting_count_;
+  if (settings_.reserve_pool_size > 0 && !reserve_.is_armed()) {
+    timeout_queue(global().reserve_pool_timeout).arm(reserve_, loop().now());
+  }
+  serve_waiters();
+  grow();
+}
+
+void Pool::leave_queue(PoolClient& client) {
+  if (!client.is_linked()) return;
+  client.unlink();
+  --waiting_count_;
+}
+
+PoolClient& Pool::take_waiter() {
+  PoolClient& client = waiters_.front();
+  leave_queue(client);
+  return client;
+}
+
+void Pool::give_out(ServerConnection& server, PoolClient& client) {
+  server.set_holder(&client);
+  ++counters_.server_assignment_count;
+  const auto waited = loop().now() - client.queued_at;
+  counters_.wait_time += static_cast<std::uint64_t>(waited.count());
+  client.on_server_granted(server);
+}
+
+void Pool::checkin(ServerConnection& server) {
+  if (server.is_expired() && may_expire_now()) return close(server, "server_lifetime");
+  // Straight to the next in line: no detour through the idle list.
+  if (!waiters_.empty()) return give_out(server, take_waiter());
+  make_idle(server);
+}
+
+void Pool::make_idle(ServerConnection& server) {
+  server.go_idle(loop().now());
+  if (global().server_round_robin) {
+    idle_.push_back(server);
+  } else {
+    idle_.push_front(server);
+  }
+}
+
+void Pool::serve_waiters() {
+  while (!waiters_.empty() && !idle_.empty()) {
+    ServerConnection& server = idle_.front();
+    if (needs_check(server)) {
+      server.run_check(global().server_check_query);
+    } else {
+      server.unlink();
+      give_out(server, take_waiter());
+    }
+  }
+}
+
+bool Pool::needs_check(const ServerConnection& server) const {
+  return !global().server_check_query.empty() &&
+         context_.loop.now() - server.idle_since() > global().server_check_delay;
+}
+
+void Pool::reset(ServerConnection& server, bool cancel_what_runs) {
+  if (server.expected().is_uncertain()) return close(server, "unclean server");
+  server.run_reset("DISCARD ALL", cancel_what_runs);
+}
+
+void Pool::reset(ServerConnection& server, const std::string& reset_query) {
+  if (reset_query.empty()) return checkin(server);
+  server.run_reset(reset_query, false);
+}
+
+void Pool::close(ServerConnection& server, std::string_view reason) {
+  if (is_logging_in(server)) --logins_;
+  server.close(reason);
+  const auto at = servers_.find(server.id());
+  PGPROXY_ASSERT(at != servers_.end());
+  loop().destroy_later(std::move(at->second));
+  servers_.erase(at);
+  grow();
+  pools_.on_capacity_freed(*this);
+}
+
+bool Pool::is_logging_in(const ServerConnection& server) {
+  return server.state() == ServerState::connecting ||
+         server.state() == ServerState::authenticating || server.state() == ServerState::preparing;
+}
+
+void Pool::grow() {
+  const bool is_failing = login_error_ && loop().now() < retry_at_;
+  if (is_failing || pools_.is_shutting_down()) return;
+  const bool is_in_use = client_count > 0 || !database_.config.user.empty();
+  const std::size_t floor = is_in_use ? settings_.min_pool_size : 0;
+  while (logins_ < global().max_server_logins) {
+    const bool below_floor = servers_.size() < floor;
+    if (logins_ >= waiting_count_ && !below_floor) return;
+    if (open_connection(false)) continue;
+    if (!below_floor && reserve_is_due() && open_connection(true)) {
+      log::line(log::Level::log, "taking connection from reserve_pool: {}/{}",
+                database_.config.name, user_.name);
+      continue;
+    }
+    return;
+  }
+}
+
+bool Pool::open_connection(bool from_reserve) {
+  auto permit = capacity_.try_reserve(from_reserve);
+  if (!permit && capacity_.blocking_limit() != CapacityLimit::pool && waiting_count_ > 0 &&
+      pools_.evict_for(*this)) {
+    permit = capacity_.try_reserve(from_reserve);
+  }
+  if (!permit) return false;
+  const auto& hosts = database_.config.hosts;
+  io::ServerAddress address{.host = global().unix_socket_dir, .port = database_.config.port};
+  if (!hosts.empty()) {
+    const bool rotate = database_.config.load_balance_hosts == config::LoadBalanceHosts::round_robin;
+    address.host = hosts[next_host_ % hosts.size()];
+    if (rotate) ++next_host_;
+  }
+  const std::uint64_t id = ++context_.last_id;
+  auto server = std::make_unique<ServerConnection>(*this, id, std::move(*permit), address);
+  ServerConnection& started = *server;
+  servers_.emplace(id, std::move(server));
+  ++logins_;
+  started.start();
+  return true;
+}
+
+bool Pool::reserve_is_due() const {
+  return !waiters_.empty() && settings_.reserve_pool_size > 0 &&
+         global().reserve_pool_timeout > Duration::zero() &&
+         context_.loop.now() - waiters_.front().queued_at >= global().reserve_pool_timeout;
+}
+
+void Pool::on_server_ready(ServerConnection& server) {
+  if (is_logging_in(server)) {
+    --logins_;
+    login_error_.reset();
+    retry_.disarm();
+    if (default_state_ != server.session_state()) canonical_states_.clear();
+    default_state_ = server.session_state();
+  }
+  make_idle(server);
+  serve_waiters();
+  grow();
+}
+
+void Pool::on_login_failed(ServerConnection& server, const Error& error) {
+  const Error failure = error;
+  log::line(log::Level::warning, server.subject(), "server login failed: FATAL {}",
+            failure.message);
+  login_error_ = failure;
+  retry_at_ = loop().now() + global().server_login_retry;
+  // With several hosts the next attempt goes to the next one, also without load balancing.
+  if (database_.config.load_balance_hosts == config::LoadBalanceHosts::disable) ++next_host_;
+  timeout_queue(global().server_login_retry).arm(retry_, loop().now());
+  close(server, "server login failed");
+  // While others serve the queue it goes on; 57P03 says that the server will soon be there.
+  if (servers_.empty() && failure.sqlstate != "57P03") refuse_waiters(failure);
+}
+
+void Pool::refuse_waiters(const Error& error) {
+  for (std::size_t left = waiting_count_; left > 0 && !waiters_.empty(); --left) {
+    take_waiter().on_server_refused(error);
+  }
+}
+
+void Pool::on_timeout(Timeout& timeout) {
+  if (&timeout == &reserve_ && !waiters_.empty()) {
+    timeout_queue(global().reserve_pool_timeout).arm(reserve_, loop().now());
+  }
+  grow();
+}
+
+bool Pool::evict_idle() {
+  if (idle_.empty()) return false;
+  close(global().server_round_robin ? idle_.front() : idle_.back(), "evicted");
+  return true;
+}
+
+bool Pool::may_expire_now() {
+  const TimePoint now = loop().now();
+  if (last_expiry_ != TimePoint{} && now - last_expiry_ < expiry_spacing()) return false;
+  last_expiry_ = now;
+  return true;
+}
+
+Duration Pool::expiry_spacing() const {
+  return settings_.server_lifetime / std::max<std::uint32_t>(1, settings_.pool_size);
+}
+
+const std::string& Pool::server_database() const {
+  return database_.config.dbname.empty() ? database_.config.name : database_.config.dbname;
+}
+
+std::string Pool::server_password() const {
+  if (!database_.config.password.empty()) return database_.config.password;
+  const auto at = context_.settings.secrets.find(user_.name);
+  return at != context_.settings.secrets.end() ? at->second : std::string();
+}
+
+StateRef Pool::find_canonical(const std::string& raw_settings) const {
+  const auto at = canonical_states_.find(raw_settings);
+  return at != canonical_states_.end() ? at->second : nullptr;
+}
+
+void Pool::remember_canonical(const std::string& raw_settings, const StateRef& state) {
+  if (canonical_states_.size() >= max_canonical_states) canonical_states_.clear();
+  canonical_states_[raw_settings] = state;
+}
+
+void Pool::note_pin(unsigned reason_bit, std::string_view reason) {
+  ++counters_.pin_count;
+  if ((logged_pins_ & reason_bit) != 0) return;
+  logged_pins_ |= reason_bit;
+  log::line(log::Level::log,
+            "pool {}/{}: a client keeps its server connection until it leaves, because of: {} "
+            "(first time; counted from now on, see SHOW CLIENTS). Avoid it in transaction mode, or "
+            "give such clients a database entry with pool_mode = session.",
+            database_.config.name, user_.name, reason);
+}
+
+Error Pool::exhausted_error(std::string_view setting) const {
+  const auto longest = waiters_.empty() ? Duration::zero()
+                                        : context_.loop.now() - waiters_.front().queued_at;
+  std::size_t active = 0;
+  for (const auto& [id, server] : servers_) active += server->state() == ServerState::active;
+  std::string hint;
+  switch (capacity_.blocking_limit()) {
+    case CapacityLimit::pool:
+      hint = fmt::format("Raise default_pool_size (or pool_size of the entry) above {}",
+                         settings_.pool_size);
+      break;
+    case CapacityLimit::database:
+      hint = fmt::format("Raise max_db_connections above {}", settings_.max_db_connections);
+      break;
+    case CapacityLimit::user:
+      hint = fmt::format("Raise max_user_connections above {}", settings_.max_user_connections);
+      break;
+    case CapacityLimit::none:
+      hint = login_error_ ? "Look at why the server refuses us: " + login_error_->message
+                          : "The server is slow to log in; look at its load";
+      break;
+  }
+  return {.sqlstate = "53300",
+          .message = fmt::format("{}: no server connection became free in time", setting),
+          .detail = fmt::format("Pool {}/{}: {} of {} server connections open, {} in use, {} logging "
+                                "in, {} clients waiting, the longest for {:.3f} s.",
+                                database_.config.name, user_.name, servers_.size(),
+                                settings_.pool_size, active, logins_, waiting_count_,
+                                std::chrono::duration<double>(longest).count()),
+          .hint = hint + ", shorten transactions, or raise " + std::string(setting) + "."};
+}
+
+PoolRow Pool::describe() const {
+  PoolRow row{.database = database_.config.name,
+              .user = user_.name,
+              .cl_waiting = static_cast<std::uint32_t>(waiting_count_),
+              .sv_idle = static_cast<std::uint32_t>(idle_.size()),
+              .sv_login = static_cast<std::uint32_t>(logins_),
+              .pool_size = settings_.pool_size};
+  for (const auto& [id, server] : servers_) {
+    row.sv_active += server->state() == ServerState::active;
+    row.sv_tested +=
+        server->state() == ServerState::testing || server->state() == ServerState::resetting;
+    row.sv_being_canceled += server->has_cancel_in_flight();
+  }
+  row.sv_active_cancel = row.sv_being_canceled;
+  if (!waiters_.empty()) row.maxwait = context_.loop.now() - waiters_.front().queued_at;
+  row.pool_mode = settings_.pool_mode == config::PoolMode::session       ? "session"
+                  : settings_.pool_mode == config::PoolMode::transaction ? "transaction"
+                                                                         : "statement";
+  if (database_.config.hosts.size() > 1) {
+    row.load_balance_hosts =
+        database_.config.load_balance_hosts == config::LoadBalanceHosts::round_robin ? "round-robin"
+                                                                                     : "disable";
+  }
+  return row;
+}
+
+void Pool::describe_servers(std::vector<ConnectionRow>& rows) const {
+  for (const auto& [id, server] : servers_) rows.push_back(server->describe());
+}
+
+}  // namespace pgproxy::pool

@@ -1,0 +1,107 @@
+#include "pgproxy/pool/pools.hpp"
+
+namespace pgproxy::pool {
+
+Pools::Pools(io::Loop& loop, const config::Settings& settings)
+    : context_{.loop = loop, .settings = settings}, stats_timer_(*this) {
+  for (const config::Database& database : settings.databases) {
+    const std::uint32_t limit = database.max_db_connections.value_or(settings.max_db_connections);
+    databases_[database.name] =
+        std::make_unique<DatabaseEntry>(DatabaseEntry{database, Budget{limit}});
+  }
+  loop.timeouts().queue(settings.stats_period).arm(stats_timer_, loop.now());
+  open_minimum();
+}
+
+Pools::~Pools() { shutting_down_ = true; }
+
+/// Entries with a forced user need no client to know their pool.
+void Pools::open_minimum() {
+  for (const auto& [name, database] : databases_) {
+    if (database->config.user.empty()) continue;
+    Pool& forced = pool(*database, user(database->config.user));
+    if (forced.settings().min_pool_size > 0) forced.grow();
+  }
+}
+
+DatabaseEntry* Pools::find_database(std::string_view name) {
+  if (const auto at = databases_.find(name); at != databases_.end()) return at->second.get();
+  if (!context_.settings.auto_database) return nullptr;
+  config::Database database = *context_.settings.auto_database;
+  database.name = name;
+  log::line(log::Level::log, "registered new auto-database: {}", name);
+  const std::uint32_t limit =
+      database.max_db_connections.value_or(context_.settings.max_db_connections);
+  auto& slot = databases_[std::string(name)];
+  slot = std::make_unique<DatabaseEntry>(DatabaseEntry{std::move(database), Budget{limit}});
+  return slot.get();
+}
+
+UserEntry& Pools::user(std::string_view name) {
+  if (const auto at = users_.find(name); at != users_.end()) return *at->second;
+  const config::User* configured = context_.settings.find_user(name);
+  const std::uint32_t limit = configured != nullptr && configured->max_user_connections
+                                  ? *configured->max_user_connections
+                                  : context_.settings.max_user_connections;
+  auto& slot = users_[std::string(name)];
+  slot = std::make_unique<UserEntry>(UserEntry{std::string(name), Budget{limit}});
+  return *slot;
+}
+
+Pool& Pools::pool(DatabaseEntry& database, UserEntry& user) {
+  auto& slot = pools_[{&database, &user}];
+  if (slot == nullptr) {
+    slot = std::make_unique<Pool>(
+        *this, context_, lock_, database, user,
+        config::effective_settings(context_.settings, database.config, user.name));
+  }
+  return *slot;
+}
+
+bool Pools::evict_for(const Pool& pool) {
+  for (const auto& [key, other] : pools_) {
+    const bool shares_limit = key.first == &pool.database() ||
+                              key.second == &pool.user();
+    if (other.get() != &pool && shares_limit && !other->has_waiters() && other->evict_idle()) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void Pools::on_capacity_freed(const Pool& origin) {
+  for (const auto& [key, pool] : pools_) {
+    if (pool.get() != &origin && pool->has_waiters()) pool->grow();
+  }
+}
+
+std::map<std::string, PoolCounters> Pools::totals() const {
+  std::map<std::string, PoolCounters> totals;
+  for (const auto& [name, database] : databases_) totals[name];
+  for (const auto& [key, pool] : pools_) totals[key.first->config.name] += pool->counters();
+  return totals;
+}
+
+void Pools::on_timeout(Timeout& /*timeout*/) {
+  for (const auto& [name, total] : totals()) {
+    StatsPeriod& period = periods_[name];
+    period.previous = period.latest;
+    period.latest = total;
+  }
+  context_.loop.timeouts().queue(context_.settings.stats_period).arm(stats_timer_, context_.loop.now());
+}
+
+std::vector<StatsRow> Pools::stats() const {
+  std::vector<StatsRow> rows;
+  for (const auto& [name, total] : totals()) {
+    StatsRow row{.database = name, .total = total, .period = context_.settings.stats_period};
+    if (const auto at = periods_.find(name); at != periods_.end()) {
+      row.previous = at->second.previous;
+      row.latest = at->second.latest;
+    }
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+}  // namespace pgproxy::pool

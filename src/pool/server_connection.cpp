@@ -1,0 +1,308 @@
+#include "pgproxy/pool/server_connection.hpp"
+
+#include <utility>
+
+#include "pgproxy/pool/pool.hpp"
+#include "pgproxy/wire/encode.hpp"
+#include "pool/cancellation.hpp"
+#include "pool/server_login.hpp"
+#include "pool/server_task.hpp"
+
+namespace pgproxy::pool {
+namespace {
+
+constexpr unsigned bit(ServerState state) { return 1U << static_cast<unsigned>(state); }
+
+template <class... States>
+constexpr unsigned any_of(States... states) {
+  return (bit(states) | ...);
+}
+
+constexpr unsigned next_states(ServerState from) {
+  using enum ServerState;
+  switch (from) {  // no default: the compiler finds a forgotten state
+    case connecting: return any_of(authenticating, closing);
+    case authenticating: return any_of(preparing, idle, closing);
+    case preparing: return any_of(idle, closing);
+    case idle: return any_of(active, testing, closing);
+    case active: return any_of(idle, resetting, closing);
+    case testing: return any_of(idle, closing);
+    case resetting: return any_of(idle, closing);
+    case closing: return 0;
+  }
+  std::unreachable();
+}
+
+}  // namespace
+
+std::string_view to_string(ServerState state) {
+  using enum ServerState;
+  switch (state) {  // PgBouncer's words
+    case connecting:
+    case authenticating:
+    case preparing: return "new";
+    case idle: return "idle";
+    case active: return "active";
+    case testing:
+    case resetting: return "tested";
+    case closing: return "closing";
+  }
+  std::unreachable();
+}
+
+ServerConnection::ServerConnection(Pool& pool, std::uint64_t id, Permit permit,
+                                   io::ServerAddress address)
+    : pool_(pool),
+      id_(id),
+      permit_(std::move(permit)),
+      address_(std::move(address)),
+      connect_time_(pool.loop().wall_now()),
+      deadline_(*this),
+      idle_timeout_(*this),
+      lifetime_(*this) {}
+
+ServerConnection::~ServerConnection() = default;
+
+/// The only place a server connection changes state.
+void ServerConnection::move_to(ServerState next) {
+  PGPROXY_ASSERT((next_states(state_) & bit(next)) != 0);
+  state_ = next;
+}
+
+void ServerConnection::start() {
+  io::Loop& loop = pool_.loop();
+  since_ = loop.now();
+  loop.timeouts().queue(pool_.global().server_connect_timeout).arm(deadline_, since_);
+  attempt_ = loop.connector().connect(address_, *this);
+}
+
+void ServerConnection::on_connected(std::unique_ptr<io::Transport> transport) {
+  attempt_.reset();
+  transport_ = std::move(transport);
+  transport_->set_listener(*this);
+  if (pool_.global().log_connections) {
+    log::line(log::Level::log, subject(), "new connection to server (from {})",
+              transport_->local().text());
+  }
+  move_to(ServerState::authenticating);
+  login_ = std::make_unique<ServerLogin>(*this);
+  login_->start();
+}
+
+void ServerConnection::on_connect_failed(const Error& error) {
+  attempt_.reset();
+  on_login_failed({"08006", error.message, error.detail, error.hint});
+}
+
+void ServerConnection::on_login_done(StateRef reported, std::uint32_t pid, Bytes secret) {
+  login_.reset();
+  deadline_.disarm();
+  session_state_ = std::move(reported);
+  backend_pid_ = pid;
+  backend_secret_ = as_text(secret);
+  if (pool_.settings().server_lifetime > Duration::zero()) {
+    pool_.loop().timeouts().queue(pool_.settings().server_lifetime).arm(lifetime_, pool_.loop().now());
+  }
+  const std::string& connect_query = pool_.database().config.connect_query;
+  if (connect_query.empty()) return pool_.on_server_ready(*this);
+  move_to(ServerState::preparing);
+  task_ = std::make_unique<ServerTask>(*this, std::vector{connect_query},
+                                       ServerTask::OnError::ignore);
+  holder_ = task_.get();
+  task_->start();
+}
+
+void ServerConnection::on_login_failed(const Error& error) {
+  pool_.on_login_failed(*this, error);
+}
+
+void ServerConnection::send(Bytes first, Bytes second) { transport_->write(first, second); }
+
+bool ServerConnection::is_releasable() {
+  return status_ == wire::TransactionStatus::idle && cancellation_ == nullptr && body_left_ == 0 &&
+         held_.empty() && expected_.is_quiet() && !expected_.is_uncertain();
+}
+
+void ServerConnection::set_holder(ReplyOwner* holder) {
+  holder_ = holder;
+  idle_timeout_.disarm();
+  if (state_ == ServerState::idle) move_to(ServerState::active);
+}
+
+void ServerConnection::pause_reading() {
+  if (std::exchange(is_paused_, true)) return;
+  transport_->pause_reading();
+}
+
+void ServerConnection::resume_reading() {
+  if (!std::exchange(is_paused_, false)) return;
+  transport_->resume_reading();
+}
+
+void ServerConnection::go_idle(TimePoint now) {
+  holder_ = nullptr;
+  body_owner_ = nullptr;
+  resume_reading();
+  move_to(ServerState::idle);
+  since_ = now;
+  if (pool_.global().server_idle_timeout > Duration::zero()) {
+    pool_.idle_timeout_queue().arm(idle_timeout_, now);
+  }
+}
+
+void ServerConnection::run_check(const std::string& query) {
+  unlink();
+  idle_timeout_.disarm();
+  move_to(ServerState::testing);
+  run_task({query}, nullptr);
+}
+
+void ServerConnection::run_reset(const std::string& reset_query, bool cancel_what_runs) {
+  const ReplyOwner* client = holder_;
+  resume_reading();
+  move_to(ServerState::resetting);
+  std::vector<std::string> queries;
+  if (!reset_query.empty()) queries.push_back(reset_query);
+  if (cancel_what_runs && expected_.size() > 0) cancel_running(nullptr);
+  run_task(std::move(queries), client);
+}
+
+void ServerConnection::run_task(std::vector<std::string> queries, const ReplyOwner* client) {
+  io::Loop& loop = pool_.loop();
+  loop.timeouts().queue(pool_.global().server_connect_timeout).arm(deadline_, loop.now());
+  task_ = std::make_unique<ServerTask>(*this, std::move(queries), ServerTask::OnError::fail);
+  holder_ = task_.get();
+  if (client == nullptr) return task_->start();
+  if (body_owner_ == client) body_owner_ = task_.get();
+  task_->start_after(*client);
+}
+
+void ServerConnection::on_task_done(bool ok) {
+  deadline_.disarm();
+  holder_ = nullptr;
+  pool_.loop().destroy_later(std::move(task_));  // it is on the stack
+  if (!ok) return pool_.close(*this, "query of ours failed on the server");
+  if (state_ == ServerState::resetting) {
+    session_state_ = pool_.context().states.reported_only(session_state_);
+  }
+  pool_.on_server_ready(*this);
+}
+
+void ServerConnection::cancel_running(CancelListener* listener) {
+  if (cancellation_ == nullptr) {
+    if (expected_.size() == 0) {
+      if (listener != nullptr) listener->on_cancel_finished();
+      return;
+    }
+    io::ServerAddress address = address_;
+    if (const io::Endpoint peer = transport_->peer(); !peer.is_unix) {
+      address = {peer.host, peer.port};  // a name may resolve to another host by now
+    }
+    cancellation_ = std::make_unique<Cancellation>(*this, address, cycle_);
+  }
+  if (listener != nullptr) cancellation_->add(*listener);
+}
+
+void ServerConnection::on_cancel_finished() {
+  pool_.loop().destroy_later(std::move(cancellation_));
+  if (holder_ != nullptr && (expected_.is_quiet() || expected_.is_uncertain())) {
+    holder_->on_replies_done(*this);
+  }
+}
+
+void ServerConnection::on_data(Bytes bytes) {
+  if (login_ != nullptr) return login_->on_data(bytes);
+  read_replies(bytes);
+}
+
+void ServerConnection::on_drained() {
+  if (holder_ != nullptr) holder_->on_server_drained(*this);
+}
+
+void ServerConnection::on_closed(const std::string& reason) {
+  Error error{.sqlstate = "08006",
+              .message = "server closed the connection unexpectedly",
+              .detail = "The connection to the server ended: " + reason + ".",
+              .hint = "See the server's log for the reason."};
+  if (login_ != nullptr) return on_login_failed(error);
+  lost(last_error_.sqlstate.empty() ? error : last_error_);
+}
+
+void ServerConnection::on_timeout(Timeout& timeout) {
+  if (&timeout == &deadline_) {
+    if (state_ == ServerState::connecting || state_ == ServerState::authenticating) {
+      return on_login_failed({.sqlstate = "08006",
+                              .message = "server_connect_timeout: server did not accept the login",
+                              .hint = "Raise server_connect_timeout, or check the server's load "
+                                      "and host and port of the database entry."});
+    }
+    return pool_.close(*this, "server_connect_timeout: server did not answer a query of ours");
+  }
+  if (&timeout == &lifetime_) {
+    is_expired_ = true;
+    if (state_ != ServerState::idle) return;
+    if (pool_.may_expire_now()) return pool_.close(*this, "server_lifetime");
+    // Another one expired just now: closing all of a pool at once would be felt.
+    pool_.loop().timeouts().queue(pool_.expiry_spacing()).arm(lifetime_, pool_.loop().now());
+    return;
+  }
+  if (state_ != ServerState::idle) return;
+  if (pool_.may_close_idle()) return pool_.close(*this, "server_idle_timeout");
+  pool_.idle_timeout_queue().arm(idle_timeout_, pool_.loop().now());
+}
+
+void ServerConnection::close(std::string_view reason) {
+  if (pool_.global().log_disconnections && transport_ != nullptr) {
+    const auto age = std::chrono::duration_cast<std::chrono::seconds>(pool_.loop().wall_now() -
+                                                                      connect_time_);
+    log::line(log::Level::log, subject(), "closing because: {} (age={}s)", reason, age.count());
+  }
+  move_to(ServerState::closing);
+  unlink();
+  holder_ = nullptr;
+  deadline_.disarm();
+  idle_timeout_.disarm();
+  lifetime_.disarm();
+  if (cancellation_ != nullptr) pool_.loop().destroy_later(std::move(cancellation_));
+  attempt_.reset();
+  if (transport_ != nullptr) {
+    // Terminate spares the server's log a line; what cannot be sent at once is not worth waiting for.
+    if (login_ == nullptr && transport_->queued_bytes() == 0) {
+      std::string out;
+      wire::put_message(out, 'X');
+      transport_->write(as_bytes(out));
+    }
+    transport_.reset();
+  }
+  permit_.reset();
+}
+
+log::Subject ServerConnection::subject() const {
+  return {.side = 'S',
+          .id = id_,
+          .database = pool_.database().config.name,
+          .user = pool_.user().name,
+          .peer = address_.host + ":" + std::to_string(address_.port)};
+}
+
+ConnectionRow ServerConnection::describe() const {
+  ConnectionRow row{.id = id_,
+                    .user = pool_.user().name,
+                    .database = pool_.database().config.name,
+                    .state = std::string(to_string(state_)),
+                    .addr = address_.host,
+                    .port = address_.port,
+                    .connect_time = connect_time_,
+                    .close_needed = is_expired_,
+                    .remote_pid = backend_pid_};
+  if (transport_ != nullptr) {
+    const io::Endpoint local = transport_->local();
+    row.local_addr = local.host;
+    row.local_port = local.port;
+  }
+  if (session_state_) row.application_name = session_state_->value("application_name");
+  if (cancellation_ != nullptr) row.state = "being_canceled";
+  return row;
+}
+
+}  // namespace pgproxy::pool

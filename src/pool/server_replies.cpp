@@ -1,0 +1,242 @@
+// ServerConnection's reading side: from bytes to owners.
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "pgproxy/pool/pool.hpp"
+#include "pgproxy/pool/server_connection.hpp"
+
+namespace pgproxy::pool {
+namespace {
+
+/// Longest message that is held back until it is complete (ErrorResponse, ParameterStatus).
+constexpr std::uint32_t max_held_bytes = 64 * 1024;
+
+/// Messages that are judged by what is in them.
+bool needs_whole(const wire::Header& header) {
+  switch (header.type) {
+    case 'Z':
+    case 'S': return true;
+    case 'E': return header.body_bytes <= max_held_bytes;
+    default: return false;
+  }
+}
+
+/// Messages that must be seen whole and are too long for that: nothing that PostgreSQL sends.
+bool is_absurd(const wire::Header& header) {
+  return header.body_bytes > max_held_bytes && (header.type == 'S' || header.type == 'Z');
+}
+
+}  // namespace
+
+/// One call of read_replies: [begin, pos) is to be handed on to `owner`, behind `prefix`.
+struct ServerConnection::ReadPass {
+  Bytes in;
+  std::size_t pos = 0;
+  std::size_t begin = 0;
+  ReplyOwner* owner = nullptr;
+  std::array<std::uint8_t, wire::header_bytes> header_copy{};
+  Bytes prefix{};
+
+  void flush(ServerConnection& server) {
+    const Bytes range = in.subspan(begin, pos - begin);
+    begin = pos;
+    if (prefix.empty() && range.empty()) return;
+    const Bytes first = std::exchange(prefix, {});
+    owner->on_reply(server, first, range);
+  }
+  void switch_to(ServerConnection& server, ReplyOwner* next) {
+    if (next == owner) return;
+    flush(server);
+    owner = next;
+  }
+  void skip(ServerConnection& server, std::size_t count) {
+    flush(server);
+    pos += count;
+    begin = pos;
+  }
+};
+
+/// Walks headers only; whatever lies contiguous for one owner goes out in one piece.
+void ServerConnection::read_replies(Bytes in) {
+  pool_.counters().bytes_sent += in.size();
+  ReadPass pass{.in = in};
+  if (!held_.empty() && !complete_held(pass)) return;
+  while (pass.pos < in.size()) {
+    if (body_left_ > 0) {
+      const std::size_t part = std::min<std::size_t>(body_left_, in.size() - pass.pos);
+      body_left_ -= static_cast<std::uint32_t>(part);
+      if (drop_body_) {
+        pass.skip(*this, part);
+      } else {
+        pass.switch_to(*this, body_owner_);
+        pass.pos += part;
+      }
+    } else if (!read_message(pass)) {
+      if (state_ == ServerState::closing) return;
+      break;
+    }
+  }
+  pass.flush(*this);
+  notify_quiet();
+}
+
+bool ServerConnection::read_message(ReadPass& pass) {
+  const Bytes rest = pass.in.subspan(pass.pos);
+  wire::Header header;
+  const wire::HeaderStatus status = wire::parse_header(rest, header);
+  const bool is_partial = status == wire::HeaderStatus::incomplete ||
+                          (needs_whole(header) && rest.size() < header.total_bytes());
+  if (status == wire::HeaderStatus::malformed || is_absurd(header)) {
+    pass.flush(*this);
+    in_doubt(static_cast<char>(rest[0]));
+    return false;
+  }
+  if (is_partial) {
+    held_.assign(as_text(rest));
+    pass.skip(*this, rest.size());
+    return false;
+  }
+  const std::size_t there = std::min(rest.size(), header.total_bytes());
+  return hand_on(pass, header, rest.subspan(wire::header_bytes, there - wire::header_bytes), there);
+}
+
+/// Judges a message of which `there` bytes lie at the pass's position and puts them where they belong.
+bool ServerConnection::hand_on(ReadPass& pass, const wire::Header& header, Bytes body,
+                               std::size_t there) {
+  ReplyOwner* owner = expected_.next_owner();
+  if (owner == nullptr) owner = holder_;
+  if (header.type == 'E') pass.flush(*this);  // on_reply_error comes after what was before it
+  ReplyVerdict verdict = judge(header.type, body);
+  if (verdict == ReplyVerdict::unexpected && expected_.is_uncertain() && holder_ != nullptr) {
+    verdict = ReplyVerdict::forward;
+  }
+  if (verdict == ReplyVerdict::unexpected) {
+    pass.flush(*this);
+    in_doubt(header.type);
+    return false;
+  }
+  drop_body_ = verdict == ReplyVerdict::swallow || owner == nullptr;
+  body_owner_ = owner;
+  body_left_ = static_cast<std::uint32_t>(header.total_bytes() - wire::header_bytes - body.size());
+  if (drop_body_) {
+    pass.skip(*this, there);
+  } else {
+    pass.switch_to(*this, owner);
+    pass.pos += there;
+  }
+  return true;
+}
+
+/// Completes the message whose front was held back. False: still not complete, or in doubt.
+bool ServerConnection::complete_held(ReadPass& pass) {
+  const auto fill = [&](std::size_t size) {
+    const std::size_t part = std::min(size - std::min(size, held_.size()), pass.in.size() - pass.pos);
+    held_ += as_text(pass.in.subspan(pass.pos, part));
+    pass.skip(*this, part);
+    return held_.size() >= size;
+  };
+  if (!fill(wire::header_bytes)) return false;
+  wire::Header header;
+  if (wire::parse_header(as_bytes(held_), header) != wire::HeaderStatus::complete ||
+      is_absurd(header)) {
+    in_doubt(held_[0]);
+    return false;
+  }
+  if (needs_whole(header) && !fill(header.total_bytes())) return false;
+  const std::string message = std::exchange(held_, {});
+  const Bytes body = as_bytes(message).subspan(wire::header_bytes);
+  if (!hand_on(pass, header, body, 0)) return false;
+  if (drop_body_) return true;
+  if (body.empty()) {
+    // Only the header: it goes out together with what follows.
+    std::copy_n(message.begin(), pass.header_copy.size(), pass.header_copy.begin());
+    pass.prefix = pass.header_copy;
+  } else {
+    pass.owner->on_reply(*this, as_bytes(message), {});
+  }
+  return true;
+}
+
+ReplyVerdict ServerConnection::judge(char type, Bytes body) {
+  recent_types_[recent_count_++ % recent_types_.size()] = type;
+  switch (type) {
+    case 'N':
+    case 'A':
+      return ReplyVerdict::forward;
+    case 'S':
+      return take_parameter(body) ? ReplyVerdict::forward : ReplyVerdict::unexpected;
+    case 'E':
+      return judge_error(body);
+    case 'Z': {
+      const auto status = wire::decode_ready_for_query(body);
+      if (!status) return ReplyVerdict::unexpected;
+      status_ = *status;
+      quiet_due_ = true;
+      if (*status == wire::TransactionStatus::idle) ++pool_.counters().xact_count;
+      return expected_.received(type);
+    }
+    default:
+      return expected_.received(type);
+  }
+}
+
+ReplyVerdict ServerConnection::judge_error(Bytes body) {
+  const auto decoded = wire::decode_error(body);
+  const wire::ErrorFields fields = decoded.value_or(wire::ErrorFields{});
+  ReplyOwner* owner = expected_.next_owner();
+  ReplyVerdict verdict = expected_.received('E');
+  if (fields.is_fatal()) {
+    // The server says goodbye; EOF follows. A holder without a question hears it too.
+    last_error_ = {std::string(fields.sqlstate), std::string(fields.message),
+                   std::string(fields.detail), std::string(fields.hint)};
+    if (verdict == ReplyVerdict::unexpected) verdict = ReplyVerdict::forward;
+    if (owner == nullptr) owner = holder_;
+    fatal_forwarded_ = owner != nullptr;
+  }
+  if (owner != nullptr) owner->on_reply_error(*this, fields);
+  return verdict;
+}
+
+bool ServerConnection::take_parameter(Bytes body) {
+  const auto parameter = wire::decode_parameter_status(body);
+  if (!parameter) return false;
+  session_state_ =
+      pool_.context().states.with(session_state_, parameter->name, parameter->value, true);
+  return true;
+}
+
+void ServerConnection::notify_quiet() {
+  if (!quiet_due_ || body_left_ > 0 || !held_.empty()) return;
+  if (!expected_.is_quiet() && !expected_.is_uncertain()) return;
+  quiet_due_ = false;
+  ++cycle_;
+  if (holder_ != nullptr) holder_->on_replies_done(*this);
+}
+
+void ServerConnection::in_doubt(char type) {
+  std::string recent;
+  for (std::size_t i = recent_count_ - std::min(recent_count_, recent_types_.size());
+       i < recent_count_; ++i) {
+    recent += recent_types_[i % recent_types_.size()];
+  }
+  ++pool_.counters().protocol_doubt_count;
+  log::line(log::Level::error, subject(),
+            "unexpected message {:#04x} from server, last message types: '{}'",
+            static_cast<unsigned char>(type), recent);
+  lost({.sqlstate = "08P01",
+        .message = "server sent an unexpected message; its connection was closed",
+        .detail = "What the server answered cannot be told apart safely any more.",
+        .hint = "See the log for the last message types, and report it."});
+}
+
+/// The holder first, so that it lets go; then the pool, which may hand out permits.
+void ServerConnection::lost(const Error& error) {
+  ReplyOwner* holder = std::exchange(holder_, nullptr);
+  const bool was_told = fatal_forwarded_;
+  const Error reason = error;
+  if (holder != nullptr) holder->on_server_lost(*this, reason, was_told);
+  pool_.close(*this, reason.message);
+}
+
+}  // namespace pgproxy::pool

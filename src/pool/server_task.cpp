@@ -1,0 +1,51 @@
+#include "pool/server_task.hpp"
+
+#include "pgproxy/pool/server_connection.hpp"
+#include "pgproxy/wire/encode.hpp"
+
+namespace pgproxy::pool {
+
+void ServerTask::start_after(const ReplyOwner& client) {
+  ExpectedReplies& expected = server_.expected();
+  expected.replace_owner(client, *this);
+  draining_ = true;
+  if (expected.is_quiet()) return advance();
+  std::string out;
+  if (expected.is_copying_in()) {
+    wire::put_message(out, 'f', std::string_view("client disconnected\0", 20));
+    server_.expect(*this, ReplyKind::copy_end);
+  }
+  if (expected.needs_sync()) {
+    wire::put_message(out, 'S');
+    server_.expect(*this, ReplyKind::sync);
+  }
+  if (!out.empty()) server_.send(as_bytes(out));
+}
+
+void ServerTask::on_reply_error(ServerConnection& /*server*/, const wire::ErrorFields& fields) {
+  if (draining_ && !fields.is_fatal()) return;  // the client's own errors, and our cancel's 57014
+  if (on_error_ == OnError::ignore) {
+    log::line(log::Level::warning, server_.subject(), "{}: {}", fields.severity, fields.message);
+    return;
+  }
+  failed_ = true;
+}
+
+void ServerTask::on_replies_done(ServerConnection& server) {
+  if (failed_) return server.on_task_done(false);
+  advance();
+}
+
+void ServerTask::advance() {
+  // A cancel that is still on its way would hit what we run next.
+  if (server_.has_cancel_in_flight()) return;
+  draining_ = false;
+  const bool in_transaction = server_.transaction_status() != wire::TransactionStatus::idle;
+  if (!in_transaction && next_ == queries_.size()) return server_.on_task_done(true);
+  std::string out;
+  wire::put_query(out, in_transaction ? std::string_view("ROLLBACK") : queries_[next_++]);
+  server_.expect(*this, ReplyKind::query);
+  server_.send(as_bytes(out));
+}
+
+}  // namespace pgproxy::pool

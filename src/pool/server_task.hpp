@@ -1,0 +1,41 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "pgproxy/io/loop.hpp"
+#include "pgproxy/pool/reply_owner.hpp"
+
+namespace pgproxy::pool {
+
+/// Something of ours that runs on a server connection while no client holds it: connect_query,
+/// server_check_query, or cleaning up after a client. Queries run one by one; the end is reported to
+/// the ServerConnection, which owns the task.
+class ServerTask final : public io::Disposable, public ReplyOwner {
+ public:
+  enum class OnError { fail, ignore };
+  ServerTask(ServerConnection& server, std::vector<std::string> queries, OnError on_error)
+      : server_(server), queries_(std::move(queries)), on_error_(on_error) {}
+
+  /// Runs the queries.
+  void start() { advance(); }
+  /// First ends what `client` left unfinished: CopyFail, Sync, and then ROLLBACK.
+  void start_after(const ReplyOwner& client);
+
+ private:
+  void on_reply(ServerConnection&, Bytes, Bytes) override {}
+  void on_reply_error(ServerConnection& server, const wire::ErrorFields& fields) override;
+  void on_replies_done(ServerConnection& server) override;
+  void on_server_drained(ServerConnection&) override {}
+  void on_server_lost(ServerConnection&, const Error&, bool) override {}
+  void advance();
+
+  ServerConnection& server_;
+  std::vector<std::string> queries_;
+  OnError on_error_;
+  std::size_t next_ = 0;
+  bool draining_ = false;
+  bool failed_ = false;
+};
+
+}  // namespace pgproxy::pool

@@ -1,0 +1,152 @@
+#include "pgproxy/pool/session_state.hpp"
+
+#include <strings.h>
+
+#include <algorithm>
+#include <array>
+
+#include "pgproxy/wire/encode.hpp"
+
+namespace pgproxy::pool {
+namespace {
+
+bool less(std::string_view a, std::string_view b) {
+  const int order = strncasecmp(a.data(), b.data(), std::min(a.size(), b.size()));
+  return order != 0 ? order < 0 : a.size() < b.size();
+}
+
+bool same_name(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && strncasecmp(a.data(), b.data(), a.size()) == 0;
+}
+
+auto place_of(auto& settings, std::string_view name) {
+  return std::lower_bound(settings.begin(), settings.end(), name,
+                          [](const Setting& s, std::string_view n) { return less(s.name, n); });
+}
+
+std::string content_key(const std::vector<Setting>& settings) {
+  std::string key;
+  for (const Setting& setting : settings) {
+    wire::put_c_string(key, setting.name);
+    wire::put_c_string(key, setting.value);
+    key += setting.is_reported ? 'r' : 's';
+  }
+  return key;
+}
+
+/// set_config takes a value as it would stand in postgresql.conf, so that lists (search_path) need no
+/// parsing here; its result is thrown away with the reply.
+std::string set_sql(const Setting& setting) {
+  return "pg_catalog.set_config(" + wire::quote_literal(setting.name) + ", " +
+         wire::quote_literal(setting.value) + ", false)";
+}
+
+/// "a.b" is one custom setting, not a qualified name: RESET wants its parts quoted one by one.
+std::string reset_sql(std::string_view name) {
+  std::string quoted;
+  while (true) {
+    const std::size_t dot = name.find('.');
+    quoted += wire::quote_identifier(name.substr(0, dot));
+    if (dot == std::string_view::npos) break;
+    quoted += '.';
+    name.remove_prefix(dot + 1);
+  }
+  return "RESET " + quoted + "; ";
+}
+
+}  // namespace
+
+const Setting* SessionState::find(std::string_view name) const {
+  const auto at = place_of(settings_, name);
+  return at != settings_.end() && same_name(at->name, name) ? &*at : nullptr;
+}
+
+std::string_view SessionState::value(std::string_view name) const {
+  const Setting* setting = find(name);
+  return setting != nullptr ? std::string_view(setting->value) : std::string_view{};
+}
+
+StateRef StateInterner::empty() { return intern({}); }
+
+StateRef StateInterner::with(const StateRef& base, std::string_view name, std::string_view value,
+                             bool is_reported) {
+  std::vector<Setting> settings = base->settings();
+  const auto at = place_of(settings, name);
+  if (at != settings.end() && same_name(at->name, name)) {
+    if (at->value == value && at->is_reported == is_reported) return base;
+    at->value = value;  // the name keeps the server's spelling
+    at->is_reported = is_reported;
+  } else {
+    settings.insert(at, Setting{std::string(name), std::string(value), is_reported});
+  }
+  return intern(std::move(settings));
+}
+
+StateRef StateInterner::reported_only(const StateRef& base) {
+  std::vector<Setting> settings = base->settings();
+  std::erase_if(settings, [](const Setting& s) { return !s.is_reported; });
+  return intern(std::move(settings));
+}
+
+StateRef StateInterner::merged(const StateRef& server, const StateRef& wanted) {
+  StateRef result = reported_only(server);
+  for (const Setting& setting : wanted->settings()) {
+    if (result->find(setting.name) == nullptr) {
+      result = with(result, setting.name, setting.value, false);
+    }
+  }
+  return result;
+}
+
+StateRef StateInterner::intern(std::vector<Setting> settings) {
+  auto& slot = states_[content_key(settings)];
+  if (StateRef known = slot.lock()) return known;
+  auto state = std::make_shared<SessionState>();
+  state->settings_ = std::move(settings);
+  slot = state;
+  if (states_.size() >= purge_at_) {
+    std::erase_if(states_, [](const auto& entry) { return entry.second.expired(); });
+    purge_at_ = std::max<std::size_t>(64, states_.size() * 2);
+  }
+  return state;
+}
+
+StateDifference difference(const SessionState& server, const SessionState& wanted) {
+  StateDifference result;
+  std::string sets;
+  std::string role;
+  for (const Setting& setting : wanted.settings()) {
+    const Setting* there = server.find(setting.name);
+    if (there != nullptr && there->value == setting.value) continue;
+    if (is_read_only_setting(setting.name)) {
+      if (there != nullptr) result.announcements.push_back(*there);
+    } else if (setting.name == "role") {
+      role = set_sql(setting);  // last: it takes rights away that other settings may need
+    } else {
+      sets += (sets.empty() ? "" : ", ") + set_sql(setting);
+    }
+  }
+  std::string resets;
+  for (const Setting& setting : server.settings()) {
+    if (setting.is_reported) continue;
+    const Setting* wish = wanted.find(setting.name);
+    const bool must_leave_role = setting.name == "role" && (!sets.empty() || !role.empty());
+    if (wish == nullptr || (must_leave_role && wish->value != setting.value)) {
+      resets.insert(setting.name == "role" ? 0 : resets.size(), reset_sql(setting.name));
+    }
+  }
+  if (!role.empty()) sets += (sets.empty() ? "" : ", ") + role;
+  result.sql = resets;
+  if (!sets.empty()) result.sql += "SELECT " + sets;
+  return result;
+}
+
+bool is_read_only_setting(std::string_view name) {
+  static constexpr std::array<std::string_view, 6> names = {
+      "server_version", "server_encoding",   "is_superuser", "session_authorization",
+      "in_hot_standby", "integer_datetimes",
+  };
+  return std::ranges::any_of(names, [&](std::string_view n) { return same_name(n, name); });
+}
+
+}  // namespace pgproxy::pool

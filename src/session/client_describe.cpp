@@ -1,0 +1,64 @@
+// What a ClientSession tells people.
+#include "pgproxy/session/sessions.hpp"
+#include "session/client_login.hpp"
+
+namespace pgproxy::session {
+
+log::Subject ClientSession::subject() const {
+  log::Subject subject{.side = 'C', .id = id_};
+  if (transport_ != nullptr) subject.peer = transport_->peer().text();
+  if (pool_ != nullptr) {
+    subject.database = pool_->database().config.name;
+    subject.user = user_->name;
+  } else if (login_ != nullptr) {
+    subject.database = login_->startup.database;
+    subject.user = login_->startup.user;
+  }
+  return subject;
+}
+
+/// PgBouncer's words.
+std::string_view ClientSession::state_word() const {
+  switch (state_) {
+    case ClientState::startup:
+    case ClientState::authenticating: return "login";
+    case ClientState::welcoming:
+    case ClientState::waiting: return "waiting";
+    case ClientState::idle: return "idle";
+    case ClientState::replaying:
+    case ClientState::active:
+    case ClientState::console: return "active";
+    case ClientState::closing: return "closing";
+  }
+  std::unreachable();
+}
+
+ConnectionRow ClientSession::describe() const {
+  const log::Subject who = subject();
+  const io::Endpoint peer = transport_->peer();
+  const io::Endpoint local = transport_->local();
+  io::Loop& loop = sessions_.loop();
+  ConnectionRow row{.id = id_,
+                    .user = std::string(who.user),
+                    .database = std::string(who.database),
+                    .state = std::string(state_word()),
+                    .replication = "none",
+                    .addr = peer.host,
+                    .port = peer.port,
+                    .local_addr = local.host,
+                    .local_port = local.port,
+                    .connect_time = connect_time_,
+                    .request_time = connect_time_,
+                    .remote_pid = static_cast<std::uint32_t>(peer.peer_pid)};
+  if (request_at_ != TimePoint{}) row.request_time = loop.wall_now() - (loop.now() - request_at_);
+  if (is_linked()) row.wait = loop.now() - queued_at;
+  if (server_ != nullptr) row.link = server_->id();
+  if (session_state_ != nullptr) row.application_name = session_state_->value("application_name");
+  if (is_pinned()) {
+    row.pin_reason = sql::to_string(pinned_by_);
+    row.pinned_since = pinned_since_;
+  }
+  return row;
+}
+
+}  // namespace pgproxy::session

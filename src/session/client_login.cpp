@@ -1,0 +1,372 @@
+#include "session/client_login.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "pgproxy/auth/random.hpp"
+#include "pgproxy/session/sessions.hpp"
+#include "pgproxy/wire/decode.hpp"
+#include "pgproxy/wire/encode.hpp"
+
+namespace pgproxy::session {
+namespace {
+
+/// No client has more to say before it is logged in.
+constexpr std::size_t max_login_bytes = 128 * 1024;
+
+bool is_console_name(std::string_view database) {
+  return database == "pgproxy" || database == "pgbouncer";
+}
+
+bool contains(const std::vector<std::string>& names, std::string_view name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+/// As PostgreSQL stores it: printable ASCII only, at most NAMEDATALEN - 1 bytes.
+std::string clean_application_name(std::string_view name) {
+  std::string clean(name.substr(0, 63));
+  for (char& c : clean) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  return clean;
+}
+
+bool wants_replication(std::string_view value) {
+  return !value.empty() && value != "false" && value != "off" && value != "no" && value != "0";
+}
+
+}  // namespace
+
+void ClientSession::on_login_data(Bytes bytes) {
+  login_->input += as_text(bytes);
+  if (login_->input.size() > max_login_bytes) {
+    return fail({.sqlstate = "08P01", .message = "too much data before the end of the login"});
+  }
+  bool is_progress = true;
+  while (is_progress && login_ != nullptr && pool_ == nullptr) {
+    switch (state_) {
+      case ClientState::startup: is_progress = read_startup(); break;
+      case ClientState::authenticating: is_progress = read_password_message(); break;
+      default: is_progress = false; break;
+    }
+  }
+}
+
+/// One packet of the start (PostgreSQL docs 55.2.1). True: there may be more to read.
+bool ClientSession::read_startup() {
+  std::string& input = login_->input;
+  const auto header = wire::parse_startup_header(as_bytes(input));
+  if (!header) {
+    fail(header.error());
+    return false;
+  }
+  if (!*header || input.size() < (*header)->length) return false;
+  const std::string packet = input.substr(0, (*header)->length);
+  switch ((*header)->kind) {
+    case wire::StartupKind::ssl_request:
+    case wire::StartupKind::gssenc_request: return refuse_encryption((*header)->kind);
+    case wire::StartupKind::cancel_request: {
+      const auto key = wire::decode_cancel(as_bytes(packet));
+      Sessions& sessions = sessions_;
+      std::unique_ptr<io::Transport> transport = std::move(transport_);
+      timer_.disarm();
+      state_ = ClientState::closing;
+      sessions.remove(*this);
+      if (key) sessions.cancel(std::move(transport), key->pid, key->secret);
+      return false;
+    }
+    case wire::StartupKind::startup: break;
+  }
+  auto startup = wire::decode_startup(as_bytes(packet));
+  if (!startup) {
+    fail(startup.error());
+    return false;
+  }
+  input.erase(0, packet.size());
+  login_->startup = std::move(*startup);
+  begin_authentication();
+  return true;
+}
+
+bool ClientSession::refuse_encryption(wire::StartupKind kind) {
+  const bool is_ssl = kind == wire::StartupKind::ssl_request;
+  bool& asked = is_ssl ? login_->asked_for_ssl : login_->asked_for_gssenc;
+  // What is glued behind the request was sent before encryption was agreed on: an attacker's, if
+  // anybody's (CVE-2021-3935).
+  if (std::exchange(asked, true) || login_->input.size() > 8) {
+    fail({.sqlstate = "08P01",
+          .message = is_ssl ? "received unencrypted data after SSL request"
+                            : "received unencrypted data after GSSAPI encryption request"});
+    return false;
+  }
+  login_->input.clear();
+  send("N");
+  return true;
+}
+
+void ClientSession::begin_authentication() {
+  const wire::StartupMessage& startup = login_->startup;
+  const config::Settings& settings = sessions_.settings();
+  state_ = ClientState::authenticating;
+  login_->is_console = is_console_name(startup.database);
+  if (settings.log_connections) {
+    log::line(log::Level::log, subject(), "login attempt: db={} user={} tls=no replication=no",
+              startup.database, startup.user);
+  }
+  if (sessions_.is_draining()) return shut_down();
+  if (wants_replication(startup.replication)) {
+    return fail({.sqlstate = "0A000",
+                 .message = "replication connections are not supported",
+                 .hint = "Connect to the server directly for replication."});
+  }
+  if (!login_->is_console) {
+    if (sessions_.counted_clients >= settings.max_client_conn) {
+      return fail({.sqlstate = "53300",
+                   .message = "no more connections allowed (max_client_conn)",
+                   .detail = fmt::format("{} clients are connected.", sessions_.counted_clients),
+                   .hint = fmt::format("Raise max_client_conn above {}.",
+                                       settings.max_client_conn)});
+    }
+    ++sessions_.counted_clients;
+    is_counted_ = true;
+  }
+  std::string out;
+  if ((startup.protocol & 0xffff) > 0 || !startup.unknown_options.empty()) {
+    wire::put_negotiate_protocol(out, startup.unknown_options);
+  }
+  const io::Endpoint peer = transport_->peer();
+  const bool is_owner = login_->is_console && peer.is_unix && peer.peer_uid == geteuid() &&
+                        is_console_name(startup.user);
+  if (is_owner) return on_authenticated();
+  const auto secret = settings.secrets.find(startup.user);
+  login_->auth.emplace(settings.auth_type, startup.user,
+                       secret != settings.secrets.end() ? &secret->second : nullptr,
+                       sessions_.verifiers());
+  const auth::ClientAuth::Outcome outcome = login_->auth->start(out);
+  on_authentication(outcome, out);
+}
+
+bool ClientSession::read_password_message() {
+  wire::Header header;
+  const Bytes input = as_bytes(login_->input);
+  const wire::HeaderStatus status = wire::parse_header(input, header);
+  if (status == wire::HeaderStatus::incomplete) return false;
+  if (status == wire::HeaderStatus::complete && header.type == 'X') {
+    leave("client close request");
+    return false;
+  }
+  if (status == wire::HeaderStatus::malformed || header.type != 'p' ||
+      header.body_bytes > auth::ClientAuth::max_message_bytes) {
+    fail({.sqlstate = "08P01", .message = "expected a password message"});
+    return false;
+  }
+  if (input.size() < header.total_bytes()) return false;
+  std::string out;
+  const auth::ClientAuth::Outcome outcome = login_->auth->on_password_message(
+      input.subspan(wire::header_bytes, header.body_bytes), out);
+  login_->input.erase(0, header.total_bytes());
+  on_authentication(outcome, out);
+  return true;
+}
+
+void ClientSession::on_authentication(auth::ClientAuth::Outcome outcome, const std::string& out) {
+  if (!out.empty()) send(out);
+  switch (outcome) {
+    case auth::ClientAuth::Outcome::need_more: return;
+    case auth::ClientAuth::Outcome::accepted: return on_authenticated();
+    case auth::ClientAuth::Outcome::refused: break;
+  }
+  if (sessions_.settings().log_pooler_errors) {
+    log::line(log::Level::warning, subject(), "login failed: {}", login_->auth->log_reason());
+  }
+  fail(Error(login_->auth->error()));
+}
+
+void ClientSession::on_authenticated() {
+  if (login_->is_console) {
+    if (!enter_console()) return;
+    return;
+  }
+  const wire::StartupMessage& startup = login_->startup;
+  pool::Pools& pools = sessions_.pools();
+  pool::DatabaseEntry* database = pools.find_database(startup.database);
+  if (database == nullptr) {
+    return fail({.sqlstate = "3D000",
+                 .message = "database \"" + startup.database + "\" does not exist",
+                 .hint = "Add it to [databases], or add a \"*\" entry for all."});
+  }
+  if (startup.user.size() > 127 || database->config.name.size() > 127) {
+    return fail({.sqlstate = "28000", .message = "user or database name too long"});
+  }
+  const std::string& forced = database->config.user;
+  if (sessions_.settings().auth_type == config::AuthType::any && forced.empty()) {
+    return fail({.sqlstate = "28000",
+                 .message = "auth_type = any needs a forced user",
+                 .hint = "Give the database entry user= and password=."});
+  }
+  if (!count_client(*database, pools.user(startup.user))) return;
+  pool_ = &pools.pool(*database, pools.user(forced.empty() ? startup.user : forced));
+  ++pool_->client_count;
+  ++pool_->counters().client_login_count;
+  welcome();
+}
+
+/// Counts the client for its database and user, unless one of them is full.
+bool ClientSession::count_client(pool::DatabaseEntry& database, pool::UserEntry& user) {
+  const config::Settings& settings = sessions_.settings();
+  const config::User* configured = settings.find_user(user.name);
+  const auto refuse = [&](std::string_view setting, std::uint32_t limit) {
+    fail({.sqlstate = "53300",
+          .message = fmt::format("client connections exceeded ({})", setting),
+          .hint = fmt::format("Raise {} above {}.", setting, limit)});
+    return false;
+  };
+  const std::uint32_t per_database =
+      database.config.max_db_client_connections.value_or(settings.max_db_client_connections);
+  if (per_database > 0 && database.client_count >= per_database) {
+    return refuse("max_db_client_connections", per_database);
+  }
+  const std::uint32_t per_user = configured != nullptr && configured->max_user_client_connections
+                                     ? *configured->max_user_client_connections
+                                     : settings.max_user_client_connections;
+  if (per_user > 0 && user.client_count >= per_user) {
+    return refuse("max_user_client_connections", per_user);
+  }
+  ++database.client_count;
+  ++user.client_count;
+  user_ = &user;
+  return true;
+}
+
+/// Finds out what the client's session looks like: its startup settings over the server's defaults, in
+/// the server's spelling. Known after the first client that gave the same; else a server is asked.
+void ClientSession::welcome() {
+  for (const auto& [name, value] : login_->startup.settings) {
+    if (contains(sessions_.settings().ignore_startup_parameters, name)) continue;
+    if (name == "application_name") continue;
+    wire::put_c_string(login_->raw_settings, name);
+    wire::put_c_string(login_->raw_settings, value);
+  }
+  pool::StateRef known = login_->raw_settings.empty()
+                             ? pool_->default_state()
+                             : pool_->find_canonical(login_->raw_settings);
+  if (known != nullptr) {
+    session_state_ = with_application_name(std::move(known));
+    return finish_login();
+  }
+  state_ = ClientState::welcoming;
+  if (pool::ServerConnection* server = pool_->checkout(*this)) on_server_granted(*server);
+}
+
+pool::StateRef ClientSession::with_application_name(pool::StateRef state) const {
+  for (const auto& [name, value] : login_->startup.settings) {
+    if (name != "application_name") continue;
+    if (contains(sessions_.settings().ignore_startup_parameters, name)) continue;
+    state = pool_->context().states.with(state, name, clean_application_name(value), true);
+  }
+  return state;
+}
+
+pool::StateRef ClientSession::welcome_target() const {
+  pool::StateRef target = pool_->default_state();
+  for (const auto& [name, value] : login_->startup.settings) {
+    if (name == "application_name") continue;
+    if (contains(sessions_.settings().ignore_startup_parameters, name)) continue;
+    const pool::Setting* known = target->find(name);
+    target = pool_->context().states.with(target, name, value,
+                                          known != nullptr && known->is_reported);
+  }
+  return target;
+}
+
+void ClientSession::finish_welcome() {
+  pool::StateRef canonical = pool_->default_state();
+  if (!login_->raw_settings.empty()) {
+    canonical = pool_->context().states.merged(server_->session_state(), welcome_target());
+    server_->set_session_state(canonical);
+    pool_->remember_canonical(login_->raw_settings, canonical);
+  }
+  session_state_ = with_application_name(std::move(canonical));
+  pool::ServerConnection& server = *std::exchange(server_, nullptr);
+  finish_login();
+  pool_->checkin(server);
+}
+
+void ClientSession::finish_login() {
+  std::string out;
+  wire::put_authentication(out, 0);
+  for (const pool::Setting& setting : session_state_->settings()) {
+    if (setting.is_reported) wire::put_parameter_status(out, setting.name, setting.value);
+  }
+  cancel_secret_ = auth::random_u32();
+  cancel_pid_ = sessions_.register_key(*this);
+  wire::put_backend_key(out, cancel_pid_, cancel_secret_);
+  wire::put_ready_for_query(out, wire::TransactionStatus::idle);
+  send(out);
+  const std::string ahead = std::move(login_->input);
+  login_.reset();
+  state_ = ClientState::idle;
+  pool_->client_idle_queue().arm(timer_, pool_->loop().now());
+  if (!ahead.empty()) stash(as_bytes(ahead));
+  process_inbox();
+}
+
+bool ClientSession::enter_console() {
+  const std::string& user = login_->startup.user;
+  const config::Settings& settings = sessions_.settings();
+  if (!contains(settings.admin_users, user) && !contains(settings.stats_users, user) &&
+      !is_console_name(user) && settings.auth_type != config::AuthType::any) {
+    fail({.sqlstate = "42501",
+          .message = "not allowed",
+          .hint = "Name the user in admin_users or stats_users."});
+    return false;
+  }
+  timer_.disarm();
+  std::string out;
+  wire::put_authentication(out, 0);
+  for (const auto& [name, value] : sessions_.console().parameters()) {
+    wire::put_parameter_status(out, name, value);
+  }
+  wire::put_backend_key(out, 0, 0);
+  wire::put_ready_for_query(out, wire::TransactionStatus::idle);
+  send(out);
+  state_ = ClientState::console;
+  const std::string ahead = std::move(login_->input);
+  if (!ahead.empty()) stash(as_bytes(ahead));
+  process_inbox();
+  return true;
+}
+
+std::size_t ClientSession::read_console(Bytes in) {
+  std::size_t used = 0;
+  while (used < in.size()) {
+    wire::Header header;
+    const Bytes rest = in.subspan(used);
+    const wire::HeaderStatus status = wire::parse_header(rest, header);
+    if (status == wire::HeaderStatus::incomplete) return used;
+    if (status == wire::HeaderStatus::malformed || header.body_bytes > max_login_bytes) {
+      fail({.sqlstate = "08P01", .message = "invalid message length"});
+      return used;
+    }
+    if (rest.size() < header.total_bytes()) return used;
+    used += header.total_bytes();
+    if (header.type == 'X') {
+      leave("client close request");
+      return used;
+    }
+    const auto text = wire::decode_query(rest.subspan(wire::header_bytes, header.body_bytes));
+    if (header.type != 'Q' || !text) {
+      fail({.sqlstate = "08P01",
+            .message = "extended query protocol not supported by admin console",
+            .hint = "Send the command as a simple Query, as psql does."});
+      return used;
+    }
+    std::string out;
+    sessions_.console().execute(*text, out);
+    send(out);
+  }
+  return used;
+}
+
+}  // namespace pgproxy::session

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "session/client_session.hpp"
+
+namespace pgproxy::session {
+
+/// What a client needs only until it is logged in.
+struct ClientSession::Login {
+  std::string input;
+  wire::StartupMessage startup;
+  std::optional<auth::ClientAuth> auth;
+  bool asked_for_ssl = false;
+  bool asked_for_gssenc = false;
+  bool is_console = false;
+  std::string raw_settings;  ///< what the client gave, application_name left out: key of the cache
+  Error replay_error;
+};
+
+}  // namespace pgproxy::session

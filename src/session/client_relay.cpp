@@ -1,0 +1,358 @@
+// ClientSession's relay: from the client's bytes to its server.
+#include <algorithm>
+
+#include "pgproxy/session/sessions.hpp"
+#include "pgproxy/wire/decode.hpp"
+#include "pgproxy/wire/encode.hpp"
+#include "session/client_session.hpp"
+
+namespace pgproxy::session {
+namespace {
+
+/// Longest message that is looked at whole; of a longer one, that many bytes of its front.
+constexpr std::size_t max_whole_bytes = 64 * 1024;
+/// What a client may send ahead while it has to wait, before it is no longer read.
+constexpr std::size_t max_inbox_bytes = 64 * 1024;
+/// What may wait to be sent to a server before its client is no longer read.
+constexpr std::size_t server_high_water_bytes = 256 * 1024;
+
+/// How much of a message must be there before it can be judged.
+std::size_t needed_bytes(const wire::Header& header) {
+  switch (header.type) {
+    case 'd':
+    case 'E':
+    case 'F': return wire::header_bytes;
+    default: return std::min(header.total_bytes(), max_whole_bytes);
+  }
+}
+
+Error protocol_error(std::string message) {
+  return {.sqlstate = "08P01", .message = std::move(message)};
+}
+
+}  // namespace
+
+/// One call of process(): [begin, pos) is to be forwarded, in one write.
+struct ClientSession::Pass {
+  Bytes in;
+  std::size_t pos = 0;
+  std::size_t begin = 0;
+
+  void flush(ClientSession& client) {
+    if (begin < pos) client.server_->send(in.subspan(begin, pos - begin));
+    begin = pos;
+  }
+  void skip(ClientSession& client, std::size_t count) {
+    flush(client);
+    pos += count;
+    begin = pos;
+  }
+};
+
+void ClientSession::on_data(Bytes bytes) {
+  if (login_ != nullptr && pool_ == nullptr && state_ != ClientState::console) {
+    return on_login_data(bytes);
+  }
+  if (inbox_ != nullptr || !may_process()) {
+    stash(bytes);
+    if (may_process()) process_inbox();
+    return;
+  }
+  const std::size_t used = process(bytes);
+  if (state_ != ClientState::closing && used < bytes.size()) stash(bytes.subspan(used));
+}
+
+bool ClientSession::may_process() const {
+  switch (state_) {
+    case ClientState::idle:
+    case ClientState::console: return true;
+    case ClientState::active: return server_->queued_bytes() <= server_high_water_bytes;
+    default: return false;
+  }
+}
+
+void ClientSession::stash(Bytes bytes) {
+  if (inbox_ == nullptr) inbox_ = sessions_.take_buffer();
+  inbox_->append(as_text(bytes));
+  update_back_pressure();
+}
+
+/// Deals with what had to wait; keeps what still has to.
+void ClientSession::process_inbox() {
+  if (inbox_ == nullptr || !may_process()) return update_back_pressure();
+  // Out of the way, so that a nested call does not see the same bytes again.
+  std::unique_ptr<std::string> bytes = std::move(inbox_);
+  const std::size_t used = process(as_bytes(*bytes));
+  if (state_ == ClientState::closing) return;
+  if (used == bytes->size()) {
+    sessions_.give_back(std::move(bytes));
+  } else {
+    bytes->erase(0, used);
+    PGPROXY_ASSERT(inbox_ == nullptr);
+    inbox_ = std::move(bytes);
+  }
+  update_back_pressure();
+}
+
+/// Reading stops only when more than allowed waits: a parked client costs no epoll_ctl.
+void ClientSession::update_back_pressure() {
+  if (state_ == ClientState::closing) return;
+  const bool is_full = inbox_ != nullptr && inbox_->size() >= max_inbox_bytes && !may_process();
+  if (is_full == is_paused_) return;
+  is_paused_ = is_full;
+  if (is_full) {
+    transport_->pause_reading();
+  } else {
+    transport_->resume_reading();
+  }
+}
+
+/// Returns how many bytes of `in` are dealt with; the rest waits for more, or for a server.
+std::size_t ClientSession::process(Bytes in) {
+  if (state_ == ClientState::console) return read_console(in);
+  pool_->counters().bytes_received += in.size();
+  Pass pass{.in = in};
+  while (pass.pos < in.size()) {
+    if (body_left_ > 0) {
+      const std::size_t part = std::min<std::size_t>(body_left_, in.size() - pass.pos);
+      body_left_ -= static_cast<std::uint32_t>(part);
+      if (drop_body_) {
+        pass.skip(*this, part);
+      } else {
+        pass.pos += part;
+      }
+    } else if (!process_one(pass)) {
+      break;
+    }
+  }
+  if (state_ == ClientState::closing) return pass.pos;
+  if (server_ != nullptr) {
+    pass.flush(*this);
+    release_if_possible();
+  }
+  pool_->counters().bytes_received -= in.size() - pass.pos;
+  return pass.pos;
+}
+
+bool ClientSession::process_one(Pass& pass) {
+  const Bytes rest = pass.in.subspan(pass.pos);
+  wire::Header header;
+  const wire::HeaderStatus status = wire::parse_header(rest, header);
+  if (status == wire::HeaderStatus::incomplete) return false;
+  if (status == wire::HeaderStatus::malformed ||
+      header.total_bytes() > sessions_.settings().max_packet_size) {
+    fail(protocol_error("invalid message length"));
+    return false;
+  }
+  if (rest.size() < needed_bytes(header)) return false;
+  const std::size_t there = std::min(rest.size(), header.total_bytes());
+  if (discard_ != Discard::nothing && header.type != 'X') return discard_one(pass, header, there);
+  const Bytes body = rest.subspan(wire::header_bytes, there - wire::header_bytes);
+  const Step step = on_message(pass, header, body);
+  if (step == Step::wait || step == Step::stop) return false;
+  body_left_ = static_cast<std::uint32_t>(header.total_bytes() - there);
+  drop_body_ = step == Step::drop;
+  if (step == Step::drop) {
+    pass.skip(*this, there);
+  } else {
+    pass.pos += there;
+  }
+  return true;
+}
+
+/// After the cancel of a queued request: what belongs to it is dropped and then answered.
+bool ClientSession::discard_one(Pass& pass, const wire::Header& header, std::size_t there) {
+  if (discard_ == Discard::one_message || header.type == 'S') {
+    discard_ = Discard::nothing;
+    std::string out;
+    wire::put_ready_for_query(out, wire::TransactionStatus::idle);
+    send(out);
+  }
+  body_left_ = static_cast<std::uint32_t>(header.total_bytes() - there);
+  drop_body_ = true;
+  pass.skip(*this, there);
+  return true;
+}
+
+ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& header, Bytes body) {
+  const bool is_whole = body.size() == header.body_bytes;
+  switch (header.type) {
+    case 'Q': return on_query(body, is_whole);
+    case 'P': {
+      const std::size_t there = wire::header_bytes + body.size();
+      return on_parse(pass.in.subspan(pass.pos, there), is_whole);
+    }
+    case 'B': return on_bind(pass, body);
+    case 'D':
+    case 'C': return on_target(pass, header.type, body);
+    case 'E': return ask(pool::ReplyKind::execute);
+    case 'F':
+      // Large objects mostly, but any function can be called this way, by number.
+      if (const Step step = ask(pool::ReplyKind::function_call); step != Step::forward) return step;
+      pin(sql::Residue::unknown);
+      return Step::forward;
+    case 'S': return on_sync();
+    case 'H': return server_ != nullptr ? Step::forward : Step::drop;
+    case 'd':
+    case 'c':
+    case 'f': return on_copy_message(header.type);
+    case 'X':
+      if (server_ != nullptr) pass.flush(*this);
+      has_terminated_ = true;
+      leave("client close request");
+      return Step::stop;
+    default:
+      fail(protocol_error(fmt::format("invalid frontend message type {}",
+                                      static_cast<int>(static_cast<unsigned char>(header.type)))));
+      return Step::stop;
+  }
+}
+
+/// Makes sure of a server and records what it will be asked.
+ClientSession::Step ClientSession::ask(pool::ReplyKind kind) {
+  if (!attach()) return state_ == ClientState::closing ? Step::stop : Step::wait;
+  server_->expect(*this, kind);
+  start_cycle();
+  return Step::forward;
+}
+
+ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
+  std::string_view text;
+  if (is_whole) {
+    const auto decoded = wire::decode_query(body);
+    if (!decoded) {
+      fail(protocol_error("malformed Query message"));
+      return Step::stop;
+    }
+    text = *decoded;
+  }
+  if (const Step step = ask(pool::ReplyKind::query); step != Step::forward) return step;
+  if (is_whole) {
+    check_residue(text);
+  } else {
+    pin(sql::Residue::unknown);
+  }
+  // A simple Query destroys the unnamed statement (55.2.3).
+  unnamed_.reset();
+  unnamed_is_ours_ = true;
+  return Step::forward;
+}
+
+ClientSession::Step ClientSession::on_parse(Bytes message, bool is_whole) {
+  wire::Parse parse;
+  if (is_whole) {
+    const auto decoded = wire::decode_parse(message.subspan(wire::header_bytes));
+    if (!decoded) {
+      fail(protocol_error("malformed Parse message"));
+      return Step::stop;
+    }
+    parse = *decoded;
+  }
+  if (const Step step = ask(pool::ReplyKind::parse); step != Step::forward) return step;
+  ++pool_->counters().client_parse_count;
+  if (!is_whole) {
+    pin(sql::Residue::unknown);
+    return Step::forward;
+  }
+  check_residue(parse.query);
+  if (!parse.statement.empty()) {
+    pin(sql::Residue::prepared_statement);
+    return Step::forward;
+  }
+  // It outlives the transaction (55.2.3): kept, so that the next server can have it too.
+  if (unnamed_ == nullptr) unnamed_ = std::make_unique<std::string>();
+  unnamed_->assign(as_text(message));
+  unnamed_is_ours_ = true;
+  return Step::forward;
+}
+
+ClientSession::Step ClientSession::on_bind(Pass& pass, Bytes body) {
+  const auto names = wire::decode_bind_names(body);
+  if (!names) {
+    fail(protocol_error("malformed Bind message"));
+    return Step::stop;
+  }
+  if (!attach()) return state_ == ClientState::closing ? Step::stop : Step::wait;
+  ++pool_->counters().bind_count;
+  if (names->statement.empty()) provide_unnamed(pass);
+  return ask(pool::ReplyKind::bind);
+}
+
+ClientSession::Step ClientSession::on_target(Pass& pass, char type, Bytes body) {
+  const auto target = wire::decode_target(body);
+  if (!target) {
+    fail(protocol_error(type == 'D' ? "malformed Describe message" : "malformed Close message"));
+    return Step::stop;
+  }
+  if (!attach()) return state_ == ClientState::closing ? Step::stop : Step::wait;
+  const bool is_unnamed_statement = target->kind == 'S' && target->name.empty();
+  if (type == 'C') {
+    if (is_unnamed_statement) {
+      unnamed_.reset();
+      unnamed_is_ours_ = true;
+    }
+    return ask(pool::ReplyKind::close);
+  }
+  if (is_unnamed_statement) provide_unnamed(pass);
+  return ask(target->kind == 'S' ? pool::ReplyKind::describe_statement
+                                 : pool::ReplyKind::describe_portal);
+}
+
+/// Before the unnamed statement is used: this server may still hold another client's. It gets ours, or,
+/// when there is none, a Close, so that it answers 26000 by itself and in order.
+void ClientSession::provide_unnamed(Pass& pass) {
+  if (unnamed_is_ours_) return;
+  unnamed_is_ours_ = true;
+  pass.flush(*this);
+  if (unnamed_ != nullptr) {
+    server_->expect(*this, pool::ReplyKind::injected_parse);
+    server_->send(as_bytes(*unnamed_));
+    ++pool_->counters().server_parse_count;
+    return;
+  }
+  std::string out;
+  wire::put_message(out, 'C', std::string_view("S\0", 2));
+  server_->expect(*this, pool::ReplyKind::injected_close);
+  server_->send(as_bytes(out));
+}
+
+ClientSession::Step ClientSession::on_sync() {
+  if (server_ == nullptr && state_ == ClientState::idle) {
+    std::string out;
+    wire::put_ready_for_query(out, wire::TransactionStatus::idle);
+    send(out);
+    return Step::drop;
+  }
+  return ask(pool::ReplyKind::sync);
+}
+
+/// CopyData, CopyDone, CopyFail: PostgreSQL ignores them outside of COPY, since a client may still be
+/// sending when the COPY has failed; without a server connection we do.
+ClientSession::Step ClientSession::on_copy_message(char type) {
+  if (server_ == nullptr || !in_cycle_) return Step::drop;
+  if (type != 'd') server_->expect(*this, pool::ReplyKind::copy_end);
+  return Step::forward;
+}
+
+void ClientSession::check_residue(std::string_view text) {
+  if (pinned_by_ != sql::Residue::none) return;
+  if (pool_->settings().pool_mode == config::PoolMode::session) return;
+  const bool plain = session_state_->value("standard_conforming_strings") != "off";
+  const sql::Residue residue = sql::may_leave_residue(text, plain);
+  if (residue != sql::Residue::none) pin(residue);
+}
+
+void ClientSession::pin(sql::Residue reason) {
+  if (pool_->settings().pool_mode == config::PoolMode::session) {
+    // The server is the client's anyway; only what DISCARD ALL cannot undo matters at the end.
+    if (reason == sql::Residue::unknown && server_->expected().is_uncertain()) pinned_by_ = reason;
+    return;
+  }
+  if (pinned_by_ == sql::Residue::none) {
+    pinned_since_ = pool_->loop().wall_now();
+    pool_->note_pin(1U << static_cast<unsigned>(reason), sql::to_string(reason));
+  }
+  if (pinned_by_ == sql::Residue::none || reason == sql::Residue::unknown) pinned_by_ = reason;
+}
+
+}  // namespace pgproxy::session

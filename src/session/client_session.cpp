@@ -1,0 +1,342 @@
+#include "session/client_session.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "pgproxy/auth/random.hpp"
+#include "pgproxy/session/sessions.hpp"
+#include "pgproxy/wire/encode.hpp"
+#include "session/client_login.hpp"
+
+namespace pgproxy::session {
+namespace {
+
+/// What may wait to be sent to a client before its server is no longer read.
+constexpr std::size_t high_water_bytes = 256 * 1024;
+
+}  // namespace
+
+ClientSession::ClientSession(Sessions& sessions, std::uint64_t id,
+                             std::unique_ptr<io::Transport> transport)
+    : sessions_(sessions),
+      id_(id),
+      transport_(std::move(transport)),
+      login_(std::make_unique<Login>()),
+      connect_time_(sessions.loop().wall_now()),
+      timer_(*this),
+      transaction_timer_(*this) {
+  transport_->set_listener(*this);
+  io::Loop& loop = sessions_.loop();
+  loop.timeouts().queue(sessions_.settings().client_login_timeout).arm(timer_, loop.now());
+}
+
+ClientSession::~ClientSession() = default;
+
+bool ClientSession::has_cancel_secret(Bytes secret) const {
+  std::string own;
+  wire::put_u32(own, cancel_secret_);
+  return auth::equal_in_constant_time(secret, as_bytes(own));
+}
+
+/// True when the client has a server that is ready for its messages; false: it waits for one, or for
+/// its settings to be replayed, or is gone.
+bool ClientSession::attach() {
+  if (server_ != nullptr) return state_ == ClientState::active;
+  pool::ServerConnection* server = pool_->checkout(*this);
+  if (server != nullptr) return take(*server);
+  if (state_ != ClientState::idle) return state_ == ClientState::active;  // answered within the call
+  state_ = ClientState::waiting;
+  pool_->wait_queue().arm(timer_, pool_->loop().now());
+  return false;
+}
+
+bool ClientSession::take(pool::ServerConnection& server) {
+  server_ = &server;
+  unnamed_is_ours_ = false;
+  attached_at_ = pool_->loop().now();
+  pool_->transaction_queue().arm(transaction_timer_, attached_at_);
+  if (server.session_state() == session_state_) {
+    state_ = ClientState::active;
+    return true;
+  }
+  return replay(session_state_);
+}
+
+/// Brings the server in line with `wanted`; the client's bytes are held until it has answered. A
+/// SET glued in front of a statement could fail, and the statement run under the wrong settings.
+bool ClientSession::replay(const pool::StateRef& wanted) {
+  const pool::StateDifference difference =
+      pool::difference(*server_->session_state(), *wanted);
+  if (state_ != ClientState::welcoming) {
+    std::string out;
+    for (const pool::Setting& setting : difference.announcements) {
+      wire::put_parameter_status(out, setting.name, setting.value);
+    }
+    if (!out.empty()) send(out);
+    state_ = ClientState::replaying;
+  }
+  if (difference.sql.empty()) {
+    finish_replay();
+    return state_ == ClientState::active;
+  }
+  has_server_error_ = false;
+  std::string out;
+  wire::put_query(out, difference.sql);
+  server_->expect(*this, pool::ReplyKind::query);
+  server_->send(as_bytes(out));
+  pool_->query_timeout_queue().arm(timer_, pool_->loop().now());
+  return false;
+}
+
+void ClientSession::finish_replay() {
+  if (state_ == ClientState::welcoming) return finish_welcome();
+  session_state_ = pool_->context().states.merged(server_->session_state(), session_state_);
+  server_->set_session_state(session_state_);
+  state_ = ClientState::active;
+}
+
+void ClientSession::on_server_granted(pool::ServerConnection& server) {
+  timer_.disarm();
+  if (state_ == ClientState::welcoming) {
+    server_ = &server;
+    if (login_->raw_settings.empty()) return finish_welcome();
+    replay(welcome_target());
+    return;
+  }
+  if (state_ == ClientState::idle) state_ = ClientState::waiting;  // granted within checkout()
+  if (take(server)) process_inbox();
+}
+
+void ClientSession::on_server_refused(const Error& error) { fail(error); }
+
+void ClientSession::start_cycle() {
+  if (in_cycle_) return;
+  in_cycle_ = true;
+  request_at_ = pool_->loop().now();
+  ++pool_->counters().query_count;
+  pool_->query_timeout_queue().arm(timer_, request_at_);
+}
+
+void ClientSession::on_reply(pool::ServerConnection& server, Bytes first, Bytes second) {
+  if (state_ == ClientState::replaying || state_ == ClientState::welcoming) return;
+  transport_->write(first, second);
+  if (transport_->queued_bytes() > high_water_bytes) server.pause_reading();
+}
+
+void ClientSession::on_reply_error(pool::ServerConnection& /*server*/,
+                                   const wire::ErrorFields& fields) {
+  if (state_ != ClientState::replaying && state_ != ClientState::welcoming) return;
+  has_server_error_ = true;
+  const Error error{std::string(fields.sqlstate), std::string(fields.message),
+                    std::string(fields.detail), std::string(fields.hint)};
+  if (login_ == nullptr) login_ = std::make_unique<Login>();
+  login_->replay_error = error;
+}
+
+void ClientSession::on_replies_done(pool::ServerConnection& server) {
+  if (state_ == ClientState::replaying || state_ == ClientState::welcoming) {
+    if (has_server_error_) return fail(Error(login_->replay_error));
+    timer_.disarm();
+    const bool was_welcoming = state_ == ClientState::welcoming;
+    finish_replay();
+    if (!was_welcoming && state_ == ClientState::active) process_inbox();
+    return;
+  }
+  const TimePoint now = pool_->loop().now();
+  if (in_cycle_) {
+    in_cycle_ = false;
+    pool_->counters().query_time += static_cast<std::uint64_t>((now - request_at_).count());
+    timer_.disarm();
+  }
+  if (server.transaction_status() != wire::TransactionStatus::idle) {
+    if (pool_->settings().pool_mode == config::PoolMode::statement) {
+      return fail({.sqlstate = "0A000",
+                   .message = "transaction blocks not allowed in statement pooling mode",
+                   .hint = "Use pool_mode = transaction for this database or user."});
+    }
+    pool_->idle_transaction_queue().arm(timer_, now);
+    return;
+  }
+  release_if_possible();
+  if (state_ == ClientState::idle && inbox_ != nullptr) process_inbox();
+}
+
+/// Gives the server back when nothing ties it to this client any more.
+void ClientSession::release_if_possible() {
+  if (state_ != ClientState::active || in_cycle_ || body_left_ > 0) return;
+  if (server_->expected().is_uncertain()) pin(sql::Residue::unknown);
+  const bool keeps_server = pinned_by_ != sql::Residue::none ||
+                            pool_->settings().pool_mode == config::PoolMode::session;
+  if (keeps_server || !server_->is_releasable()) {
+    if (!is_draining_) pool_->client_idle_queue().arm(timer_, pool_->loop().now());
+    if (is_draining_ && server_->is_releasable()) shut_down();
+    return;
+  }
+  pool::ServerConnection& server = *std::exchange(server_, nullptr);
+  // Whatever the transaction changed, as the server reported it, is the client's state now.
+  if (session_state_ != server.session_state()) session_state_ = server.session_state();
+  become_idle();
+  pool_->checkin(server);
+  if (is_draining_ && state_ == ClientState::idle) shut_down();
+}
+
+void ClientSession::become_idle() {
+  const TimePoint now = pool_->loop().now();
+  pool_->counters().xact_time += static_cast<std::uint64_t>((now - attached_at_).count());
+  transaction_timer_.disarm();
+  state_ = ClientState::idle;
+  pool_->client_idle_queue().arm(timer_, now);
+}
+
+void ClientSession::on_server_drained(pool::ServerConnection& /*server*/) {
+  update_back_pressure();
+  if (state_ == ClientState::active && inbox_ != nullptr) process_inbox();
+}
+
+void ClientSession::on_drained() {
+  if (server_ != nullptr) server_->resume_reading();
+}
+
+void ClientSession::on_server_lost(pool::ServerConnection& server, const Error& error,
+                                   bool was_told) {
+  server_ = nullptr;
+  const bool can_tell = !was_told && !server.is_mid_message();
+  const bool hears_nothing = state_ == ClientState::replaying || state_ == ClientState::welcoming;
+  close(error.message, can_tell || hears_nothing ? &error : nullptr);
+}
+
+void ClientSession::on_closed(const std::string& reason) {
+  leave(reason == "EOF" ? "client unexpected eof" : "client " + reason);
+}
+
+void ClientSession::on_timeout(Timeout& timeout) {
+  const auto error = [](std::string_view setting, const char* sqlstate, std::string what) {
+    return Error{.sqlstate = sqlstate,
+                 .message = std::string(setting) + ": " + std::move(what),
+                 .hint = "Raise " + std::string(setting) + ", or set it to 0 to switch it off."};
+  };
+  if (&timeout == &transaction_timer_) {
+    return fail(error("transaction_timeout", "25P04", "transaction took too long"));
+  }
+  switch (state_) {
+    case ClientState::startup:
+    case ClientState::authenticating:
+      return fail(error("client_login_timeout", "08P01", "client did not finish its login"));
+    case ClientState::welcoming:
+      return fail(pool_->exhausted_error("client_login_timeout"));
+    case ClientState::waiting: {
+      const Error exhausted = pool_->exhausted_error("query_wait_timeout");
+      ++pool_->counters().wait_timeout_count;
+      return fail(exhausted);
+    }
+    case ClientState::idle:
+      return fail(error("client_idle_timeout", "57P05", "client was idle for too long"));
+    default:
+      break;
+  }
+  if (in_cycle_ || state_ == ClientState::replaying) {
+    return fail(error("query_timeout", "57014", "query took too long"));
+  }
+  if (server_ != nullptr && server_->transaction_status() == wire::TransactionStatus::idle) {
+    return fail(error("client_idle_timeout", "57P05", "client was idle for too long"));
+  }
+  fail(error("idle_transaction_timeout", "25P03", "transaction was idle for too long"));
+}
+
+void ClientSession::cancel(pool::CancelListener& listener) {
+  if (state_ == ClientState::active && in_cycle_) return server_->cancel_running(&listener);
+  if (state_ == ClientState::waiting) {
+    pool_->leave_queue(*this);
+    timer_.disarm();
+    state_ = ClientState::idle;
+    const char first = inbox_ != nullptr && !inbox_->empty() ? inbox_->front() : 'S';
+    discard_ = first == 'Q' || first == 'F' ? Discard::one_message : Discard::until_sync;
+    std::string out;
+    wire::put_error(out, wire::Severity::error,
+                    {.sqlstate = "57014",
+                     .message = "canceling statement due to user request",
+                     .detail = "It was still waiting for a server connection."});
+    send(out);
+    become_idle();
+    process_inbox();
+  }
+  listener.on_cancel_finished();
+}
+
+void ClientSession::drain() {
+  is_draining_ = true;
+  const bool can_go = state_ == ClientState::idle || state_ == ClientState::startup ||
+                      state_ == ClientState::authenticating || state_ == ClientState::welcoming;
+  if (can_go && inbox_ == nullptr) return shut_down();
+  if (state_ == ClientState::active && !in_cycle_ && server_->is_releasable()) shut_down();
+}
+
+void ClientSession::shut_down() {
+  fail({.sqlstate = "57P01", .message = "terminating connection: the pooler is shutting down"});
+}
+
+/// Gives back what the client holds or waits for.
+void ClientSession::detach() {
+  if (pool_ == nullptr) return;
+  pool_->leave_queue(*this);
+  if (server_ != nullptr) give_up_server(*std::exchange(server_, nullptr));
+}
+
+void ClientSession::give_up_server(pool::ServerConnection& server) {
+  pool_->counters().xact_time +=
+      static_cast<std::uint64_t>((pool_->loop().now() - attached_at_).count());
+  const bool half_sent = body_left_ > 0 && !drop_body_;
+  if (half_sent || pinned_by_ == sql::Residue::unknown) {
+    return pool_->close(server, half_sent ? "client left in the middle of a message"
+                                          : "client left what DISCARD ALL may not remove");
+  }
+  if (pinned_by_ == sql::Residue::none && server.is_releasable() && !has_server_error_) {
+    return pool_->reset(server, pool_->settings().pool_mode == config::PoolMode::session
+                                    ? sessions_.settings().server_reset_query
+                                    : std::string());
+  }
+  pool_->reset(server, !has_terminated_);
+}
+
+void ClientSession::fail(const Error& error) {
+  const Error copy = error;
+  const bool is_mid_message = server_ != nullptr && server_->is_mid_message();
+  close(copy.message, is_mid_message ? nullptr : &copy);
+}
+
+void ClientSession::leave(std::string_view reason) { close(reason, nullptr); }
+
+/// The one way out. `error` is what the client is told, as FATAL; nullptr: nothing.
+void ClientSession::close(std::string_view reason, const Error* error) {
+  if (state_ == ClientState::closing) return;
+  const config::Settings& settings = sessions_.settings();
+  if (settings.log_disconnections || (error != nullptr && settings.log_pooler_errors)) {
+    const auto age = std::chrono::duration_cast<std::chrono::seconds>(
+        sessions_.loop().wall_now() - connect_time_);
+    log::line(log::Level::log, subject(), "closing because: {} (age={}s)", reason, age.count());
+  }
+  timer_.disarm();
+  transaction_timer_.disarm();
+  detach();
+  state_ = ClientState::closing;
+  if (error != nullptr) {
+    std::string out;
+    wire::put_error(out, wire::Severity::fatal, *error);
+    send(out);
+  }
+  if (error != nullptr || transport_->queued_bytes() > 0) {
+    sessions_.loop().close_gracefully(std::move(transport_));
+  } else {
+    transport_.reset();
+  }
+  if (inbox_ != nullptr) sessions_.give_back(std::move(inbox_));
+  if (pool_ != nullptr) {
+    --pool_->client_count;
+    --pool_->database().client_count;
+    --user_->client_count;
+  }
+  if (is_counted_) --sessions_.counted_clients;
+  sessions_.remove(*this);
+}
+
+}  // namespace pgproxy::session

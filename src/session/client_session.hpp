@@ -1,0 +1,170 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "pgproxy/auth/client_auth.hpp"
+#include "pgproxy/base/log.hpp"
+#include "pgproxy/base/snapshot.hpp"
+#include "pgproxy/base/timeouts.hpp"
+#include "pgproxy/io/loop.hpp"
+#include "pgproxy/pool/pools.hpp"
+#include "pgproxy/pool/reply_owner.hpp"
+#include "pgproxy/sql/residue.hpp"
+#include "pgproxy/wire/startup.hpp"
+
+namespace pgproxy::session {
+
+class Sessions;
+
+//  startup -> authenticating -> welcoming -> idle -> waiting -> [replaying ->] active -> idle
+//             authenticating -> console;     idle -> [replaying ->] active;    any -> closing
+enum class ClientState : std::uint8_t {
+  startup,
+  authenticating,
+  welcoming,  ///< waits for a server that tells what its settings look like
+  idle,       ///< no server connection
+  waiting,    ///< in the pool's queue
+  replaying,  ///< has a server, whose session state is being brought in line
+  active,     ///< has a server
+  console,
+  closing,
+};
+
+/// One client from accept to close: login, relay of its messages and replies, its session state. Owned
+/// by Sessions. An idle one holds no buffer.
+class ClientSession final : public io::Disposable,
+                            public pool::PoolClient,
+                            private io::TransportListener,
+                            private TimeoutListener {
+ public:
+  ClientSession(Sessions& sessions, std::uint64_t id, std::unique_ptr<io::Transport> transport);
+  ~ClientSession() override;
+
+  std::uint64_t id() const { return id_; }
+  ClientState state() const { return state_; }
+  pool::Pool* pool() const { return pool_; }
+  /// The server connection stays with this client until it leaves.
+  bool is_pinned() const { return server_ != nullptr && pinned_by_ != sql::Residue::none; }
+  std::uint32_t cancel_pid() const { return cancel_pid_; }
+  bool has_cancel_secret(Bytes secret) const;
+
+  /// The client asked to cancel what it runs. A queued request is answered with 57014; a running one
+  /// is cancelled at its server. `listener` hears when that is over, at once if there is nothing.
+  void cancel(pool::CancelListener& listener);
+  /// No more transactions: 57P01 now, or when the current transaction ends.
+  void drain();
+  /// 57P01 at once.
+  void shut_down();
+  ConnectionRow describe() const;
+
+ private:
+  struct Login;
+  struct Pass;
+  enum class Step : std::uint8_t { forward, drop, wait, stop };
+  enum class Discard : std::uint8_t { nothing, one_message, until_sync };
+
+  // What the world tells us.
+  void on_data(Bytes bytes) override;
+  void on_drained() override;
+  void on_closed(const std::string& reason) override;
+  void on_timeout(Timeout& timeout) override;
+  void on_reply(pool::ServerConnection& server, Bytes first, Bytes second) override;
+  void on_reply_error(pool::ServerConnection& server, const wire::ErrorFields& fields) override;
+  void on_replies_done(pool::ServerConnection& server) override;
+  void on_server_drained(pool::ServerConnection& server) override;
+  void on_server_lost(pool::ServerConnection& server, const Error& error, bool was_told) override;
+  void on_server_granted(pool::ServerConnection& server) override;
+  void on_server_refused(const Error& error) override;
+
+  // Login (client_login.cpp).
+  void on_login_data(Bytes bytes);
+  bool read_startup();
+  bool refuse_encryption(wire::StartupKind kind);
+  void begin_authentication();
+  bool read_password_message();
+  void on_authentication(auth::ClientAuth::Outcome outcome, const std::string& out);
+  void on_authenticated();
+  bool enter_console();
+  bool count_client(pool::DatabaseEntry& database, pool::UserEntry& user);
+  void welcome();
+  pool::StateRef with_application_name(pool::StateRef state) const;
+  pool::StateRef welcome_target() const;
+  void finish_welcome();
+  void finish_login();
+  std::size_t read_console(Bytes in);
+
+  // Relay of the client's messages (client_relay.cpp).
+  void process_inbox();
+  std::size_t process(Bytes in);
+  bool process_one(Pass& pass);
+  Step on_message(Pass& pass, const wire::Header& header, Bytes body);
+  Step on_query(Bytes body, bool is_whole);
+  Step on_parse(Bytes message, bool is_whole);
+  Step on_bind(Pass& pass, Bytes body);
+  Step on_target(Pass& pass, char type, Bytes body);
+  Step on_copy_message(char type);
+  Step on_sync();
+  Step ask(pool::ReplyKind kind);
+  bool discard_one(Pass& pass, const wire::Header& header, std::size_t there);
+  void provide_unnamed(Pass& pass);
+  void stash(Bytes bytes);
+  bool may_process() const;
+  void check_residue(std::string_view text);
+  void pin(sql::Residue reason);
+  void update_back_pressure();
+
+  // Server connection: getting, keeping, giving back (client_session.cpp).
+  bool attach();
+  bool take(pool::ServerConnection& server);
+  bool replay(const pool::StateRef& wanted);
+  void finish_replay();
+  void start_cycle();
+  void release_if_possible();
+  void detach();
+  void give_up_server(pool::ServerConnection& server);
+
+  void send(std::string_view bytes) { transport_->write(as_bytes(bytes)); }
+  void become_idle();
+  void fail(const Error& error);
+  void leave(std::string_view reason);
+  void close(std::string_view reason, const Error* error);
+  log::Subject subject() const;
+  std::string_view state_word() const;
+
+  Sessions& sessions_;
+  std::uint64_t id_;
+  std::unique_ptr<io::Transport> transport_;
+  std::unique_ptr<Login> login_;             ///< until logged in
+  std::unique_ptr<std::string> inbox_;       ///< bytes that could not be dealt with yet
+  std::unique_ptr<std::string> unnamed_;     ///< the Parse message of the unnamed statement
+  pool::Pool* pool_ = nullptr;
+  pool::UserEntry* user_ = nullptr;          ///< whom the client logged in as
+  pool::ServerConnection* server_ = nullptr;
+  pool::StateRef session_state_;
+  std::uint32_t cancel_pid_ = 0;
+  std::uint32_t cancel_secret_ = 0;
+  std::uint32_t body_left_ = 0;  ///< of the client's current message, still to come
+  ClientState state_ = ClientState::startup;
+  sql::Residue pinned_by_ = sql::Residue::none;
+  Discard discard_ = Discard::nothing;
+  bool is_counted_ : 1 = false;        ///< in Sessions::counted_clients
+  bool drop_body_ : 1 = false;         ///< the rest of the current message is not forwarded
+  bool unnamed_is_ours_ : 1 = false;   ///< the server's unnamed statement is this client's, or none
+  bool in_cycle_ : 1 = false;          ///< something was sent that is not fully answered
+  bool is_paused_ : 1 = false;         ///< the client is not read
+  bool is_draining_ : 1 = false;
+  bool has_terminated_ : 1 = false;    ///< left by Terminate: what it asked for still counts
+  bool has_server_error_ : 1 = false;  ///< the replay failed
+  WallTime connect_time_{};
+  WallTime pinned_since_{};
+  TimePoint request_at_{};
+  TimePoint attached_at_{};
+  Timeout timer_;  ///< the one that the state asks for
+  Timeout transaction_timer_;
+};
+
+}  // namespace pgproxy::session

@@ -1,0 +1,146 @@
+#include "pgproxy/session/sessions.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "pgproxy/auth/random.hpp"
+#include "session/cancel_session.hpp"
+#include "session/client_session.hpp"
+
+namespace pgproxy::session {
+namespace {
+
+/// Buffers kept for reuse; more are rarely in use at once, and a large one is not kept.
+constexpr std::size_t max_free_buffers = 256;
+constexpr std::size_t max_kept_buffer_bytes = 16 * 1024;
+
+}  // namespace
+
+Sessions::Sessions(io::Loop& loop, const config::Settings& settings, pool::Pools& pools,
+                   ConsoleTarget& console)
+    : loop_(loop),
+      settings_(settings),
+      pools_(pools),
+      console_(console),
+      verifiers_(settings.scram_iterations) {}
+
+Sessions::~Sessions() { close_all(); }
+
+void Sessions::on_accepted(std::unique_ptr<io::Transport> transport) {
+  const std::uint64_t id = ++pools_.context().last_id;
+  sessions_.emplace(id, std::make_unique<ClientSession>(*this, id, std::move(transport)));
+}
+
+std::uint32_t Sessions::register_key(ClientSession& session) {
+  while (true) {
+    const std::uint32_t pid = auth::random_u32() & 0x7fffffff;  // clients print it signed
+    if (pid != 0 && by_pid_.emplace(pid, &session).second) return pid;
+  }
+}
+
+void Sessions::cancel(std::unique_ptr<io::Transport> transport, std::uint32_t pid, Bytes secret) {
+  const auto at = by_pid_.find(pid);
+  if (at == by_pid_.end() || !at->second->has_cancel_secret(secret)) return;  // closed silently
+  auto session = std::make_unique<CancelSession>(*this, std::move(transport));
+  CancelSession& canceller = *session;
+  cancels_.emplace(&canceller, std::move(session));
+  at->second->cancel(canceller);
+}
+
+void Sessions::remove(ClientSession& session) {
+  if (session.cancel_pid() != 0) by_pid_.erase(session.cancel_pid());
+  const auto at = sessions_.find(session.id());
+  PGPROXY_ASSERT(at != sessions_.end());
+  loop_.destroy_later(std::move(at->second));
+  sessions_.erase(at);
+  note_if_empty();
+}
+
+void Sessions::note_if_empty() {
+  if (!when_empty_) return;
+  const auto is_console = [](const auto& entry) {
+    return entry.second->state() == ClientState::console;
+  };
+  if (std::ranges::all_of(sessions_, is_console)) std::exchange(when_empty_, nullptr)();
+}
+
+void Sessions::remove(CancelSession& session) {
+  const auto at = cancels_.find(&session);
+  if (at == cancels_.end()) return;
+  loop_.destroy_later(std::move(at->second));
+  cancels_.erase(at);
+}
+
+void CancelSession::on_cancel_finished() {
+  unlink();
+  transport_.reset();
+  sessions_.remove(*this);
+}
+
+void Sessions::drain(std::function<void()> when_empty) {
+  draining_ = true;
+  when_empty_ = std::move(when_empty);
+  std::vector<std::uint64_t> ids;
+  for (const auto& [id, session] : sessions_) ids.push_back(id);
+  for (const std::uint64_t id : ids) {  // one may take others with it
+    if (const auto at = sessions_.find(id); at != sessions_.end()) at->second->drain();
+  }
+  note_if_empty();
+}
+
+void Sessions::close_all() {
+  draining_ = true;
+  while (!sessions_.empty()) sessions_.begin()->second->shut_down();
+}
+
+std::unique_ptr<std::string> Sessions::take_buffer() {
+  if (free_buffers_.empty()) return std::make_unique<std::string>();
+  std::unique_ptr<std::string> buffer = std::move(free_buffers_.back());
+  free_buffers_.pop_back();
+  return buffer;
+}
+
+void Sessions::give_back(std::unique_ptr<std::string> buffer) {
+  if (free_buffers_.size() >= max_free_buffers || buffer->capacity() > max_kept_buffer_bytes) return;
+  buffer->clear();
+  free_buffers_.push_back(std::move(buffer));
+}
+
+std::vector<ConnectionRow> Sessions::describe() const {
+  std::vector<ConnectionRow> rows;
+  rows.reserve(sessions_.size());
+  for (const auto& [id, session] : sessions_) rows.push_back(session->describe());
+  return rows;
+}
+
+void Sessions::describe_pools(std::vector<PoolRow>& rows) const {
+  std::unordered_map<std::string, PoolRow*> by_name;
+  const auto key = [](const std::string& database, const std::string& user) {
+    return database + '\0' + user;
+  };
+  for (PoolRow& row : rows) by_name[key(row.database, row.user)] = &row;
+  for (const auto& [id, session] : sessions_) {
+    const pool::Pool* pool = session->pool();
+    if (pool == nullptr) continue;
+    const auto at = by_name.find(key(pool->database().config.name, pool->user().name));
+    if (at == by_name.end()) continue;
+    const ClientState state = session->state();
+    // PgBouncer's cl_active: linked to a server, or idle with nothing to ask.
+    at->second->cl_active += state != ClientState::waiting && state != ClientState::welcoming;
+    at->second->cl_idle += state == ClientState::idle;
+    at->second->sv_pinned += session->is_pinned();
+  }
+}
+
+ListCounts Sessions::count() const {
+  ListCounts counts;
+  for (const auto& [id, session] : sessions_) {
+    const bool is_login = session->state() == ClientState::startup ||
+                          session->state() == ClientState::authenticating ||
+                          session->state() == ClientState::welcoming;
+    ++(is_login ? counts.login_clients : counts.used_clients);
+  }
+  return counts;
+}
+
+}  // namespace pgproxy::session

@@ -1,0 +1,176 @@
+"""Logging in: client methods, stored secrets, server methods, and what a stranger may learn."""
+
+import hashlib
+import itertools
+import unittest
+
+import harness
+import psycopg
+import raw
+from harness import PASSWORD
+
+
+def md5_secret(user):
+    return "md5" + hashlib.md5((PASSWORD + user).encode()).hexdigest()
+
+
+class ClientAuthentication(harness.PoolerTest):
+    """The forced user by_trust needs no password, so only the client's own login matters."""
+
+    auto_start = False
+
+    def setUp(self):
+        super().setUp()
+        self.databases = {"test": f"host=127.0.0.1 port={self.cluster.port} user=by_trust"}
+        self.secrets = {"has_plain": PASSWORD, "has_md5": md5_secret("has_md5"),
+                        "has_scram": self.cluster.secret_of("by_scram"), "has_none": ""}
+
+    def login(self, user, password):
+        with raw.RawClient(self.pooler.address()) as client:
+            return client.login(user, "test", password)[-1]
+
+    def test_every_method_takes_the_secrets_it_can_check(self):
+        accepted = {"trust": ("has_plain", "has_md5", "has_scram"),
+                    "plain": ("has_plain", "has_md5", "has_scram"),
+                    "md5": ("has_plain", "has_md5", "has_scram"),
+                    "scram-sha-256": ("has_plain", "has_scram")}
+        for method, users in accepted.items():
+            self.pooler = self.start_pooler({"auth_type": method})
+            for user in ("has_plain", "has_md5", "has_scram"):
+                with self.subTest(method=method, user=user):
+                    last = self.login(user, PASSWORD)
+                    self.assertEqual(last.tag, "Z" if user in users else "E", last)
+
+    def test_a_wrong_an_empty_or_an_unset_password_is_28P01(self):
+        for method in ("plain", "md5", "scram-sha-256"):
+            self.pooler = self.start_pooler({"auth_type": method})
+            attempts = itertools.product(("has_plain", "has_md5", "has_scram", "has_none"), ("wrong", ""))
+            for user, password in attempts:
+                with self.subTest(method=method, user=user, password=password):
+                    self.assert_refused("28P01", user=user, password=password)
+
+    def test_an_unknown_user_sees_what_a_wrong_password_sees(self):
+        for method in ("plain", "md5", "scram-sha-256"):
+            self.pooler = self.start_pooler({"auth_type": method})
+            with self.subTest(method=method):
+                known = self.transcript("has_plain", "test")
+                unknown = self.transcript("has_nobody", "test")
+                self.assertEqual([self.shape(m) for m in known], [self.shape(m) for m in unknown])
+                known_error, unknown_error = known[-1].fields(), unknown[-1].fields()
+                self.assertEqual(known_error["M"].replace("has_plain", ""),
+                                 unknown_error["M"].replace("has_nobody", ""))
+
+    def test_an_unknown_database_shows_only_after_the_right_password(self):
+        for method in ("plain", "md5", "scram-sha-256"):
+            self.pooler = self.start_pooler({"auth_type": method})
+            with self.subTest(method=method):
+                self.assert_refused("28P01", user="has_plain", database="no_such", password="wrong")
+                self.assert_refused("3D000", user="has_plain", database="no_such")
+        self.pooler = self.start_pooler({"auth_type": "trust"})
+        self.assert_refused("3D000", user="has_plain", database="no_such")
+
+    def test_the_scram_salt_of_an_unknown_user_does_not_change(self):
+        self.pooler = self.start_pooler({"auth_type": "scram-sha-256"})
+        salts = set()
+        for _ in range(3):
+            with raw.RawClient(self.pooler.address()) as client:
+                client.send(raw.startup_packet(user="has_nobody", database="test")).read()
+                client.send(raw.Scram("x").initial_response())
+                salts.add(client.read().body.split(b",s=")[1])
+        self.assertEqual(len(salts), 1)
+
+    def test_trust_still_wants_a_known_user_and_any_does_not(self):
+        self.pooler = self.start_pooler({"auth_type": "trust"})
+        self.assert_refused("28P01", user="has_nobody")
+        self.pooler = self.start_pooler({"auth_type": "any"})
+        self.assertEqual(self.login("has_nobody", None).tag, "Z")
+
+    def transcript(self, user, database):
+        with raw.RawClient(self.pooler.address()) as client:
+            return client.login(user, database, "wrong")
+
+    @staticmethod
+    def shape(message):
+        return message.tag, message.body[:4] if message.tag == "R" else b""
+
+
+class ServerAuthentication(harness.PoolerTest):
+    def test_plain_secrets_log_in_by_every_server_method(self):
+        for user in ("by_trust", "by_password", "by_md5", "by_scram"):
+            with self.subTest(user=user):
+                self.assertEqual(self.client(user).value("select current_user"), user)
+
+    def test_an_md5_secret_logs_in_where_the_server_asks_for_md5(self):
+        self.secrets = {"by_md5": md5_secret("by_md5")}
+        self.pooler = self.start_pooler()
+        self.assertEqual(self.client("by_md5").value("select current_user"), "by_md5")
+
+    def test_a_scram_secret_logs_in_with_the_proof_of_its_client(self):
+        self.secrets = {"by_scram": self.cluster.secret_of("by_scram")}
+        self.pooler = self.start_pooler({"auth_type": "scram-sha-256"})
+        self.assertEqual(self.client("by_scram").value("select current_user"), "by_scram")
+
+    def test_libpq_logs_in_with_scram_on_both_sides(self):
+        self.pooler = self.start_pooler({"auth_type": "scram-sha-256"})
+        connection = self.connect("by_scram")
+        self.assertEqual(connection.execute("select current_user").fetchone(), ("by_scram",))
+
+    def test_a_server_that_refuses_us_reaches_the_client_in_its_own_words(self):
+        self.secrets = {"by_scram": "not the password of the server", "missing_there": PASSWORD}
+        self.pooler = self.start_pooler({"server_login_retry": 1})
+        direct = self.first_error_of_postgresql("missing_there")
+        fields = self.refusal("missing_there")
+        self.assertEqual(fields["C"], "28P01")
+        self.assertIn(direct, fields["M"])
+        self.assertEqual(self.refusal("by_scram")["C"], "28P01")
+
+    def first_error_of_postgresql(self, user):
+        with self.assertRaises(psycopg.OperationalError) as caught:
+            psycopg.connect(host="127.0.0.1", port=self.cluster.port, user=user, dbname="test",
+                            password=PASSWORD, sslmode="disable")
+        return str(caught.exception).split("FATAL:")[-1].strip()
+
+    def refusal(self, user):
+        """The error at login, or at the first query where logging in needs no server."""
+        with raw.RawClient(self.pooler.address()) as client:
+            reply = client.login(user, "test", PASSWORD)
+            if reply[-1].tag == "Z":
+                reply = client.send(raw.query("select 1")).read_until("E")
+            return raw.error(reply)
+
+    def test_a_database_that_only_the_configuration_knows_is_3D000(self):
+        self.databases = {"ghost": f"host=127.0.0.1 port={self.cluster.port} dbname=not_there"}
+        self.pooler = self.start_pooler({"server_login_retry": 1})
+        with raw.RawClient(self.pooler.address()) as client:
+            reply = client.login("app", "ghost", PASSWORD)
+            if reply[-1].tag == "Z":
+                reply = client.send(raw.query("select 1")).read_until("E")
+            fields = self.assert_sqlstate(reply, "3D000")
+            self.assertIn('database "not_there" does not exist', fields["M"])
+
+    def test_the_star_database_passes_the_name_on(self):
+        self.databases = {"*": f"host=127.0.0.1 port={self.cluster.port}"}
+        self.pooler = self.start_pooler()
+        client = self.client("by_scram", database="postgres")
+        self.assertEqual(client.value("select current_database()"), "postgres")
+
+
+class Greeting(harness.PoolerTest):
+    def test_the_greeting_is_postgresqls(self):
+        direct, pooled = self.cluster.raw(), self.client()
+        self.assertEqual(pooled.parameters, direct.parameters)
+        direct.close()
+
+    def test_cancel_keys_differ_between_clients(self):
+        keys = {(client.pid, client.secret) for client in self.clients(10)}
+        self.assertEqual(len(keys), 10)
+
+    def test_a_unix_socket_serves_as_well(self):
+        path = f"{self.pooler.directory}/.s.PGSQL.{self.pooler.port}"
+        with raw.RawClient(path) as client:
+            client.login("app", "test", PASSWORD)
+            self.assertEqual(client.value("select 7"), "7")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

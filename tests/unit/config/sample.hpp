@@ -1,0 +1,72 @@
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <stdlib.h>  // mkdtemp
+#include <string>
+#include <string_view>
+
+#include "pgproxy/config/load.hpp"
+
+namespace pgproxy::config {
+
+/// The settings that must be given, with nothing to complain about.
+inline constexpr std::string_view kRequired = R"(
+pool_mode = transaction
+default_pool_size = 20
+max_client_conn = 100
+query_wait_timeout = 120
+query_timeout = 0
+idle_transaction_timeout = 60
+server_connect_timeout = 15
+server_tls_sslmode = disable
+auth_type = any
+)";
+
+/// [pgproxy] with what must be given and `more`, which begins at line 11; then one database.
+inline Loaded load_with(std::string_view more) {
+  return load_text("[pgproxy]" + std::string(kRequired) + std::string(more) +
+                       "\n[databases]\nlast_database = user=app\n",
+                   "test.ini");
+}
+
+/// All problems, one per line, as format_problem shows them.
+inline std::string problems_of(const Loaded& loaded) {
+  std::string text;
+  for (const Problem& problem : loaded.problems) text += format_problem(problem) + "\n";
+  return text;
+}
+
+inline std::string warnings_of(const Loaded& loaded) {
+  std::string text;
+  for (const std::string& warning : loaded.warnings) text += warning + "\n";
+  return text;
+}
+
+inline bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
+/// A directory of its own that goes away with the object.
+class TempDirectory {
+ public:
+  TempDirectory() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "pgproxy-XXXXXX").string();
+    path_ = mkdtemp(pattern.data());
+  }
+  ~TempDirectory() { std::filesystem::remove_all(path_); }
+  TempDirectory(const TempDirectory&) = delete;
+  TempDirectory& operator=(const TempDirectory&) = delete;
+
+  /// Writes a file and returns its path.
+  std::string write(const std::string& name, std::string_view text) const {
+    std::ofstream(path(name), std::ios::binary) << text;
+    return path(name);
+  }
+  std::string path(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace pgproxy::config
