@@ -1,7 +1,8 @@
 #include "admin/result_set.hpp"
 
-#include <fmt/chrono.h>
-#include <fmt/format.h>
+#include <array>
+#include <charconv>
+#include <ctime>
 
 #include "pgproxy/wire/encode.hpp"
 
@@ -48,13 +49,21 @@ void put_result_set(std::string& out, const ResultSet& set) {
 }
 
 std::string hex_id(std::uint64_t id) {
-  return id == 0 ? std::string() : fmt::format("{:#x}", id);
+  if (id == 0) return {};
+  std::array<char, 16> digits{};
+  const auto written = std::to_chars(digits.begin(), digits.end(), id, 16);
+  return "0x" + std::string(digits.begin(), written.ptr);
 }
 
 Cell to_cell(WallTime time) {
   if (time == WallTime{}) return std::nullopt;
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
-  return fmt::format("{:%F %T} UTC", fmt::gmtime(std::chrono::system_clock::to_time_t(seconds)));
+  const std::time_t seconds =
+      std::chrono::system_clock::to_time_t(std::chrono::floor<std::chrono::seconds>(time));
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  std::array<char, 64> text{};
+  return std::string(text.data(),
+                     std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S UTC", &utc));
 }
 
 }  // namespace pgproxy::admin

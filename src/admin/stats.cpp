@@ -73,24 +73,19 @@ std::uint64_t average(const Metric& metric, const StatsRow& row) {
   return static_cast<std::uint64_t>(static_cast<double>(grown) / period_s);
 }
 
+using Value = std::uint64_t (*)(const Metric&, const StatsRow&);
+
 /// One number of a StatsRow and what a command calls it.
 struct Number {
   std::string name;
   const Metric* metric = nullptr;
-  std::uint64_t (*value)(const Metric&, const StatsRow&) = nullptr;
+  Value value = nullptr;
 };
 
-void add_totals(std::vector<Number>& numbers, Metrics metrics, std::string_view prefix,
-                std::string_view Metric::* name) {
+void add(std::vector<Number>& numbers, Metrics metrics, std::string_view prefix,
+         std::string_view Metric::* name, Value value) {
   for (const Metric& metric : metrics) {
-    numbers.push_back({std::string(prefix).append(metric.*name), &metric, total});
-  }
-}
-
-void add_averages(std::vector<Number>& numbers, Metrics metrics, std::string_view prefix,
-                  std::string_view Metric::* name) {
-  for (const Metric& metric : metrics) {
-    numbers.push_back({std::string(prefix).append(metric.*name), &metric, average});
+    numbers.push_back({std::string(prefix).append(metric.*name), &metric, value});
   }
 }
 
@@ -98,8 +93,8 @@ std::vector<Number> totals_and_averages(std::string_view Metric::* total_name,
                                         std::string_view Metric::* average_name) {
   std::vector<Number> numbers;
   for (const Metrics metrics : {Metrics(old_metrics), Metrics(new_metrics)}) {
-    add_totals(numbers, metrics, "total_", total_name);
-    add_averages(numbers, metrics, "avg_", average_name);
+    add(numbers, metrics, "total_", total_name, total);
+    add(numbers, metrics, "avg_", average_name, average);
   }
   return numbers;
 }
@@ -125,15 +120,15 @@ ResultSet show_stats(const StatusSource& source, const config::Loaded&) {
 
 ResultSet show_stats_totals(const StatusSource& source, const config::Loaded&) {
   std::vector<Number> numbers;
-  add_totals(numbers, old_metrics, "", &Metric::totals);
-  add_totals(numbers, new_metrics, "", &Metric::totals);
+  add(numbers, old_metrics, "", &Metric::totals, total);
+  add(numbers, new_metrics, "", &Metric::totals, total);
   return per_database(source, numbers);
 }
 
 ResultSet show_stats_averages(const StatusSource& source, const config::Loaded&) {
   std::vector<Number> numbers;
-  add_averages(numbers, old_metrics, "", &Metric::averages);
-  add_averages(numbers, new_metrics, "", &Metric::averages);
+  add(numbers, old_metrics, "", &Metric::averages, average);
+  add(numbers, new_metrics, "", &Metric::averages, average);
   return per_database(source, numbers);
 }
 

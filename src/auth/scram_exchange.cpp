@@ -111,8 +111,8 @@ Result<std::string> ScramServer::on_client_first(std::string_view message) {
   if (!client_nonce || !is_nonce(*client_nonce)) return malformed("The nonce is missing or bad.");
 
   nonce_.insert(0, *client_nonce);
-  const std::string answer = "r=" + nonce_ + ",s=" + auth::encode_base64(as_bytes(verifier_.salt)) +
-                             ",i=" + std::to_string(verifier_.iterations);
+  std::string answer = "r=" + nonce_ + ",s=" + auth::encode_base64(as_bytes(verifier_.salt)) +
+                       ",i=" + std::to_string(verifier_.iterations);
   auth_message_ = std::string(bare) + "," + answer + ",";
   return answer;
 }

@@ -180,7 +180,7 @@ Result<bool> ServerAuth::State::on_message(Bytes body, std::string& out) {
   }
 }
 
-ServerAuth::ServerAuth(std::string user, std::string secret, ClientKeyCache& cache)
+ServerAuth::ServerAuth(std::string user, const std::string& secret, ClientKeyCache& cache)
     : state_(std::make_unique<State>(std::move(user), parse_secret(&secret), cache)) {}
 
 ServerAuth::~ServerAuth() = default;

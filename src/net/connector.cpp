@@ -162,7 +162,7 @@ int Attempt::begin_tcp(const SocketAddress& address) {
   auto request = std::make_unique<uv_connect_t>();
   const int status = uv_tcp_connect(request.get(), handle_.get(), address.raw(), on_answered);
   if (status != 0) return -status;
-  static_cast<void>(request.release());  // on_answered frees it
+  [[maybe_unused]] const auto* libuvs = request.release();  // on_answered frees it
   return 0;
 }
 

@@ -41,8 +41,8 @@ StreamTransport::StreamTransport(UvLoop& loop, HandlePtr<uv_tcp_t> handle)
 }
 
 StreamTransport::~StreamTransport() {
-  // libuv still uses a queue in flight; on_written frees it.
-  if (queue_ && queue_->in_flight) static_cast<void>(queue_.release());
+  if (!queue_ || !queue_->in_flight) return;
+  [[maybe_unused]] const auto* libuvs = queue_.release();  // on_written frees it
 }
 
 void StreamTransport::set_listener(io::TransportListener& listener) {

@@ -47,7 +47,10 @@ std::vector<std::string> split_options(std::string_view options) {
     }
     std::string word;
     for (; i < options.size() && std::isspace(static_cast<unsigned char>(options[i])) == 0; ++i) {
-      if (options[i] == '\\' && ++i == options.size()) break;  // nothing to take: it is dropped
+      if (options[i] == '\\') {
+        ++i;
+        if (i == options.size()) break;  // nothing to take: the backslash is dropped
+      }
       word += options[i];
     }
     words.push_back(std::move(word));

@@ -15,7 +15,7 @@ class ServerAuth {
  public:
   /// `secret`: plain password, "md5…" hash, or empty when none is known. A "SCRAM-SHA-256$…" secret
   /// verifies others but cannot log in anywhere. `cache` must outlive the object.
-  ServerAuth(std::string user, std::string secret, ClientKeyCache& cache);
+  ServerAuth(std::string user, const std::string& secret, ClientKeyCache& cache);
   ~ServerAuth();
 
   /// Takes the body of one Authentication message ('R'); appends the answer to `out`. True when it
