@@ -24,7 +24,8 @@ void ExpectedReplies::sent(ReplyOwner& owner, ReplyKind kind) {
     if (count_ == 0) return;  // stray: the server ignores it outside of COPY
   } else {
     // A Query within an extended cycle ends it: its ReadyForQuery comes without a Sync.
-    open_cycle_ = kind != ReplyKind::query && kind != ReplyKind::function_call;
+    open_cycle_ = kind != ReplyKind::query && kind != ReplyKind::function_call &&
+                  kind != ReplyKind::injected_query;
   }
   push({&owner, kind});
 }
@@ -37,6 +38,11 @@ ReplyVerdict ExpectedReplies::received(char type) {
   const bool in_execute = head == ReplyKind::execute;
   const bool in_describe =
       head == ReplyKind::describe_statement || head == ReplyKind::describe_portal;
+  if (head == ReplyKind::injected_query) {
+    if (type == 'E') return ReplyVerdict::unexpected;
+    if (type == 'Z') pop();
+    return ReplyVerdict::swallow;
+  }
   switch (type) {
     case 'D':
     case 'd':

@@ -93,7 +93,10 @@ void Pool::give_out(ServerConnection& server, PoolClient& client) {
 }
 
 void Pool::checkin(ServerConnection& server) {
-  if (server.is_expired() && may_expire_now()) return close(server, "server_lifetime");
+  const bool is_single_use = settings_.server_lifetime == Duration::zero();
+  if (is_single_use || (server.is_expired() && may_expire_now())) {
+    return close(server, "server_lifetime");
+  }
   // Straight to the next in line: no detour through the idle list.
   if (!waiters_.empty()) return give_out(server, take_waiter());
   make_idle(server);

@@ -116,6 +116,10 @@ bool ServerConnection::hand_on(ReadPass& pass, const wire::Header& header, Bytes
     in_doubt(header.type);
     return false;
   }
+  if (owner == nullptr && !last_error_.sqlstate.empty()) {
+    lost(last_error_);  // a FATAL on an idle connection: gone before anyone is given it
+    return false;
+  }
   drop_body_ = verdict == ReplyVerdict::swallow || owner == nullptr;
   body_owner_ = owner;
   body_left_ = static_cast<std::uint32_t>(header.total_bytes() - wire::header_bytes - body.size());

@@ -24,6 +24,13 @@ auto place_of(auto& settings, std::string_view name) {
                           [](const Setting& s, std::string_view n) { return less(s.name, n); });
 }
 
+/// PostgreSQL's client-only encodings (docs 24.3.1) are those with ASCII bytes in second place.
+bool is_ambiguous_encoding(std::string_view encoding) {
+  static constexpr std::array<std::string_view, 7> names = {
+      "SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"};
+  return std::ranges::any_of(names, [&](std::string_view n) { return same_name(n, encoding); });
+}
+
 std::string content_key(const std::vector<Setting>& settings) {
   std::string key;
   for (const Setting& setting : settings) {
@@ -103,6 +110,8 @@ StateRef StateInterner::intern(std::vector<Setting> settings) {
   if (StateRef known = slot.lock()) return known;
   auto state = std::make_shared<SessionState>();
   state->settings_ = std::move(settings);
+  state->backslashes_are_plain_ = state->value("standard_conforming_strings") != "off";
+  state->has_ambiguous_bytes_ = is_ambiguous_encoding(state->value("client_encoding"));
   slot = state;
   if (states_.size() >= purge_at_) {
     std::erase_if(states_, [](const auto& entry) { return entry.second.expired(); });

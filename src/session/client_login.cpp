@@ -135,6 +135,7 @@ void ClientSession::begin_authentication() {
   if ((startup.protocol & 0xffff) > 0 || !startup.unknown_options.empty()) {
     wire::put_negotiate_protocol(out, startup.unknown_options);
   }
+  if (!out.empty()) send(std::exchange(out, {}));
   const io::Endpoint peer = transport_->peer();
   const bool is_owner = login_->is_console && peer.is_unix && peer.peer_uid == geteuid() &&
                         is_console_name(startup.user);
@@ -185,8 +186,7 @@ void ClientSession::on_authentication(auth::ClientAuth::Outcome outcome, const s
 
 void ClientSession::on_authenticated() {
   if (login_->is_console) {
-    if (!enter_console()) return;
-    return;
+    return enter_console();
   }
   const wire::StartupMessage& startup = login_->startup;
   pool::Pools& pools = sessions_.pools();
@@ -209,6 +209,7 @@ void ClientSession::on_authenticated() {
   pool_ = &pools.pool(*database, pools.user(forced.empty() ? startup.user : forced));
   ++pool_->client_count;
   ++pool_->counters().client_login_count;
+  pool_->grow();  // min_pool_size counts from the first client on
   welcome();
 }
 
@@ -312,15 +313,14 @@ void ClientSession::finish_login() {
   process_inbox();
 }
 
-bool ClientSession::enter_console() {
+void ClientSession::enter_console() {
   const std::string& user = login_->startup.user;
   const config::Settings& settings = sessions_.settings();
   if (!contains(settings.admin_users, user) && !contains(settings.stats_users, user) &&
       !is_console_name(user) && settings.auth_type != config::AuthType::any) {
-    fail({.sqlstate = "42501",
-          .message = "not allowed",
-          .hint = "Name the user in admin_users or stats_users."});
-    return false;
+    return fail({.sqlstate = "42501",
+                 .message = "not allowed",
+                 .hint = "Name the user in admin_users or stats_users."});
   }
   timer_.disarm();
   std::string out;
@@ -335,7 +335,6 @@ bool ClientSession::enter_console() {
   const std::string ahead = std::move(login_->input);
   if (!ahead.empty()) stash(as_bytes(ahead));
   process_inbox();
-  return true;
 }
 
 std::size_t ClientSession::read_console(Bytes in) {

@@ -177,10 +177,10 @@ bool ClientSession::discard_one(Pass& pass, const wire::Header& header, std::siz
 ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& header, Bytes body) {
   const bool is_whole = body.size() == header.body_bytes;
   switch (header.type) {
-    case 'Q': return on_query(body, is_whole);
+    case 'Q': return on_query(pass, body, is_whole);
     case 'P': {
       const std::size_t there = wire::header_bytes + body.size();
-      return on_parse(pass.in.subspan(pass.pos, there), is_whole);
+      return on_parse(pass, pass.in.subspan(pass.pos, there), is_whole);
     }
     case 'B': return on_bind(pass, body);
     case 'D':
@@ -210,13 +210,13 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
 
 /// Makes sure of a server and records what it will be asked.
 ClientSession::Step ClientSession::ask(pool::ReplyKind kind) {
-  if (!attach()) return state_ == ClientState::closing ? Step::stop : Step::wait;
+  if (!attach()) return wait_or_stop();
   server_->expect(*this, kind);
   start_cycle();
   return Step::forward;
 }
 
-ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
+ClientSession::Step ClientSession::on_query(Pass& pass, Bytes body, bool is_whole) {
   std::string_view text;
   if (is_whole) {
     const auto decoded = wire::decode_query(body);
@@ -226,19 +226,19 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
     }
     text = *decoded;
   }
-  if (const Step step = ask(pool::ReplyKind::query); step != Step::forward) return step;
+  if (!attach()) return wait_or_stop();
   if (is_whole) {
-    check_residue(text);
+    check_residue(pass, text);
   } else {
     pin(sql::Residue::unknown);
   }
   // A simple Query destroys the unnamed statement (55.2.3).
   unnamed_.reset();
   unnamed_is_ours_ = true;
-  return Step::forward;
+  return ask(pool::ReplyKind::query);
 }
 
-ClientSession::Step ClientSession::on_parse(Bytes message, bool is_whole) {
+ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_whole) {
   wire::Parse parse;
   if (is_whole) {
     const auto decoded = wire::decode_parse(message.subspan(wire::header_bytes));
@@ -248,22 +248,22 @@ ClientSession::Step ClientSession::on_parse(Bytes message, bool is_whole) {
     }
     parse = *decoded;
   }
-  if (const Step step = ask(pool::ReplyKind::parse); step != Step::forward) return step;
+  if (!attach()) return wait_or_stop();
   ++pool_->counters().client_parse_count;
   if (!is_whole) {
     pin(sql::Residue::unknown);
-    return Step::forward;
+  } else {
+    check_residue(pass, parse.query);
+    if (!parse.statement.empty()) {
+      pin(sql::Residue::prepared_statement);
+    } else {
+      // It outlives the transaction (55.2.3): kept, so that the next server can have it too.
+      if (unnamed_ == nullptr) unnamed_ = std::make_unique<std::string>();
+      unnamed_->assign(as_text(message));
+      unnamed_is_ours_ = true;
+    }
   }
-  check_residue(parse.query);
-  if (!parse.statement.empty()) {
-    pin(sql::Residue::prepared_statement);
-    return Step::forward;
-  }
-  // It outlives the transaction (55.2.3): kept, so that the next server can have it too.
-  if (unnamed_ == nullptr) unnamed_ = std::make_unique<std::string>();
-  unnamed_->assign(as_text(message));
-  unnamed_is_ours_ = true;
-  return Step::forward;
+  return ask(pool::ReplyKind::parse);
 }
 
 ClientSession::Step ClientSession::on_bind(Pass& pass, Bytes body) {
@@ -272,7 +272,7 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, Bytes body) {
     fail(protocol_error("malformed Bind message"));
     return Step::stop;
   }
-  if (!attach()) return state_ == ClientState::closing ? Step::stop : Step::wait;
+  if (!attach()) return wait_or_stop();
   ++pool_->counters().bind_count;
   if (names->statement.empty()) provide_unnamed(pass);
   return ask(pool::ReplyKind::bind);
@@ -284,7 +284,7 @@ ClientSession::Step ClientSession::on_target(Pass& pass, char type, Bytes body) 
     fail(protocol_error(type == 'D' ? "malformed Describe message" : "malformed Close message"));
     return Step::stop;
   }
-  if (!attach()) return state_ == ClientState::closing ? Step::stop : Step::wait;
+  if (!attach()) return wait_or_stop();
   const bool is_unnamed_statement = target->kind == 'S' && target->name.empty();
   if (type == 'C') {
     if (is_unnamed_statement) {
@@ -334,12 +334,33 @@ ClientSession::Step ClientSession::on_copy_message(char type) {
   return Step::forward;
 }
 
-void ClientSession::check_residue(std::string_view text) {
+void ClientSession::check_residue(Pass& pass, std::string_view text) {
   if (pinned_by_ != sql::Residue::none) return;
   if (pool_->settings().pool_mode == config::PoolMode::session) return;
-  const bool plain = session_state_->value("standard_conforming_strings") != "off";
-  const sql::Residue residue = sql::may_leave_residue(text, plain);
-  if (residue != sql::Residue::none) pin(residue);
+  const sql::Residue residue =
+      session_state_->has_ambiguous_bytes()
+          ? sql::Residue::unknown
+          : sql::may_leave_residue(text, session_state_->backslashes_are_plain());
+  if (residue == sql::Residue::none) return;
+  if (residue == sql::Residue::sequence_state && !in_cycle_ &&
+      server_->transaction_status() == wire::TransactionStatus::idle) {
+    forget_sequences(pass);
+  }
+  pin(residue);
+}
+
+/// lastval and currval would tell what another client drew on this server: PostgreSQL's own 55000 is
+/// the honest answer to a session that has drawn nothing here.
+void ClientSession::forget_sequences(Pass& pass) {
+  pass.flush(*this);
+  std::string out;
+  wire::put_query(out, "DISCARD SEQUENCES");
+  server_->expect(*this, pool::ReplyKind::injected_query);
+  server_->send(as_bytes(out));
+}
+
+ClientSession::Step ClientSession::wait_or_stop() const {
+  return state_ == ClientState::closing ? Step::stop : Step::wait;
 }
 
 void ClientSession::pin(sql::Residue reason) {

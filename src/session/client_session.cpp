@@ -54,7 +54,6 @@ bool ClientSession::take(pool::ServerConnection& server) {
   server_ = &server;
   unnamed_is_ours_ = false;
   attached_at_ = pool_->loop().now();
-  pool_->transaction_queue().arm(transaction_timer_, attached_at_);
   if (server.session_state() == session_state_) {
     state_ = ClientState::active;
     return true;
@@ -115,6 +114,9 @@ void ClientSession::start_cycle() {
   request_at_ = pool_->loop().now();
   ++pool_->counters().query_count;
   pool_->query_timeout_queue().arm(timer_, request_at_);
+  if (!transaction_timer_.is_armed()) {
+    pool_->transaction_queue().arm(transaction_timer_, request_at_);
+  }
 }
 
 void ClientSession::on_reply(pool::ServerConnection& server, Bytes first, Bytes second) {
@@ -157,6 +159,7 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
     pool_->idle_transaction_queue().arm(timer_, now);
     return;
   }
+  transaction_timer_.disarm();
   release_if_possible();
   if (state_ == ClientState::idle && inbox_ != nullptr) process_inbox();
 }
@@ -175,17 +178,12 @@ void ClientSession::release_if_possible() {
   pool::ServerConnection& server = *std::exchange(server_, nullptr);
   // Whatever the transaction changed, as the server reported it, is the client's state now.
   if (session_state_ != server.session_state()) session_state_ = server.session_state();
-  become_idle();
-  pool_->checkin(server);
-  if (is_draining_ && state_ == ClientState::idle) shut_down();
-}
-
-void ClientSession::become_idle() {
   const TimePoint now = pool_->loop().now();
   pool_->counters().xact_time += static_cast<std::uint64_t>((now - attached_at_).count());
-  transaction_timer_.disarm();
   state_ = ClientState::idle;
   pool_->client_idle_queue().arm(timer_, now);
+  pool_->checkin(server);
+  if (is_draining_ && state_ == ClientState::idle) shut_down();
 }
 
 void ClientSession::on_server_drained(pool::ServerConnection& /*server*/) {
@@ -202,7 +200,7 @@ void ClientSession::on_server_lost(pool::ServerConnection& server, const Error& 
   server_ = nullptr;
   const bool can_tell = !was_told && !server.is_mid_message();
   const bool hears_nothing = state_ == ClientState::replaying || state_ == ClientState::welcoming;
-  close(error.message, can_tell || hears_nothing ? &error : nullptr);
+  close(error.message, can_tell || hears_nothing ? &error : nullptr, true);
 }
 
 void ClientSession::on_closed(const std::string& reason) {
@@ -245,10 +243,7 @@ void ClientSession::on_timeout(Timeout& timeout) {
 
 void ClientSession::cancel(pool::CancelListener& listener) {
   if (state_ == ClientState::active && in_cycle_) return server_->cancel_running(&listener);
-  if (state_ == ClientState::waiting) {
-    pool_->leave_queue(*this);
-    timer_.disarm();
-    state_ = ClientState::idle;
+  if (state_ == ClientState::waiting || state_ == ClientState::replaying) {
     const char first = inbox_ != nullptr && !inbox_->empty() ? inbox_->front() : 'S';
     discard_ = first == 'Q' || first == 'F' ? Discard::one_message : Discard::until_sync;
     std::string out;
@@ -257,8 +252,13 @@ void ClientSession::cancel(pool::CancelListener& listener) {
                      .message = "canceling statement due to user request",
                      .detail = "It was still waiting for a server connection."});
     send(out);
-    become_idle();
-    process_inbox();
+    // A replay goes on to its end; the request is dropped behind it.
+    if (state_ == ClientState::waiting) {
+      pool_->leave_queue(*this);
+      state_ = ClientState::idle;
+      pool_->client_idle_queue().arm(timer_, pool_->loop().now());
+      process_inbox();
+    }
   }
   listener.on_cancel_finished();
 }
@@ -301,13 +301,14 @@ void ClientSession::give_up_server(pool::ServerConnection& server) {
 void ClientSession::fail(const Error& error) {
   const Error copy = error;
   const bool is_mid_message = server_ != nullptr && server_->is_mid_message();
-  close(copy.message, is_mid_message ? nullptr : &copy);
+  close(copy.message, is_mid_message ? nullptr : &copy, true);
 }
 
-void ClientSession::leave(std::string_view reason) { close(reason, nullptr); }
+void ClientSession::leave(std::string_view reason) { close(reason, nullptr, false); }
 
-/// The one way out. `error` is what the client is told, as FATAL; nullptr: nothing.
-void ClientSession::close(std::string_view reason, const Error* error) {
+/// The one way out. `error` is what the client is told, as FATAL; nullptr: nothing. `gracefully`: what
+/// it was told so far shall reach it.
+void ClientSession::close(std::string_view reason, const Error* error, bool gracefully) {
   if (state_ == ClientState::closing) return;
   const config::Settings& settings = sessions_.settings();
   if (settings.log_disconnections || (error != nullptr && settings.log_pooler_errors)) {
@@ -324,7 +325,7 @@ void ClientSession::close(std::string_view reason, const Error* error) {
     wire::put_error(out, wire::Severity::fatal, *error);
     send(out);
   }
-  if (error != nullptr || transport_->queued_bytes() > 0) {
+  if (gracefully) {
     sessions_.loop().close_gracefully(std::move(transport_));
   } else {
     transport_.reset();

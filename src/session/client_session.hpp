@@ -88,7 +88,7 @@ class ClientSession final : public io::Disposable,
   bool read_password_message();
   void on_authentication(auth::ClientAuth::Outcome outcome, const std::string& out);
   void on_authenticated();
-  bool enter_console();
+  void enter_console();
   bool count_client(pool::DatabaseEntry& database, pool::UserEntry& user);
   void welcome();
   pool::StateRef with_application_name(pool::StateRef state) const;
@@ -102,8 +102,8 @@ class ClientSession final : public io::Disposable,
   std::size_t process(Bytes in);
   bool process_one(Pass& pass);
   Step on_message(Pass& pass, const wire::Header& header, Bytes body);
-  Step on_query(Bytes body, bool is_whole);
-  Step on_parse(Bytes message, bool is_whole);
+  Step on_query(Pass& pass, Bytes body, bool is_whole);
+  Step on_parse(Pass& pass, Bytes message, bool is_whole);
   Step on_bind(Pass& pass, Bytes body);
   Step on_target(Pass& pass, char type, Bytes body);
   Step on_copy_message(char type);
@@ -113,7 +113,9 @@ class ClientSession final : public io::Disposable,
   void provide_unnamed(Pass& pass);
   void stash(Bytes bytes);
   bool may_process() const;
-  void check_residue(std::string_view text);
+  Step wait_or_stop() const;
+  void check_residue(Pass& pass, std::string_view text);
+  void forget_sequences(Pass& pass);
   void pin(sql::Residue reason);
   void update_back_pressure();
 
@@ -128,10 +130,9 @@ class ClientSession final : public io::Disposable,
   void give_up_server(pool::ServerConnection& server);
 
   void send(std::string_view bytes) { transport_->write(as_bytes(bytes)); }
-  void become_idle();
   void fail(const Error& error);
   void leave(std::string_view reason);
-  void close(std::string_view reason, const Error* error);
+  void close(std::string_view reason, const Error* error, bool gracefully);
   log::Subject subject() const;
   std::string_view state_word() const;
 

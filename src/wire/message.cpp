@@ -24,7 +24,8 @@ std::string_view Cursor::c_string() {
     ok_ = false;
     return {};
   }
-  const auto length = static_cast<std::size_t>(static_cast<const std::uint8_t*>(nul) - rest_.data());
+  const auto length =
+      static_cast<std::size_t>(static_cast<const std::uint8_t*>(nul) - rest_.data());
   const std::string_view text = as_text(rest_.first(length));
   rest_ = rest_.subspan(length + 1);
   return text;

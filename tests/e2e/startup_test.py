@@ -36,9 +36,10 @@ class EncryptionRequests(harness.PoolerTest):
 
     def test_a_request_repeated_for_ever_ends_the_connection(self):
         client = self.open()
-        with self.assertRaises((raw.Closed, ConnectionError)):
-            for _ in range(10):
-                self.assertEqual(client.send(raw.SSL_REQUEST).read_bytes(1), b"N")
+        answers = [client.send(raw.SSL_REQUEST).read_bytes(1)]
+        while answers[-1] == b"N" and len(answers) < 10:
+            answers.append(client.send(raw.SSL_REQUEST).read_bytes(1))
+        self.assertEqual(answers[-1], b"E")
 
     def assert_never_logged_in(self, client):
         received = b""
@@ -234,7 +235,7 @@ class HostileMessages(harness.PoolerTest):
         }
         for name, data in bodies.items():
             with self.subTest(name):
-                reply = self.client().send(data, raw.SYNC).half_close().read_to_end()
+                reply = self.client().send(data, raw.SYNC).read_until("E")
                 self.assertIn(raw.error(reply)["C"], ("08P01", "26000"))
                 self.assertEqual(self.client().value("select 1"), "1")
 

@@ -22,6 +22,7 @@ enum class ReplyKind : std::uint8_t {
   copy_end,        ///< CopyDone or CopyFail: no reply of its own, it marks where a COPY IN ends
   injected_parse,  ///< ours, in front of a client's message: its ParseComplete is not passed on
   injected_close,  ///< likewise its CloseComplete
+  injected_query,  ///< ours as well; nothing of its answer is passed on, and it may not fail
 };
 
 /// What to do with a message that a server sent.

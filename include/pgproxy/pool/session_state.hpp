@@ -29,10 +29,17 @@ class SessionState {
   const Setting* find(std::string_view name) const;
   /// The value, or "" when the state does not have it.
   std::string_view value(std::string_view name) const;
+  /// standard_conforming_strings is on: a backslash in '…' is only a backslash.
+  bool backslashes_are_plain() const { return backslashes_are_plain_; }
+  /// client_encoding has bytes of ASCII characters within other characters (SJIS, BIG5, GBK, …): its
+  /// texts cannot be read byte by byte.
+  bool has_ambiguous_bytes() const { return has_ambiguous_bytes_; }
 
  private:
   friend class StateInterner;
   std::vector<Setting> settings_;
+  bool backslashes_are_plain_ = true;
+  bool has_ambiguous_bytes_ = false;
 };
 using StateRef = std::shared_ptr<const SessionState>;
 

@@ -274,8 +274,8 @@ TEST_CASE(
   acceptances.transports[0]->write(as_bytes("welcome"));
   acceptances.transports.clear();
   test.run_until([&] { return recorder.closed.size() == 1; });
-  std::vector<FileDescriptor> sockets;
-  for (int i = 0; i < 20; ++i) sockets.push_back(new_socket());
+  std::vector<FileDescriptor> sockets(20);
+  for (auto& fd : sockets) fd = new_socket();
   {
     const NoMoreDescriptors scarcity;
     for (auto& fd : sockets) connect(std::move(fd));

@@ -70,9 +70,9 @@ TEST_CASE("posted tasks of several threads all run, each thread's in order, on t
   int run_count = 0;
   bool in_order = true;
   const auto loop_thread = std::this_thread::get_id();
-  std::vector<std::thread> threads;
+  std::vector<std::thread> threads(last.size());
   for (std::size_t id = 0; id < last.size(); ++id) {
-    threads.emplace_back([&, id] {
+    threads[id] = std::thread([&, id] {
       for (int i = 0; i < per_thread; ++i) {
         test.loop.post([&, id, i] {
           in_order = in_order && last[id] == i - 1 && std::this_thread::get_id() == loop_thread;

@@ -252,6 +252,17 @@ TEST_CASE("what a server said before it reset is delivered although a write fail
   CHECK(near.closed == std::vector<std::string>{"Broken pipe"});
 }
 
+TEST_CASE("a failed write ends the connection although the peer keeps its end open") {
+  TestLoop test;
+  Pair pair(test, Kind::unix_socket);
+  Recorder near(test.loop);
+  pair.near->set_listener(near);
+  REQUIRE(::shutdown(dynamic_cast<StreamTransport&>(*pair.far).fd(), SHUT_RD) == 0);
+  pair.near->write(as_bytes("a"));
+  test.run_until([&] { return !near.closed.empty(); });
+  CHECK(near.closed == std::vector<std::string>{"Broken pipe"});
+}
+
 TEST_CASE("a peer that only stopped sending can still be written to") {
   TestLoop test;
   PlainServer server;
