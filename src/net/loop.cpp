@@ -14,7 +14,7 @@
 namespace pgproxy::net {
 namespace {
 
-constexpr std::size_t read_buffer_bytes = 64 * 1024;
+constexpr std::size_t read_buffer_bytes = 256 * 1024;
 
 std::unique_ptr<uv_loop_t> make_loop() {
   auto loop = std::make_unique<uv_loop_t>();

@@ -127,6 +127,11 @@ ReplyOwner* ExpectedReplies::next_owner() {
   return count_ > 0 ? at(0).owner : nullptr;
 }
 
+bool ExpectedReplies::is_in_rows() {
+  drop_copy_ends();
+  return count_ > 0 && (at(0).kind == ReplyKind::query || at(0).kind == ReplyKind::execute);
+}
+
 bool ExpectedReplies::is_quiet() {
   drop_copy_ends();
   return count_ == 0 && !open_cycle_ && !skipping_ && !copying_in_;

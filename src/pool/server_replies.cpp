@@ -72,6 +72,8 @@ void ServerConnection::read_replies(Bytes in) {
         pass.switch_to(*this, body_owner_);
         pass.pos += part;
       }
+    } else if (skip_rows(pass)) {
+      continue;
     } else if (!read_message(pass)) {
       if (state_ == ServerState::closing) return;
       break;
@@ -79,6 +81,30 @@ void ServerConnection::read_replies(Bytes in) {
   }
   pass.flush(*this);
   notify_quiet();
+}
+
+/// The bulk of all traffic: DataRow and CopyData of the reply at hand need no judgement each. False:
+/// none here.
+bool ServerConnection::skip_rows(ReadPass& pass) {
+  if (!expected_.is_in_rows()) return false;
+  const std::uint8_t* const data = pass.in.data();
+  const std::size_t end = pass.in.size();
+  std::size_t pos = pass.pos;
+  std::size_t body_left = 0;
+  while (end - pos >= wire::header_bytes && (data[pos] == 'D' || data[pos] == 'd')) {
+    const std::uint32_t length = wire::load_u32(data + pos + 1);
+    if (length < 4 || length > wire::max_body_bytes) break;  // read_message says what is wrong
+    const std::size_t there = std::min<std::size_t>(length + 1, end - pos);
+    body_left = length + 1 - there;
+    pos += there;
+  }
+  if (pos == pass.pos) return false;
+  body_owner_ = expected_.next_owner();
+  pass.switch_to(*this, body_owner_);
+  pass.pos = pos;
+  drop_body_ = false;
+  body_left_ = static_cast<std::uint32_t>(body_left);
+  return true;
 }
 
 bool ServerConnection::read_message(ReadPass& pass) {

@@ -121,6 +121,8 @@ std::size_t ClientSession::process(Bytes in) {
       } else {
         pass.pos += part;
       }
+    } else if (skip_copy_data(pass)) {
+      continue;
     } else if (!process_one(pass)) {
       break;
     }
@@ -132,6 +134,25 @@ std::size_t ClientSession::process(Bytes in) {
   }
   pool_->counters().bytes_received -= in.size() - pass.pos;
   return pass.pos;
+}
+
+/// The bulk of a COPY needs no judgement message by message. False: no CopyData for the server here.
+bool ClientSession::skip_copy_data(Pass& pass) {
+  if (server_ == nullptr || !in_cycle_ || discard_ != Discard::nothing) return false;
+  const std::uint8_t* const data = pass.in.data();
+  const std::size_t end = pass.in.size();
+  std::size_t pos = pass.pos;
+  while (end - pos >= wire::header_bytes && data[pos] == 'd') {
+    const std::uint32_t length = wire::load_u32(data + pos + 1);
+    if (length < 4 || length >= sessions_.settings().max_packet_size) break;  // process_one tells
+    const std::size_t there = std::min<std::size_t>(length + 1, end - pos);
+    body_left_ = static_cast<std::uint32_t>(length + 1 - there);
+    pos += there;
+  }
+  if (pos == pass.pos) return false;
+  drop_body_ = false;
+  pass.pos = pos;
+  return true;
 }
 
 bool ClientSession::process_one(Pass& pass) {

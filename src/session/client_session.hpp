@@ -100,6 +100,7 @@ class ClientSession final : public io::Disposable,
   // Relay of the client's messages (client_relay.cpp).
   void process_inbox();
   std::size_t process(Bytes in);
+  bool skip_copy_data(Pass& pass);
   bool process_one(Pass& pass);
   Step on_message(Pass& pass, const wire::Header& header, Bytes body);
   Step on_query(Pass& pass, Bytes body, bool is_whole);

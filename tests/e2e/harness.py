@@ -29,7 +29,7 @@ PROGRAM = os.environ.get("PGPROXY_PROGRAM", "pgproxy")
 FAULT_PROXY = os.environ.get("PGPROXY_FAULT_PROXY", "fault_proxy")
 SECTION = "pgbouncer" if pathlib.Path(PROGRAM).name == "pgbouncer" else "pgproxy"
 BINARIES = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))[-1]
-PASSWORD = "secret"
+PASSWORD = "kennwort"
 PATIENCE_SECONDS = 60  # how long eventually() waits before it calls a condition lost
 RUN_AS = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
 

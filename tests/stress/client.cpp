@@ -116,6 +116,7 @@ Client::Client(const Options& options, Counts& counts, int epoll, std::uint32_t 
       counts_(counts),
       epoll_(epoll),
       index_(index),
+      owner_(static_cast<std::uint32_t>(options.seed % 100'000 * 10'000 + index)),
       random_(options.seed * 1'000'003 + index) {}
 
 void Client::violated(const std::string& what) const {
@@ -135,7 +136,7 @@ void Client::log_in(Clock::time_point now) {
 }
 
 void Client::start_operation() {
-  operation_ = make_operation(random_, index_, ++sequence_);
+  operation_ = make_operation(random_, owner_, ++sequence_);
   if (operation_.kind == Kind::relogin) {
     ++counts_.finished[static_cast<std::size_t>(Kind::relogin)];
     const std::string goodbye = terminate();

@@ -95,6 +95,7 @@ class Client {
   Counts& counts_;
   const int epoll_;
   const std::uint32_t index_;
+  const std::uint32_t owner_;  // what its rows carry; differs between runs of different seeds
   Random random_;
 
   Phase phase_ = Phase::waiting;

@@ -11,16 +11,16 @@ namespace {
 /// Builds one operation; the marks are what no other client's rows can carry.
 class Builder {
  public:
-  Builder(Random& random, std::uint32_t client, std::uint64_t sequence)
-      : random_(random), client_(std::to_string(client)), sequence_(std::to_string(sequence)) {}
+  Builder(Random& random, std::uint32_t owner, std::uint64_t sequence)
+      : random_(random), owner_(std::to_string(owner)), sequence_(std::to_string(sequence)) {}
 
   std::deque<Step> build(Kind kind);
 
  private:
   std::uint64_t below(std::uint64_t limit) { return stress::below(random_, limit); }
   bool chance(std::uint64_t one_in) { return below(one_in) == 0; }
-  std::string mark() const { return client_ + "|" + sequence_; }
-  std::string mark_sql() const { return client_ + ", " + sequence_; }
+  std::string mark() const { return owner_ + "|" + sequence_; }
+  std::string mark_sql() const { return owner_ + ", " + sequence_; }
   /// Mostly short, sometimes longer than any read buffer.
   std::uint64_t filler_bytes() { return chance(40) ? below(200'000) : below(300); }
 
@@ -54,7 +54,7 @@ class Builder {
   void cancelled();
 
   Random& random_;
-  std::string client_;
+  std::string owner_;
   std::string sequence_;
   std::deque<Step> steps_;
 };
@@ -104,14 +104,13 @@ void Builder::extended_cycle(bool fails) {
     send(parse("selec " + mark_sql()) + bind({}) + execute() + sync());
     expect('E', "42601");
   } else if (fails) {  // the plan is made, and the division folded, at Bind
-    send(parse("select 1/($1::int - $1::int)") + bind({client_}) + execute() + sync());
+    send(parse("select 1/($1::int - $1::int)") + bind({owner_}) + execute() + sync());
     expect("1");
     expect('E', "22012");
   } else {
     const std::uint64_t bytes = filler_bytes();
     send(parse("select $1::text, $2::text, repeat('y', $3::int)") +
-         bind({client_, sequence_, std::to_string(bytes)}) + describe_portal() + execute() +
-         sync());
+         bind({owner_, sequence_, std::to_string(bytes)}) + describe_portal() + execute() + sync());
     expect("12T");
     expect('D', mark() + "|" + std::string(bytes, 'y'));
     expect('C', "SELECT 1");
@@ -135,7 +134,7 @@ void Builder::late_bind() {
   expect('Z', "I");
   for (int cycle = 0; cycle < 2; ++cycle) {
     if (chance(2)) next_step();
-    send(bind({client_, sequence_}) + execute() + sync());
+    send(bind({owner_, sequence_}) + execute() + sync());
     expect("2");
     expect('D', mark());
     expect('C', "SELECT 1");
@@ -144,7 +143,7 @@ void Builder::late_bind() {
 }
 
 void Builder::flushed() {
-  send(parse("select $1::text, $2::text") + bind({client_, sequence_}) + flush());
+  send(parse("select $1::text, $2::text") + bind({owner_, sequence_}) + flush());
   expect("12");
   next_step();
   send(execute() + flush());
@@ -157,7 +156,7 @@ void Builder::flushed() {
 
 void Builder::portal() {
   send(parse("select $1::text, $2::text, g from generate_series(1, 5) g") +
-       bind({client_, sequence_}) + execute(2) + flush());
+       bind({owner_, sequence_}) + execute(2) + flush());
   expect("12");
   expect_rows(2);
   expect("s");
@@ -170,8 +169,8 @@ void Builder::portal() {
 
 void Builder::function() {
   const std::uint64_t left = below(1'000'000);
-  send(function_call(177, {std::to_string(left), client_}));  // int4pl
-  expect('V', std::to_string(left + std::stoull(client_)));
+  send(function_call(177, {std::to_string(left), owner_}));  // int4pl
+  expect('V', std::to_string(left + std::stoull(owner_)));
   expect('Z', "I");
 }
 
@@ -198,7 +197,7 @@ void Builder::copy_in() {
   expect('C', "COPY " + std::to_string(count));
   expect('Z', "I");
   next_step();
-  simple_cycle("delete from stress where owner = " + client_ + " and sequence = " + sequence_,
+  simple_cycle("delete from stress where owner = " + owner_ + " and sequence = " + sequence_,
                "DELETE " + std::to_string(count), 'I');
 }
 
@@ -237,7 +236,7 @@ void Builder::transaction(bool fails) {
   for (std::uint64_t left = 1 + below(4); left > 0; --left) {
     next_step();  // true only on the server connection and in the transaction that did the insert
     simple_cycle("select " + mark_sql() +
-                     ", xmin::text::bigint = txid_current() from stress where owner = " + client_ +
+                     ", xmin::text::bigint = txid_current() from stress where owner = " + owner_ +
                      " and sequence = " + sequence_,
                  "SELECT 1", 'T', true);
   }
@@ -254,7 +253,7 @@ void Builder::transaction(bool fails) {
     simple_cycle("commit", "ROLLBACK", 'I');
     return;
   }
-  simple_cycle("delete from stress where owner = " + client_ + " and sequence = " + sequence_,
+  simple_cycle("delete from stress where owner = " + owner_ + " and sequence = " + sequence_,
                "DELETE 1", 'T');
   next_step();
   simple_cycle("commit", "COMMIT", 'I');
@@ -262,7 +261,7 @@ void Builder::transaction(bool fails) {
 
 void Builder::glued_transaction() {
   simple_cycle("begin", "BEGIN", 'T');
-  send(parse("select $1::text, $2::text") + bind({client_, sequence_}) + execute() + sync());
+  send(parse("select $1::text, $2::text") + bind({owner_, sequence_}) + execute() + sync());
   expect("12");
   expect('D', mark());
   expect('C', "SELECT 1");
@@ -357,10 +356,10 @@ const char* name_of(Kind kind) {
   return names[static_cast<std::size_t>(kind)];
 }
 
-Operation make_operation(Random& random, std::uint32_t client, std::uint64_t sequence) {
+Operation make_operation(Random& random, std::uint32_t owner, std::uint64_t sequence) {
   Operation operation;
   operation.kind = static_cast<Kind>(below(random, kind_count));
-  operation.steps = Builder(random, client, sequence).build(operation.kind);
+  operation.steps = Builder(random, owner, sequence).build(operation.kind);
   return operation;
 }
 

@@ -48,7 +48,7 @@ enum class Kind {
 inline constexpr int kind_count = static_cast<int>(Kind::relogin) + 1;
 const char* name_of(Kind kind);
 
-/// What one client does next. Every row that it asks for carries `client` and `sequence`.
+/// What one client does next. Every row that it asks for carries `owner` and `sequence`.
 struct Operation {
   Kind kind = Kind::simple;
   std::deque<Step> steps;
@@ -56,7 +56,7 @@ struct Operation {
 
 /// A random operation of a random kind. `vanish` is another kind's operation of which only a part
 /// is sent and read; `relogin` has no steps.
-Operation make_operation(Random& random, std::uint32_t client, std::uint64_t sequence);
+Operation make_operation(Random& random, std::uint32_t owner, std::uint64_t sequence);
 
 inline std::uint64_t below(Random& random, std::uint64_t limit) {
   return random() % limit;

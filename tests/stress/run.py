@@ -72,7 +72,7 @@ class Faults(StressTest):
                 self.stress(pooler, 60, SECONDS // 4, seed, "faulty")
                 proxy.command("calm")
                 harness.eventually(lambda: self.works(pooler), "queries work again")
-                self.stress(pooler, 30, 2, seed, "calm")
+                self.stress(pooler, 30, 2, seed + 1000, "calm")
                 self.assert_drained(pooler)
                 pooler.stop()
 

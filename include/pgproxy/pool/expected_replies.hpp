@@ -48,6 +48,8 @@ class ExpectedReplies {
 
   /// Who asked for the message that comes next; nullptr when nothing is outstanding.
   ReplyOwner* next_owner();
+  /// DataRow and CopyData are what may come next, and go to next_owner().
+  bool is_in_rows();
   /// Nothing outstanding, no extended-protocol cycle without its Sync, not inside COPY.
   bool is_quiet();
   /// The server waits for CopyData: a client that leaves now must be ended with CopyFail.

@@ -119,6 +119,7 @@ class ServerConnection final : public io::Disposable,
   // Reading replies (server_replies.cpp).
   struct ReadPass;
   void read_replies(Bytes in);
+  bool skip_rows(ReadPass& pass);
   bool read_message(ReadPass& pass);
   bool complete_held(ReadPass& pass);
   bool hand_on(ReadPass& pass, const wire::Header& header, Bytes body, std::size_t there);
