@@ -38,8 +38,12 @@ UvLoop::UvLoop(const SocketOptions& options)
                                          if (auto* self = static_cast<UvLoop*>(handle->data))
                                            self->run_posted();
                                        })),
+      before_poll_(make_handle<uv_prepare_t>(*loop_, this, uv_prepare_init)),
       connector_(std::make_unique<UvConnector>(*this)) {
   std::signal(SIGPIPE, SIG_IGN);
+  uv_prepare_start(before_poll_.get(), [](uv_prepare_t* handle) {
+    if (auto* self = static_cast<UvLoop*>(handle->data)) self->now_ = TimePoint{};
+  });
 }
 
 UvLoop::~UvLoop() {
@@ -47,6 +51,7 @@ UvLoop::~UvLoop() {
   while (!doomed_.empty()) std::exchange(doomed_, {}).clear();
   signals_.clear();
   mailbox_.reset();
+  before_poll_.reset();
   idle_.reset();
   alarm_.reset();
   // A transport that outlives its loop would keep the wait below from ending.
@@ -98,7 +103,10 @@ void UvLoop::run_posted() {
 }
 
 TimePoint UvLoop::now() const {
-  return std::chrono::time_point_cast<Duration>(std::chrono::steady_clock::now());
+  if (now_ == TimePoint{}) {
+    now_ = std::chrono::time_point_cast<Duration>(std::chrono::steady_clock::now());
+  }
+  return now_;
 }
 
 WallTime UvLoop::wall_now() const {
@@ -118,7 +126,9 @@ void UvLoop::set_alarm(TimePoint when) {
       alarm_.get(),
       [](uv_timer_t* handle) {
         auto* self = static_cast<UvLoop*>(handle->data);
-        if (self != nullptr) self->timeouts_.expire(self->now());
+        if (self == nullptr) return;
+        self->now_ = TimePoint{};
+        self->timeouts_.expire(self->now());
       },
       static_cast<std::uint64_t>(std::max<std::int64_t>(wait.count(), 1)), 0);
 }

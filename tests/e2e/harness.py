@@ -322,7 +322,7 @@ class PoolerTest(unittest.TestCase):
         pooler = Pooler(self.cluster, self.settings | (settings or {}), **{
             "databases": self.databases, "users": self.users, "secrets": self.secrets} | options)
         self.poolers.append(pooler)
-        self.addCleanup(self._finish, pooler)
+        self.addCleanup(self._clean_up, pooler)
         return pooler
 
     def start_fault_proxy(self):
@@ -365,21 +365,29 @@ class PoolerTest(unittest.TestCase):
             self.assertEqual(client.read_to_end(), [])
             return fields
 
-    def _finish(self, pooler):
+    def finish(self, pooler):
         """Alive to the end, stops when told, and PostgreSQL knows no connection of it any more."""
+        self.forget(pooler)
         alive = pooler.is_alive()
+        status = pooler.stop()
+        log = pooler.log_text()
+        self.assertTrue(alive, "pgproxy died during the test")
+        self.assertEqual(status, 0, log[-2000:])
+        for sign in ("AddressSanitizer", "LeakSanitizer", "runtime error:", "ssertion"):
+            self.assertNotIn(sign, log)
+        if self.cluster.process.poll() is None and not any(other.is_alive() for other in self.poolers):
+            eventually(lambda: not self.cluster.server_pids(), "no server connection is left after stop")
+
+    def forget(self, pooler):
+        """For a test that judges the end of its pgproxy itself."""
+        self.poolers.remove(pooler)
+
+    def _clean_up(self, pooler):
         try:
-            pooler.stop()
+            if pooler in self.poolers:
+                self.finish(pooler)
         finally:
             pooler.process.kill()
             pooler.process.wait()
-            log = pooler.log_text()
-            if not alive or not self._outcome.success:
-                sys.stderr.write(f"\n--- log of {self.id()} ---\n{log[-20000:]}\n")
-        if pooler not in self.poolers:
-            return  # the test stopped it itself and looked at the outcome
-        self.assertTrue(alive, "pgproxy died during the test")
-        for sign in ("AddressSanitizer", "LeakSanitizer", "runtime error:", "ssertion"):
-            self.assertNotIn(sign, log)
-        if self.cluster.process.poll() is None and all(not other.is_alive() for other in self.poolers):
-            eventually(lambda: not self.cluster.server_pids(), "no server connection is left after stop")
+            if not self._outcome.success or sys.exc_info()[0]:
+                sys.stderr.write(f"\n--- log of {self.id()} ---\n{pooler.log_text()[-20000:]}\n")

@@ -205,7 +205,7 @@ class Vanishing(harness.PoolerTest):
 class Stopping(harness.PoolerTest):
     def stop_by(self, how):
         """Signals; the test looks at the exit status itself."""
-        self.poolers.remove(self.pooler)
+        self.forget(self.pooler)
         self.pooler.process.send_signal(how)
 
     def assert_stopped(self):

@@ -114,6 +114,13 @@ class Limits(harness.PoolerTest):
         self.assertLessEqual(len(self.cluster.server_pids()), 2)
         first[1].query("commit")
 
+    def test_an_idle_server_of_another_user_makes_room_at_once(self):
+        self.pooler = self.start_pooler({"max_db_connections": 2})
+        for holder in self.fill_pool("app", size=2):
+            holder.query("commit")
+        self.assertEqual(self.client("app2").value("select current_user"), "app2")
+        self.assertEqual(len(self.cluster.server_pids()), 2)
+
     def test_max_user_connections_counts_all_databases_and_evicts(self):
         where = f"host=127.0.0.1 port={self.cluster.port} dbname=test"
         self.databases = {"test": where, "second": where}
@@ -196,8 +203,7 @@ class Timeouts(harness.PoolerTest):
             client.query("select 1")
             harness.eventually(lambda: not self.cluster.server_pids(), f"{setting} closed it")
             self.assertEqual(client.value("select 1"), "1")
-            self.pooler.stop()
-            self.poolers.remove(self.pooler)
+            self.finish(self.pooler)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ class ServerGone(harness.PoolerTest):
         proxy.command("cut")
         for client in (running, in_transaction):
             self.assert_fatal(client.read_to_end(), "08006")
+        self.terminate_servers("state = 'active'")  # PostgreSQL itself notices only when the sleep is over
         self.assertEqual(idle.value("select 'unharmed'"), "unharmed")
 
     def test_waiters_do_not_notice(self):

@@ -74,7 +74,7 @@ class Faults(StressTest):
                 harness.eventually(lambda: self.works(pooler), "queries work again")
                 self.stress(pooler, 30, 2, seed + 1000, "calm")
                 self.assert_drained(pooler)
-                pooler.stop()
+                self.finish(pooler)
 
     def works(self, pooler):
         """As many clients at once as there are servers: old connections are found out and replaced."""

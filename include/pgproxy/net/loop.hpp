@@ -15,6 +15,7 @@
 struct uv_async_s;
 struct uv_idle_s;
 struct uv_loop_s;
+struct uv_prepare_s;
 struct uv_signal_s;
 struct uv_timer_s;
 
@@ -60,6 +61,7 @@ class UvLoop final : public io::Loop, private AlarmSetter {
   /// Runs `task` on the loop, in the order of posting. Thread safe; takes a mutex.
   void post(std::function<void()> task);
 
+  /// Read from the clock once per round of events, as PgBouncer does.
   TimePoint now() const override;
   WallTime wall_now() const override;
   Timeouts& timeouts() override { return timeouts_; }
@@ -96,6 +98,8 @@ class UvLoop final : public io::Loop, private AlarmSetter {
   HandlePtr<uv_timer_s> alarm_;
   HandlePtr<uv_idle_s> idle_;  ///< started while something is deferred: the loop does not sleep
   HandlePtr<uv_async_s> mailbox_;
+  HandlePtr<uv_prepare_s> before_poll_;
+  mutable TimePoint now_{};  ///< zero: not read in this round
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;
   std::vector<std::unique_ptr<SignalWatch>> signals_;

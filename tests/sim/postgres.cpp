@@ -1,0 +1,365 @@
+// The cluster, and what a backend does with messages; statements are in statements.cpp.
+#include "postgres.hpp"
+
+#include <algorithm>
+
+#include "pgproxy/wire/decode.hpp"
+#include "pgproxy/wire/encode.hpp"
+#include "pgproxy/wire/startup.hpp"
+
+namespace pgproxy::sim {
+
+Postgres::~Postgres() {
+  for (const auto& backend : backends_) backend->link_->set_peer(nullptr);
+}
+
+const NameMap& Postgres::defaults() {
+  static const NameMap defaults = {
+      {"application_name", ""},  {"client_encoding", "UTF8"},
+      {"DateStyle", "ISO, MDY"}, {"standard_conforming_strings", "on"},
+      {"TimeZone", "UTC"},       {"server_version", "15.9"},
+      {"is_superuser", "off"},   {"statement_timeout", "0"},
+      {"search_path", "public"}, {"work_mem", "4MB"},
+      {"app.tenant", ""},
+  };
+  return defaults;
+}
+
+void Postgres::accept(std::shared_ptr<Link> link) {
+  const auto pid = static_cast<std::uint32_t>(backends_.size() + 1);
+  backends_.push_back(std::make_unique<Backend>(*this, std::move(link), pid));
+}
+
+void Postgres::cancel(std::uint32_t pid, std::string_view secret) {
+  ++cancels_ever;
+  if (pid == 0 || pid > backends_.size()) return;
+  Backend& target = *backends_[pid - 1];
+  if (target.secret_ != secret || target.is_gone_) return;
+  if (target.sleep_) return target.finish_sleep(true);
+  if (target.copy_in_) {
+    const bool is_simple = *std::exchange(target.copy_in_, std::nullopt);
+    target.error("57014", "canceling statement due to user request", is_simple);
+    if (is_simple) target.ready();
+  }
+}
+
+Backend* Postgres::random_ready() {
+  std::vector<Backend*> ready;
+  for (const auto& backend : backends_) {
+    if (backend->is_ready() && backend->is_open()) ready.push_back(backend.get());
+  }
+  return ready.empty() ? nullptr : ready[random_.below(ready.size())];
+}
+
+void Postgres::terminate_one() {
+  if (Backend* victim = random_ready()) victim->fatal("57P01", "terminating connection");
+}
+
+void Postgres::cut_one(bool by_reset) {
+  Backend* victim = random_ready();
+  if (victim == nullptr) return;
+  victim->link_->drop_unsent(random_.below(20));
+  victim->is_gone_ = true;
+  victim->link_->end(by_reset);
+}
+
+void Postgres::black_hole_one() {
+  if (Backend* victim = random_ready()) victim->link_->black_hole();
+}
+
+std::size_t Postgres::open_count() const {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(backends_, [](const auto& b) { return b->is_open(); }));
+}
+
+void Postgres::check_clean() const {
+  for (const auto& backend : backends_) {
+    if (backend->is_open() && !backend->link_->is_black_hole()) backend->check_clean();
+  }
+}
+
+void Postgres::for_each(const std::function<void(Backend&)>& visit) const {
+  for (const auto& backend : backends_) visit(*backend);
+}
+
+Backend::Backend(Postgres& postgres, std::shared_ptr<Link> link, std::uint32_t pid)
+    : postgres_(postgres), link_(std::move(link)), pid_(pid) {
+  wire::put_u32(secret_, static_cast<std::uint32_t>(postgres.random_.next()));
+  link_->set_peer(this);
+}
+
+void Backend::check_clean() const {
+  if (!is_ready()) return;
+  if (status_ != 'I') violation("a backend was left in a transaction");
+  if (is_skipping_ || copy_in_ || sleep_) violation("a backend was left in the middle of a cycle");
+  if (!residue_.empty()) violation("residue was left behind: " + residue_.front());
+}
+
+void Backend::put(char type, std::string_view body) {
+  if (is_gone_) return;
+  std::string out;
+  wire::put_message(out, type, body);
+  if (cut_after_bytes) {
+    const std::size_t part = std::min(*cut_after_bytes, out.size());
+    link_->send(out.substr(0, part));
+    *cut_after_bytes -= part;
+    if (part == out.size()) return;
+    is_gone_ = true;
+    return link_->end();
+  }
+  link_->send(out);
+}
+
+void Backend::fatal(std::string_view sqlstate, std::string_view message) {
+  std::string out;
+  wire::put_error(out, wire::Severity::fatal, {std::string(sqlstate), std::string(message)});
+  link_->send(out);
+  is_gone_ = true;
+  sleep_.reset();
+  link_->end();
+}
+
+void Backend::on_end() {
+  is_gone_ = true;
+  sleep_.reset();
+}
+
+void Backend::on_bytes(std::string_view bytes) {
+  if (is_gone_) return;
+  input_ += bytes;
+  while (!is_gone_ && !sleep_) {
+    const bool progress = phase_ == Phase::startup ? take_startup() : take_message();
+    if (!progress) return;
+  }
+}
+
+bool Backend::take_startup() {
+  if (input_.size() < 8) return false;
+  const auto length = wire::load_u32(as_bytes(input_).data());
+  if (input_.size() < length) return false;
+  const std::string packet = input_.substr(0, length);
+  input_.erase(0, length);
+  if (const auto key = wire::decode_cancel(as_bytes(packet)); length == 16 && key) {
+    phase_ = Phase::cancel;
+    postgres_.cancel(key->pid, as_text(key->secret));
+    is_gone_ = true;
+    link_->end();
+    return false;
+  }
+  const auto startup = wire::decode_startup(as_bytes(packet));
+  if (!startup) {
+    violation("pgproxy sent a bad startup packet: " + startup.error().message);
+    return false;
+  }
+  if (postgres_.is_silent_at_login) return false;
+  settings_ = Postgres::defaults();
+  for (const auto& [name, value] : startup->settings) settings_[name] = value;
+  settings_["session_authorization"] = startup->user;
+  session_defaults_ = settings_;
+  phase_ = Phase::password;
+  if (!postgres_.is_password_wanted) log_in();
+  if (postgres_.is_password_wanted) put('R', "\0\0\0\3");
+  return true;
+}
+
+void Backend::log_in() {
+  if (postgres_.login_error) {
+    return fatal(postgres_.login_error->sqlstate, postgres_.login_error->message);
+  }
+  ++postgres_.logins_ever;
+  put('R', "\0\0\0\0");
+  for (const auto& [name, value] : settings_) report(name);
+  std::string key;
+  wire::put_u32(key, pid_);
+  put('K', key + secret_);
+  phase_ = Phase::ready;
+  ready();
+}
+
+bool Backend::take_message() {
+  wire::Header header;
+  const auto status = wire::parse_header(as_bytes(input_), header);
+  if (status == wire::HeaderStatus::malformed) {
+    violation("pgproxy sent a malformed message");
+    return false;
+  }
+  if (status == wire::HeaderStatus::incomplete || input_.size() < header.total_bytes()) return false;
+  const std::string body = input_.substr(wire::header_bytes, header.body_bytes);
+  input_.erase(0, header.total_bytes());
+  if (phase_ == Phase::password) {
+    if (header.type == 'p') log_in();
+    return true;
+  }
+  if (postgres_.is_mute) return true;
+  on_message(header.type, body);
+  return true;
+}
+
+void Backend::on_message(char type, std::string_view body) {
+  if (copy_in_) return on_copy_message(type, body);
+  if (is_skipping_ && type != 'S' && type != 'X') return;
+  switch (type) {
+    case 'Q': {
+      unnamed_.reset();
+      const std::string text(body.substr(0, body.size() - 1));
+      statements_.clear();
+      for (std::size_t at = 0; at <= text.size();) {
+        const std::size_t end = std::min(text.find("; ", at), text.size());
+        statements_.push_back(text.substr(at, end - at));
+        at = end + 2;
+      }
+      return on_simple();
+    }
+    case 'P': {
+      const auto parse = wire::decode_parse(as_bytes(body));
+      if (!parse) return violation("malformed Parse");
+      begin_if_needed();
+      if (parse->statement.empty()) unnamed_.reset();
+      const std::string text(parse->query);
+      if (text.starts_with("syntax error")) return error("42601", text, false);
+      if (parse->statement.empty()) unnamed_ = text;
+      if (!parse->statement.empty()) {
+        named_[std::string(parse->statement)] = text;
+        residue_.push_back("statement " + std::string(parse->statement));
+        residue_owner_ = owner_of(text);
+      }
+      return put('1');
+    }
+    case 'B': return on_bind(body);
+    case 'D': return on_describe(body);
+    case 'C': {
+      if (body.size() == 2 && body[0] == 'S') unnamed_.reset();
+      return put('3');
+    }
+    case 'E': {
+      const std::string name(body.substr(0, body.find('\0')));
+      const auto portal = portals_.find(name);
+      begin_if_needed();
+      if (portal == portals_.end()) return error("34000", "portal does not exist", false);
+      const Portal copy = portal->second;
+      if (execute(copy.text, copy.parameter, false) == Outcome::done) return;
+      return;
+    }
+    case 'S': return on_sync();
+    case 'X':
+      is_gone_ = true;
+      return link_->end();
+    default: return;  // Flush; CopyData, CopyDone, CopyFail outside of COPY
+  }
+}
+
+void Backend::on_bind(std::string_view body) {
+  const auto names = wire::decode_bind_names(as_bytes(body));
+  begin_if_needed();
+  std::string text;
+  if (names->statement.empty()) {
+    if (!unnamed_) return error("26000", "unnamed prepared statement does not exist", false);
+    text = *unnamed_;
+  } else {
+    const auto at = named_.find(std::string(names->statement));
+    if (at == named_.end()) return error("26000", "prepared statement does not exist", false);
+    text = at->second;
+  }
+  // Our clients' Binds have no format codes and at most one parameter, which is their tag.
+  wire::Cursor cursor(as_bytes(body).subspan(names->portal.size() + names->statement.size() + 2));
+  cursor.u16();
+  std::string parameter;
+  if (cursor.u16() > 0) parameter = as_text(cursor.bytes(cursor.u32()));
+  if (owner_of(parameter) != owner_of(text)) {
+    violation("Bind of " + parameter + " found the statement " + text);
+  }
+  if (status_ == 'E' && !text.starts_with("rollback")) {
+    return error("25P02", "current transaction is aborted", false);
+  }
+  portals_[std::string(names->portal)] = {text, parameter};
+  put('2');
+}
+
+void Backend::on_describe(std::string_view body) {
+  begin_if_needed();
+  if (body[0] == 'S') {
+    if (!unnamed_) return error("26000", "unnamed prepared statement does not exist", false);
+    put('t', "\0\0");
+  }
+  const std::string& text = body[0] == 'S' ? *unnamed_ : portals_[""].text;
+  if (text.starts_with("select") || text.starts_with("show")) {
+    put('T', "\0\0");
+  } else {
+    put('n');
+  }
+}
+
+void Backend::on_sync() {
+  is_skipping_ = false;
+  if (is_implicit_) {
+    if (status_ == 'E') {
+      roll_back();
+    } else if (!commit()) {
+      error("23505", "deferred constraint", true);
+    }
+    is_implicit_ = false;
+  }
+  ready();
+}
+
+void Backend::on_copy_message(char type, std::string_view body) {
+  const bool is_simple = *copy_in_;
+  if (type == 'S' || type == 'H') return;
+  if (type == 'd') {
+    if (!body.starts_with("bad")) return;
+    copy_in_.reset();
+    error("22P04", "bad line", is_simple);
+    if (is_simple) on_simple();
+    return;
+  }
+  copy_in_.reset();
+  if (type == 'c') {
+    complete("COPY 1");
+    if (is_simple) on_simple();
+    return;
+  }
+  error(type == 'f' ? "57014" : "08P01", "COPY from stdin failed", is_simple);
+  if (is_simple) on_simple();
+}
+
+void Backend::error(std::string_view sqlstate, std::string_view message, bool is_simple) {
+  std::string out;
+  wire::put_error(out, wire::Severity::error, {std::string(sqlstate), std::string(message)});
+  put('E', std::string_view(out).substr(wire::header_bytes));
+  if (!is_simple) is_skipping_ = true;
+  if (is_simple) statements_.clear();
+  if (status_ == 'T') status_ = 'E';
+}
+
+void Backend::ready() {
+  if (status_ == 'I' || is_implicit_) transaction_owner_ = 0;
+  const char shown = is_implicit_ ? 'I' : status_;
+  put('Z', std::string_view(&shown, 1));
+}
+
+void Backend::report(const std::string& name) {
+  static constexpr std::string_view reported[] = {
+      "application_name",      "client_encoding", "DateStyle",    "standard_conforming_strings",
+      "session_authorization", "TimeZone",        "is_superuser", "server_version"};
+  if (std::ranges::find(reported, name) == std::end(reported)) return;
+  std::string body;
+  wire::put_c_string(body, name);
+  wire::put_c_string(body, settings_[name]);
+  put('S', body);
+}
+
+void Backend::row(const std::string& value, bool is_simple) {
+  if (is_simple) put('T', "\0\0");
+  std::string body;
+  wire::put_u16(body, 1);
+  wire::put_u32(body, static_cast<std::uint32_t>(value.size()));
+  put('D', body + value);
+}
+
+void Backend::complete(std::string_view tag) {
+  std::string body;
+  wire::put_c_string(body, tag);
+  put('C', body);
+}
+
+}  // namespace pgproxy::sim
