@@ -192,32 +192,19 @@ void FakeSession::on_message(char type, Bytes body) {
   if (phase_ == Phase::copy_in) return on_copy_message(type);
   if (phase_ == Phase::skip_to_sync && type != 'S' && type != 'X') return;
   switch (type) {
-    case 'Q':
-      return on_query(body);
-    case 'P':
-      return on_parse(body);
-    case 'B':
-      return on_bind(body);
-    case 'D':
-      return on_describe(body);
-    case 'E':
-      return on_execute();
-    case 'C':
-      return wire::put_message(socket_.out(), '3');
-    case 'S':
-      phase_ = Phase::ready;
-      return wire::put_ready_for_query(socket_.out(), status_);
-    case 'H':
-      return;  // everything is flushed anyway
+    case 'Q': return on_query(body);
+    case 'P': return on_parse(body);
+    case 'B': return on_bind(body);
+    case 'D': return on_describe(body);
+    case 'E': return on_execute();
+    case 'C': return wire::put_message(socket_.out(), '3');
+    case 'S': phase_ = Phase::ready; return wire::put_ready_for_query(socket_.out(), status_);
+    case 'H': return;  // everything is flushed anyway
     case 'd':
     case 'c':
-    case 'f':
-      return;  // late, after an error (55.2.6)
-    case 'X':
-      phase_ = Phase::closing;
-      return;
-    default:
-      return fail("08P01", std::string("unexpected message '") + type + "'");
+    case 'f': return;  // late, after an error (55.2.6)
+    case 'X': phase_ = Phase::closing; return;
+    default: return fail("08P01", std::string("unexpected message '") + type + "'");
   }
 }
 
@@ -306,30 +293,22 @@ void FakeSession::answer(const Statement& statement, bool described) {
     wire::put_command_complete(out, tag);
   };
   switch (statement.kind) {
-    case empty:
-      return wire::put_message(out, 'I');
-    case select_value:
-      return put_value(out, statement, described);
-    case select_bulk:
-      return begin_bulk(statement, described);
+    case empty: return wire::put_message(out, 'I');
+    case select_value: return put_value(out, statement, described);
+    case select_bulk: return begin_bulk(statement, described);
     case select_delay:
       due_ = std::chrono::steady_clock::now() + std::chrono::microseconds(statement.number);
       return put_value(after_, statement, described);
     case set:
-    case set_config:
-      return apply(statement);
-    case begin:
-      return complete(wire::TransactionStatus::in_transaction, "BEGIN");
-    case commit:
-      return complete(wire::TransactionStatus::idle, "COMMIT");
-    case rollback:
-      return complete(wire::TransactionStatus::idle, "ROLLBACK");
+    case set_config: return apply(statement);
+    case begin: return complete(wire::TransactionStatus::in_transaction, "BEGIN");
+    case commit: return complete(wire::TransactionStatus::idle, "COMMIT");
+    case rollback: return complete(wire::TransactionStatus::idle, "ROLLBACK");
     case copy_in:
       copied_rows_ = 0;
       phase_ = Phase::copy_in;
       return wire::put_message(out, 'G', std::string_view("\0\0\1\0\0", 5));  // text, one column
-    case command:
-      return complete(status_, tag_of(statement.value));
+    case command: return complete(status_, tag_of(statement.value));
   }
 }
 

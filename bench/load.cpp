@@ -143,8 +143,7 @@ class Load {
 
   void on_event(Client& client, std::uint32_t events) {
     switch (client.on_events(events)) {
-      case Client::Event::none:
-        return;
+      case Client::Event::none: return;
       case Client::Event::logged_in:
         ++logged_in_;
         if (is_churn()) client.ask();

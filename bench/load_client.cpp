@@ -73,19 +73,13 @@ void Client::ask() {
                    ? std::string(statement_text) + expected_
                    : "SELECT delay_us " + std::to_string(options_.delay_us) + ", " + expected_);
       break;
-    case Mode::churn:
-      wire::put_query(out, std::string(statement_text) + expected_);
-      break;
-    case Mode::extended:
-      put_extended(out, expected_);
-      break;
+    case Mode::churn: wire::put_query(out, std::string(statement_text) + expected_); break;
+    case Mode::extended: put_extended(out, expected_); break;
     case Mode::bulk:
       expected_ = bulk_text;
       wire::put_query(out, "SELECT bulk " + std::to_string(options_.rows));
       break;
-    case Mode::copy:
-      wire::put_query(out, "COPY pgbench_history FROM STDIN");
-      break;
+    case Mode::copy: wire::put_query(out, "COPY pgbench_history FROM STDIN"); break;
   }
   if (!socket_->flush()) fail("the connection is gone");
 }
@@ -135,33 +129,24 @@ std::size_t Client::consume(Bytes bytes) {
 
 void Client::on_message(char type, Bytes body) {
   switch (type) {
-    case 'D':
-      return on_row(body);
-    case 'Z':
-      return on_ready(body);
-    case 'R':
-      return login_->on_authentication(body, socket_->out());
-    case 'C':
-      tag_ = wire::Cursor(body).c_string();
-      return;
-    case 'G':
-      rows_to_copy_ = options_.rows;
-      return;
+    case 'D': return on_row(body);
+    case 'Z': return on_ready(body);
+    case 'R': return login_->on_authentication(body, socket_->out());
+    case 'C': tag_ = wire::Cursor(body).c_string(); return;
+    case 'G': rows_to_copy_ = options_.rows; return;
     case 'S':
     case 'K':
     case 'N':
     case 'T':
     case '1':
-    case '2':
-      return;
+    case '2': return;
     case 'E': {
       const auto error = wire::decode_error(body);
       fail(error ? std::string(error->severity) + ' ' + std::string(error->sqlstate) + ' ' +
                        std::string(error->message)
                  : "malformed ErrorResponse");
     }
-    default:
-      fail(std::string("unexpected message '") + type + '\'');
+    default: fail(std::string("unexpected message '") + type + '\'');
   }
 }
 

@@ -97,20 +97,13 @@ void Login::on_authentication(Bytes body, std::string& out) {
     wire::put_message(out, 'p', password + '\0');
   };
   switch (code) {
-    case 0:
-      return;  // Ok
-    case 3:
-      return put_password(credentials_.password());
-    case 5:
-      return put_password(credentials_.md5_answer(payload));
-    case 10:
-      return send_first(payload, out);
-    case 11:
-      return send_proof(payload, out);
-    case 12:
-      return check_server(payload);
-    default:
-      throw std::runtime_error("unknown authentication request " + std::to_string(code));
+    case 0: return;  // Ok
+    case 3: return put_password(credentials_.password());
+    case 5: return put_password(credentials_.md5_answer(payload));
+    case 10: return send_first(payload, out);
+    case 11: return send_proof(payload, out);
+    case 12: return check_server(payload);
+    default: throw std::runtime_error("unknown authentication request " + std::to_string(code));
   }
 }
 

@@ -1,16 +1,15 @@
 #include "app/process.hpp"
 
-#include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <fcntl.h>
 #include <fstream>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "pgproxy/base/log.hpp"
 
@@ -21,7 +20,9 @@ std::unexpected<Error> failure(std::string message, std::string hint) {
   return std::unexpected(Error{.message = std::move(message), .hint = std::move(hint)});
 }
 
-std::string system_error() { return std::strerror(errno); }
+std::string system_error() {
+  return std::strerror(errno);
+}
 
 }  // namespace
 
@@ -59,10 +60,11 @@ void raise_descriptor_limit(const config::Settings& settings) {
   limit.rlim_cur = std::min<rlim_t>(std::max<rlim_t>(needed, limit.rlim_cur), limit.rlim_max);
   setrlimit(RLIMIT_NOFILE, &limit);
   if (limit.rlim_cur >= needed) return;
-  log::line(log::Level::warning,
-            "only {} file descriptors allowed, {} needed for max_client_conn = {} and the pools: raise "
-            "LimitNOFILE (systemd) or ulimit -n to {}, or lower max_client_conn",
-            limit.rlim_cur, needed, settings.max_client_conn, needed);
+  log::line(
+      log::Level::warning,
+      "only {} file descriptors allowed, {} needed for max_client_conn = {} and the pools: raise "
+      "LimitNOFILE (systemd) or ulimit -n to {}, or lower max_client_conn",
+      limit.rlim_cur, needed, settings.max_client_conn, needed);
 }
 
 Result<PidFile> PidFile::create(const std::string& path) {
@@ -87,7 +89,9 @@ Result<PidFile> PidFile::create(const std::string& path) {
   return PidFile(path);
 }
 
-PidFile::PidFile(PidFile&& other) noexcept : path_(std::move(other.path_)) { other.path_.clear(); }
+PidFile::PidFile(PidFile&& other) noexcept : path_(std::move(other.path_)) {
+  other.path_.clear();
+}
 
 PidFile::~PidFile() {
   if (!path_.empty()) unlink(path_.c_str());

@@ -1,8 +1,7 @@
 #include "app/proxy.hpp"
 
-#include <systemd/sd-daemon.h>
-
 #include <csignal>
+#include <systemd/sd-daemon.h>
 #include <unordered_map>
 
 #include "pgproxy/base/log.hpp"
@@ -16,16 +15,17 @@ Proxy::Proxy(const config::Loaded& loaded)
       sessions_(loop_, loaded.settings, pools_, *this),
       console_(*this, loaded) {}
 
-Proxy::~Proxy() { pools_.shut_down(); }
+Proxy::~Proxy() {
+  pools_.shut_down();
+}
 
 Result<void> Proxy::open() {
   std::vector<int> activated;
   for (int i = 0, count = sd_listen_fds(0); i < count; ++i) {
     activated.push_back(SD_LISTEN_FDS_START + i);
   }
-  auto listener = activated.empty()
-                      ? net::Listener::open(loop_, loaded_.settings, sessions_)
-                      : net::Listener::adopt(loop_, activated, sessions_);
+  auto listener = activated.empty() ? net::Listener::open(loop_, loaded_.settings, sessions_)
+                                    : net::Listener::adopt(loop_, activated, sessions_);
   if (!listener) return std::unexpected(listener.error());
   listener_ = std::move(*listener);
   for (const std::string& address : listener_->addresses()) {
@@ -53,9 +53,9 @@ void Proxy::watch_signals() {
     log::line(log::Level::log, "got SIGQUIT, shutting down at once");
     loop_.stop();
   });
-  for (const auto& [number, name] : {std::pair{SIGHUP, "SIGHUP (reload)"},
-                                     std::pair{SIGUSR1, "SIGUSR1 (pause)"},
-                                     std::pair{SIGUSR2, "SIGUSR2 (resume)"}}) {
+  for (const auto& [number, name] :
+       {std::pair{SIGHUP, "SIGHUP (reload)"}, std::pair{SIGUSR1, "SIGUSR1 (pause)"},
+        std::pair{SIGUSR2, "SIGUSR2 (resume)"}}) {
     loop_.on_signal(number, [text = std::string(name)] {
       log::line(log::Level::warning, "got {}, which is not in this version: nothing changed", text);
     });
@@ -74,7 +74,9 @@ void Proxy::drain(std::string_view signal) {
   sessions_.drain([this] { loop_.stop(); });
 }
 
-std::vector<ConnectionRow> Proxy::clients() const { return sessions_.describe(); }
+std::vector<ConnectionRow> Proxy::clients() const {
+  return sessions_.describe();
+}
 
 std::vector<ConnectionRow> Proxy::servers() const {
   std::vector<ConnectionRow> rows;
@@ -101,7 +103,9 @@ std::vector<PoolRow> Proxy::pools() const {
   return rows;
 }
 
-std::vector<StatsRow> Proxy::stats() const { return pools_.stats(); }
+std::vector<StatsRow> Proxy::stats() const {
+  return pools_.stats();
+}
 
 ListCounts Proxy::lists() const {
   ListCounts counts = sessions_.count();
@@ -114,7 +118,9 @@ ListCounts Proxy::lists() const {
   return counts;
 }
 
-void Proxy::execute(std::string_view text, std::string& out) { console_.execute(text, out); }
+void Proxy::execute(std::string_view text, std::string& out) {
+  console_.execute(text, out);
+}
 
 std::vector<std::pair<std::string, std::string>> Proxy::parameters() const {
   return admin::Console::parameters();

@@ -31,18 +31,14 @@ enum Request : std::uint32_t {
 /// Why no password can be right under SCRAM, for the log; empty when one can.
 std::string_view why_never_scram(Kind kind) {
   switch (kind) {
-    case Kind::unknown:
-      return "no such user";
-    case Kind::empty:
-      return "the password in auth_file is empty";
-    case Kind::malformed:
-      return "the SCRAM secret in auth_file is malformed";
+    case Kind::unknown: return "no such user";
+    case Kind::empty: return "the password in auth_file is empty";
+    case Kind::malformed: return "the SCRAM secret in auth_file is malformed";
     case Kind::md5:
       return "auth_type is scram-sha-256, but auth_file has an md5 hash: want a plain password or "
              "a SCRAM secret there";
     case Kind::plain:
-    case Kind::scram:
-      return {};
+    case Kind::scram: return {};
   }
   std::unreachable();
 }
@@ -126,8 +122,7 @@ Outcome ClientAuth::State::on_password(Bytes body) {
 
 bool ClientAuth::State::is_password(std::string_view sent) const {
   switch (secret.kind) {
-    case Kind::plain:
-      return equal_in_constant_time(as_bytes(sent), as_bytes(secret.text));
+    case Kind::plain: return equal_in_constant_time(as_bytes(sent), as_bytes(secret.text));
     case Kind::md5:
       return equal_in_constant_time(as_bytes(md5_hex(std::string(sent) + user)),
                                     as_bytes(md5_of_user(secret, user)));
@@ -139,8 +134,7 @@ bool ClientAuth::State::is_password(std::string_view sent) const {
     }
     case Kind::unknown:
     case Kind::empty:
-    case Kind::malformed:
-      return false;
+    case Kind::malformed: return false;
   }
   std::unreachable();
 }
@@ -195,8 +189,7 @@ Outcome ClientAuth::start(std::string& out) {
   State& state = *state_;
   PGPROXY_ASSERT(state.step == State::Step::unstarted);
   switch (state.type) {
-    case any:
-      return state.accept();
+    case any: return state.accept();
     case trust:
       return state.secret.kind == Kind::unknown ? state.wrong_password("no such user")
                                                 : state.accept();
@@ -207,8 +200,7 @@ Outcome ClientAuth::start(std::string& out) {
     case md5:
       if (state.secret.kind == Kind::scram) return state.request_scram(out);
       return state.request_md5(out);
-    case scram_sha_256:
-      return state.request_scram(out);
+    case scram_sha_256: return state.request_scram(out);
   }
   std::unreachable();
 }
@@ -222,15 +214,11 @@ Outcome ClientAuth::on_password_message(Bytes body, std::string& out) {
   }
   switch (state.step) {
     case password:
-    case md5:
-      return state.on_password(body);
-    case scram_first:
-      return state.on_scram_first(body, out);
-    case scram_final:
-      return state.on_scram_final(body, out);
+    case md5: return state.on_password(body);
+    case scram_first: return state.on_scram_first(body, out);
+    case scram_final: return state.on_scram_final(body, out);
     case unstarted:
-    case done:
-      return state.violation("unexpected password message");
+    case done: return state.violation("unexpected password message");
   }
   std::unreachable();
 }

@@ -27,19 +27,13 @@ std::unexpected<Error> unsupported(std::string_view method) {
 /// Authentication request codes that we do not speak, by their names (55.7).
 std::string method_name(std::uint32_t code) {
   switch (code) {
-    case 2:
-      return "Kerberos V5";
-    case 4:
-      return "crypt";
-    case 6:
-      return "SCM credentials";
+    case 2: return "Kerberos V5";
+    case 4: return "crypt";
+    case 6: return "SCM credentials";
     case 7:
-    case 8:
-      return "GSSAPI";
-    case 9:
-      return "SSPI";
-    default:
-      return "number " + std::to_string(code);
+    case 8: return "GSSAPI";
+    case 9: return "SSPI";
+    default: return "number " + std::to_string(code);
   }
 }
 
@@ -163,20 +157,13 @@ Result<bool> ServerAuth::State::on_message(Bytes body, std::string& out) {
   const std::uint32_t code = cursor.u32();
   if (!cursor.ok()) return violation("malformed authentication message from server");
   switch (code) {
-    case 0:
-      return on_ok(cursor);
-    case 3:
-      return on_cleartext(cursor, out);
-    case 5:
-      return on_md5(cursor, out);
-    case 10:
-      return on_sasl(cursor, out);
-    case 11:
-      return on_sasl_continue(cursor, out);
-    case 12:
-      return on_sasl_final(cursor);
-    default:
-      return unsupported(method_name(code));
+    case 0: return on_ok(cursor);
+    case 3: return on_cleartext(cursor, out);
+    case 5: return on_md5(cursor, out);
+    case 10: return on_sasl(cursor, out);
+    case 11: return on_sasl_continue(cursor, out);
+    case 12: return on_sasl_final(cursor);
+    default: return unsupported(method_name(code));
   }
 }
 

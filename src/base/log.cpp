@@ -1,14 +1,13 @@
 #include "pgproxy/base/log.hpp"
 
-#include <spdlog/sinks/basic_file_sink.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
-#include <unistd.h>
-
 #include <array>
 #include <chrono>
 #include <ctime>
 #include <memory>
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
 #include <vector>
 
 namespace pgproxy::log {
@@ -28,13 +27,12 @@ std::shared_ptr<spdlog::logger> make_logger(std::vector<spdlog::sink_ptr> sinks)
 }
 
 State& state() {
-  static State instance{
-      {}, make_logger({std::make_shared<spdlog::sinks::stderr_sink_mt>()})};
+  static State instance{{}, make_logger({std::make_shared<spdlog::sinks::stderr_sink_mt>()})};
   return instance;
 }
 
 constexpr std::array<std::string_view, 5> level_words = {"DEBUG", "LOG", "WARNING", "ERROR",
-                                                          "FATAL"};
+                                                         "FATAL"};
 
 /// "2026-11-23 07:00:58.129 UTC", or ISO 8601 with `separator` 'T' and `zone` "Z".
 std::string timestamp(char separator, std::string_view zone) {
@@ -127,7 +125,9 @@ bool configure(const Options& options) {
   return opened;
 }
 
-bool enabled(Level level) { return level >= state().options.least; }
+bool enabled(Level level) {
+  return level >= state().options.least;
+}
 
 void write(Level level, const Subject& subject, std::string_view message) {
   if (!enabled(level)) return;

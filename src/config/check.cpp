@@ -24,8 +24,7 @@ class Checker {
     const auto given = origins_.settings.find("auth_type");
     if (given == origins_.settings.end() || !given->second.usable) return;  // reported already
     switch (settings_.auth_type) {
-      case AuthType::any:
-        return check_forced_users();
+      case AuthType::any: return check_forced_users();
       case AuthType::trust:
         if (!settings_.auth_file.empty()) return;
         return report_.warning(setting("auth_type"),

@@ -99,12 +99,9 @@ void Loader::on_entry(std::string_view section, std::string_view name, std::stri
                            "begin with [pgproxy]");
   }
   switch (found->holds) {
-    case Holds::settings:
-      return take_setting(name, value, at);
-    case Holds::databases:
-      return take_database(name, value, at);
-    case Holds::users:
-      return take_user(name, value, at);
+    case Holds::settings: return take_setting(name, value, at);
+    case Holds::databases: return take_database(name, value, at);
+    case Holds::users: return take_user(name, value, at);
     case Holds::nothing_yet:
       return report_.problem(
           at, fmt::format("{}: section [{}] is not in this version", in_quotes(name), section));
@@ -157,8 +154,7 @@ bool Loader::store(const Row<Owner>& row, const std::string& what, std::string_v
                    const Origin& at, Owner& into) {
   const std::string shown = row.extra.secret ? "(hidden)" : in_quotes(text);
   switch (row.field.store(row, text, into)) {
-    case Outcome::stored:
-      return true;
+    case Outcome::stored: return true;
     case Outcome::no_effect:
       report_.warning(at, fmt::format("{}: accepted, no effect here. {}", what, row.doc));
       return true;

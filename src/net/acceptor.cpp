@@ -92,8 +92,7 @@ bool Acceptor::accept_one() {
 
 bool Acceptor::handle_error(int error) {
   switch (error) {
-    case EAGAIN:
-      return false;
+    case EAGAIN: return false;
     case EINTR:
     case ECONNABORTED:
     case EPROTO:
@@ -103,8 +102,7 @@ bool Acceptor::handle_error(int error) {
     case ENFILE:
       if (spare_.refuse_one(socket_.fd(), loop_.now())) return true;
       break;
-    default:
-      spare_.note_exhausted(error, loop_.now());
+    default: spare_.note_exhausted(error, loop_.now());
   }
   pause();
   return false;

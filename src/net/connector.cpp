@@ -26,17 +26,14 @@ std::string hint_for(const io::ServerAddress& address, int error) {
       return "Nothing accepts connections there: start the server, or correct the host and port "
              "of this database.";
     case EMFILE:
-    case ENFILE:
-      return "Raise LimitNOFILE of the service (ulimit -n), or lower max_client_conn.";
+    case ENFILE: return "Raise LimitNOFILE of the service (ulimit -n), or lower max_client_conn.";
     case EADDRNOTAVAIL:
       return "No free local port: widen net.ipv4.ip_local_port_range, or use a unix socket.";
     case EAGAIN:
       return "The server's queue of new connections is full: lower max_server_logins, or raise "
              "net.core.somaxconn.";
-    case EINVAL:
-      return "Check tcp_keepidle, tcp_keepcnt, tcp_keepintvl and tcp_user_timeout.";
-    case ENAMETOOLONG:
-      return "A unix socket's path may have 107 bytes: use a shorter directory.";
+    case EINVAL: return "Check tcp_keepidle, tcp_keepcnt, tcp_keepintvl and tcp_user_timeout.";
+    case ENAMETOOLONG: return "A unix socket's path may have 107 bytes: use a shorter directory.";
     default:
       return error >= 3000 ? "Check the host of this database, and the resolver (getent hosts)."
                            : "";

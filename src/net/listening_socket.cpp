@@ -50,10 +50,8 @@ std::string tcp_hint(int error, std::uint16_t port) {
     case EADDRNOTAVAIL:
     case EAFNOSUPPORT:
       return "This machine has no such address: correct listen_addr ('*' for all).";
-    case EINVAL:
-      return "Check tcp_keepidle, tcp_keepcnt, tcp_keepintvl and tcp_user_timeout.";
-    default:
-      return "Check listen_addr and listen_port.";
+    case EINVAL: return "Check tcp_keepidle, tcp_keepcnt, tcp_keepintvl and tcp_user_timeout.";
+    default: return "Check listen_addr and listen_port.";
   }
 }
 

@@ -114,10 +114,8 @@ io::Endpoint endpoint_of(int fd, End end) {
                              : numeric_host(AF_INET6, &v6.sin6_addr),
               .port = ntohs(v6.sin6_port)};
     }
-    case AF_UNIX:
-      return unix_endpoint(fd);
-    default:
-      return {};
+    case AF_UNIX: return unix_endpoint(fd);
+    default: return {};
   }
 }
 

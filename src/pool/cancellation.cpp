@@ -10,10 +10,7 @@ Cancellation::Cancellation(ServerConnection& server, const io::ServerAddress& ad
     : server_(server), cycle_(cycle), deadline_(*this) {
   Pool& pool = server.pool();
   attempt_ = pool.loop().connector().connect(address, *this);
-  pool.loop()
-      .timeouts()
-      .queue(pool.global().cancel_wait_timeout)
-      .arm(deadline_, pool.loop().now());
+  pool.loop().timeouts().queue(pool.global().cancel_wait_timeout).arm(deadline_, pool.loop().now());
 }
 
 Cancellation::~Cancellation() {
@@ -27,7 +24,8 @@ Cancellation::~Cancellation() {
 void Cancellation::on_connected(std::unique_ptr<io::Transport> transport) {
   attempt_.reset();
   if (server_.cycle_ != cycle_ || server_.expected().size() == 0) {
-    return server_.on_cancel_finished();  // answered meanwhile: the cancel would hit what comes next
+    return server_
+        .on_cancel_finished();  // answered meanwhile: the cancel would hit what comes next
   }
   transport_ = std::move(transport);
   transport_->set_listener(*this);
@@ -42,14 +40,17 @@ void Cancellation::on_connect_failed(const Error& error) {
   server_.on_cancel_finished();
 }
 
-void Cancellation::on_closed(const std::string& /*reason*/) { server_.on_cancel_finished(); }
+void Cancellation::on_closed(const std::string& /*reason*/) {
+  server_.on_cancel_finished();
+}
 
 void Cancellation::on_timeout(Timeout& /*timeout*/) {
   log::line(log::Level::warning, server_.subject(), "cancel request failed: cancel_wait_timeout");
   // Whether it will still arrive is unknown: this server may not go to anyone else.
-  server_.lost({.sqlstate = "08006",
-                .message = "server connection closed: its cancel request was not answered in time",
-                .hint = "Raise cancel_wait_timeout, or check that the server accepts connections."});
+  server_.lost(
+      {.sqlstate = "08006",
+       .message = "server connection closed: its cancel request was not answered in time",
+       .hint = "Raise cancel_wait_timeout, or check that the server accepts connections."});
 }
 
 }  // namespace pgproxy::pool

@@ -10,8 +10,8 @@
 
 namespace pgproxy::pool {
 
-/// One CancelRequest on a connection of its own (PostgreSQL docs 55.2.8). It is sent only while the same
-/// message cycle still runs, and is over when PostgreSQL closes that connection: by then the
+/// One CancelRequest on a connection of its own (PostgreSQL docs 55.2.8). It is sent only while the
+/// same message cycle still runs, and is over when PostgreSQL closes that connection: by then the
 /// signal has been delivered. Owned by the ServerConnection that it is for.
 class Cancellation final : public io::Disposable,
                            private io::ConnectListener,

@@ -47,43 +47,34 @@ ReplyVerdict ExpectedReplies::received(char type) {
     case 'D':
     case 'd':
     case 'c':
-    case 'H':
-      return stay_if(in_query || in_execute);
+    case 'H': return stay_if(in_query || in_execute);
     case 'C':
     case 'I':
       copying_in_ = false;
       copy_ate_syncs_ = false;
       return in_query ? ReplyVerdict::forward : pop_if(in_execute);
-    case 's':
-      return pop_if(in_execute);
-    case 'T':
-      return in_query ? ReplyVerdict::forward : pop_if(in_describe);
-    case 'n':
-      return pop_if(in_describe);
-    case 't':
-      return stay_if(head == ReplyKind::describe_statement);
+    case 's': return pop_if(in_execute);
+    case 'T': return in_query ? ReplyVerdict::forward : pop_if(in_describe);
+    case 'n': return pop_if(in_describe);
+    case 't': return stay_if(head == ReplyKind::describe_statement);
     case '1':
       if (head == ReplyKind::injected_parse) return pop_if(true, ReplyVerdict::swallow);
       return pop_if(head == ReplyKind::parse);
-    case '2':
-      return pop_if(head == ReplyKind::bind);
+    case '2': return pop_if(head == ReplyKind::bind);
     case '3':
       if (head == ReplyKind::injected_close) return pop_if(true, ReplyVerdict::swallow);
       return pop_if(head == ReplyKind::close);
-    case 'V':
-      return stay_if(head == ReplyKind::function_call);
+    case 'V': return stay_if(head == ReplyKind::function_call);
     case 'G':
       if (!in_query && !in_execute) return ReplyVerdict::unexpected;
       enter_copy_in();
       return ReplyVerdict::forward;
-    case 'E':
-      return failed();
+    case 'E': return failed();
     case 'Z':
       copying_in_ = false;
       copy_ate_syncs_ = false;
       return pop_if(in_query || head == ReplyKind::function_call || head == ReplyKind::sync);
-    default:
-      return ReplyVerdict::unexpected;
+    default: return ReplyVerdict::unexpected;
   }
 }
 

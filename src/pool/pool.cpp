@@ -182,7 +182,8 @@ bool Pool::open_connection(bool from_reserve) {
   const auto& hosts = database_.config.hosts;
   io::ServerAddress address{.host = global().unix_socket_dir, .port = database_.config.port};
   if (!hosts.empty()) {
-    const bool rotate = database_.config.load_balance_hosts == config::LoadBalanceHosts::round_robin;
+    const bool rotate =
+        database_.config.load_balance_hosts == config::LoadBalanceHosts::round_robin;
     address.host = hosts[next_host_ % hosts.size()];
     if (rotate) ++next_host_;
   }
@@ -290,8 +291,8 @@ void Pool::note_pin(unsigned reason_bit, std::string_view reason) {
 }
 
 Error Pool::exhausted_error(std::string_view setting) const {
-  const auto longest = waiters_.empty() ? Duration::zero()
-                                        : context_.loop.now() - waiters_.front().queued_at;
+  const auto longest =
+      waiters_.empty() ? Duration::zero() : context_.loop.now() - waiters_.front().queued_at;
   std::size_t active = 0;
   for (const auto& [id, server] : servers_) active += server->state() == ServerState::active;
   std::string hint;
@@ -313,11 +314,11 @@ Error Pool::exhausted_error(std::string_view setting) const {
   }
   return {.sqlstate = "53300",
           .message = fmt::format("{}: no server connection became free in time", setting),
-          .detail = fmt::format("Pool {}/{}: {} of {} server connections open, {} in use, {} logging "
-                                "in, {} clients waiting, the longest for {:.3f} s.",
-                                database_.config.name, user_.name, servers_.size(),
-                                settings_.pool_size, active, logins_, waiting_count_,
-                                std::chrono::duration<double>(longest).count()),
+          .detail = fmt::format(
+              "Pool {}/{}: {} of {} server connections open, {} in use, {} logging "
+              "in, {} clients waiting, the longest for {:.3f} s.",
+              database_.config.name, user_.name, servers_.size(), settings_.pool_size, active,
+              logins_, waiting_count_, std::chrono::duration<double>(longest).count()),
           .hint = hint + ", shorten transactions, or raise " + std::string(setting) + "."};
 }
 

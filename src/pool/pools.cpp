@@ -1,5 +1,8 @@
 #include "pgproxy/pool/pools.hpp"
 
+#include <algorithm>
+#include <chrono>
+
 namespace pgproxy::pool {
 
 Pools::Pools(io::Loop& loop, const config::Settings& settings)
@@ -13,7 +16,9 @@ Pools::Pools(io::Loop& loop, const config::Settings& settings)
   open_minimum();
 }
 
-Pools::~Pools() { shutting_down_ = true; }
+Pools::~Pools() {
+  shutting_down_ = true;
+}
 
 /// Entries with a forced user need no client to know their pool.
 void Pools::open_minimum() {
@@ -60,8 +65,7 @@ Pool& Pools::pool(DatabaseEntry& database, UserEntry& user) {
 
 bool Pools::evict_for(const Pool& pool) {
   for (const auto& [key, other] : pools_) {
-    const bool shares_limit = key.first == &pool.database() ||
-                              key.second == &pool.user();
+    const bool shares_limit = key.first == &pool.database() || key.second == &pool.user();
     if (other.get() != &pool && shares_limit && !other->has_waiters() && other->evict_idle()) {
       return true;
     }
@@ -88,7 +92,38 @@ void Pools::on_timeout(Timeout& /*timeout*/) {
     period.previous = period.latest;
     period.latest = total;
   }
-  context_.loop.timeouts().queue(context_.settings.stats_period).arm(stats_timer_, context_.loop.now());
+  if (context_.settings.log_stats) log_stats();
+  context_.loop.timeouts()
+      .queue(context_.settings.stats_period)
+      .arm(stats_timer_, context_.loop.now());
+}
+
+/// PgBouncer's line, over all databases.
+void Pools::log_stats() const {
+  PoolCounters now;
+  PoolCounters before;
+  for (const auto& [name, period] : periods_) {
+    now += period.latest;
+    before += period.previous;
+  }
+  const auto seconds = static_cast<std::uint64_t>(
+      std::chrono::ceil<std::chrono::seconds>(context_.settings.stats_period).count());
+  const auto rate = [&](std::uint64_t PoolCounters::* counter) {
+    return (now.*counter - before.*counter) / seconds;
+  };
+  const auto mean = [&](std::uint64_t PoolCounters::* time, std::uint64_t PoolCounters::* count) {
+    return (now.*time - before.*time) / std::max<std::uint64_t>(1, now.*count - before.*count);
+  };
+  log::line(log::Level::log,
+            "stats: {} xacts/s, {} queries/s, {} client parses/s, {} server parses/s, {} binds/s, "
+            "in {} B/s, out {} B/s, xact {} us, query {} us, wait {} us",
+            rate(&PoolCounters::xact_count), rate(&PoolCounters::query_count),
+            rate(&PoolCounters::client_parse_count), rate(&PoolCounters::server_parse_count),
+            rate(&PoolCounters::bind_count), rate(&PoolCounters::bytes_received),
+            rate(&PoolCounters::bytes_sent),
+            mean(&PoolCounters::xact_time, &PoolCounters::xact_count),
+            mean(&PoolCounters::query_time, &PoolCounters::query_count),
+            mean(&PoolCounters::wait_time, &PoolCounters::server_assignment_count));
 }
 
 std::vector<StatsRow> Pools::stats() const {

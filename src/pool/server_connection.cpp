@@ -2,16 +2,19 @@
 
 #include <utility>
 
-#include "pgproxy/pool/pool.hpp"
-#include "pgproxy/wire/encode.hpp"
 #include "pool/cancellation.hpp"
 #include "pool/server_login.hpp"
 #include "pool/server_task.hpp"
 
+#include "pgproxy/pool/pool.hpp"
+#include "pgproxy/wire/encode.hpp"
+
 namespace pgproxy::pool {
 namespace {
 
-constexpr unsigned bit(ServerState state) { return 1U << static_cast<unsigned>(state); }
+constexpr unsigned bit(ServerState state) {
+  return 1U << static_cast<unsigned>(state);
+}
 
 template <class... States>
 constexpr unsigned any_of(States... states) {
@@ -101,13 +104,16 @@ void ServerConnection::on_login_done(StateRef reported, std::uint32_t pid, Bytes
   backend_pid_ = pid;
   backend_secret_ = as_text(secret);
   if (pool_.settings().server_lifetime > Duration::zero()) {
-    pool_.loop().timeouts().queue(pool_.settings().server_lifetime).arm(lifetime_, pool_.loop().now());
+    pool_.loop()
+        .timeouts()
+        .queue(pool_.settings().server_lifetime)
+        .arm(lifetime_, pool_.loop().now());
   }
   const std::string& connect_query = pool_.database().config.connect_query;
   if (connect_query.empty()) return pool_.on_server_ready(*this);
   move_to(ServerState::preparing);
-  task_ = std::make_unique<ServerTask>(*this, std::vector{connect_query},
-                                       ServerTask::OnError::ignore);
+  task_ =
+      std::make_unique<ServerTask>(*this, std::vector{connect_query}, ServerTask::OnError::ignore);
   holder_ = task_.get();
   task_->start();
 }
@@ -116,7 +122,9 @@ void ServerConnection::on_login_failed(const Error& error) {
   pool_.on_login_failed(*this, error);
 }
 
-void ServerConnection::send(Bytes first, Bytes second) { transport_->write(first, second); }
+void ServerConnection::send(Bytes first, Bytes second) {
+  transport_->write(first, second);
+}
 
 bool ServerConnection::is_releasable() {
   return status_ == wire::TransactionStatus::idle && cancellation_ == nullptr && body_left_ == 0 &&
@@ -253,8 +261,8 @@ void ServerConnection::on_timeout(Timeout& timeout) {
 
 void ServerConnection::close(std::string_view reason) {
   if (pool_.global().log_disconnections && transport_ != nullptr) {
-    const auto age = std::chrono::duration_cast<std::chrono::seconds>(pool_.loop().wall_now() -
-                                                                      connect_time_);
+    const auto age =
+        std::chrono::duration_cast<std::chrono::seconds>(pool_.loop().wall_now() - connect_time_);
     log::line(log::Level::log, subject(), "closing because: {} (age={}s)", reason, age.count());
   }
   move_to(ServerState::closing);
@@ -266,7 +274,8 @@ void ServerConnection::close(std::string_view reason) {
   if (cancellation_ != nullptr) pool_.loop().destroy_later(std::move(cancellation_));
   attempt_.reset();
   if (transport_ != nullptr) {
-    // Terminate spares the server's log a line; what cannot be sent at once is not worth waiting for.
+    // Terminate spares the server's log a line; what cannot be sent at once is not worth waiting
+    // for.
     if (login_ == nullptr && transport_->queued_bytes() == 0) {
       std::string out;
       wire::put_message(out, 'X');

@@ -74,8 +74,8 @@ ServerLogin::Outcome ServerLogin::on_message(char type, Bytes body) {
   if (type == 'S') {
     const auto parameter = wire::decode_parameter_status(body);
     if (!parameter) return fail_unexpected(type);
-    reported_ = server_.pool().context().states.with(reported_, parameter->name, parameter->value,
-                                                     true);
+    reported_ =
+        server_.pool().context().states.with(reported_, parameter->name, parameter->value, true);
     return Outcome::go_on;
   }
   if (type == 'K') {

@@ -83,8 +83,8 @@ void ServerConnection::read_replies(Bytes in) {
   notify_quiet();
 }
 
-/// The bulk of all traffic: DataRow and CopyData of the reply at hand need no judgement each. False:
-/// none here.
+/// The bulk of all traffic: DataRow and CopyData of the reply at hand need no judgement each.
+/// False: none here.
 bool ServerConnection::skip_rows(ReadPass& pass) {
   if (!expected_.is_in_rows()) return false;
   const std::uint8_t* const data = pass.in.data();
@@ -127,7 +127,8 @@ bool ServerConnection::read_message(ReadPass& pass) {
   return hand_on(pass, header, rest.subspan(wire::header_bytes, there - wire::header_bytes), there);
 }
 
-/// Judges a message of which `there` bytes lie at the pass's position and puts them where they belong.
+/// Judges a message of which `there` bytes lie at the pass's position and puts them where they
+/// belong.
 bool ServerConnection::hand_on(ReadPass& pass, const wire::Header& header, Bytes body,
                                std::size_t there) {
   ReplyOwner* owner = expected_.next_owner();
@@ -161,7 +162,8 @@ bool ServerConnection::hand_on(ReadPass& pass, const wire::Header& header, Bytes
 /// Completes the message whose front was held back. False: still not complete, or in doubt.
 bool ServerConnection::complete_held(ReadPass& pass) {
   const auto fill = [&](std::size_t size) {
-    const std::size_t part = std::min(size - std::min(size, held_.size()), pass.in.size() - pass.pos);
+    const std::size_t part =
+        std::min(size - std::min(size, held_.size()), pass.in.size() - pass.pos);
     held_ += as_text(pass.in.subspan(pass.pos, part));
     pass.skip(*this, part);
     return held_.size() >= size;
@@ -192,12 +194,9 @@ ReplyVerdict ServerConnection::judge(char type, Bytes body) {
   recent_types_[recent_count_++ % recent_types_.size()] = type;
   switch (type) {
     case 'N':
-    case 'A':
-      return ReplyVerdict::forward;
-    case 'S':
-      return take_parameter(body) ? ReplyVerdict::forward : ReplyVerdict::unexpected;
-    case 'E':
-      return judge_error(body);
+    case 'A': return ReplyVerdict::forward;
+    case 'S': return take_parameter(body) ? ReplyVerdict::forward : ReplyVerdict::unexpected;
+    case 'E': return judge_error(body);
     case 'Z': {
       const auto status = wire::decode_ready_for_query(body);
       if (!status) return ReplyVerdict::unexpected;
@@ -206,8 +205,7 @@ ReplyVerdict ServerConnection::judge(char type, Bytes body) {
       if (*status == wire::TransactionStatus::idle) ++pool_.counters().xact_count;
       return expected_.received(type);
     }
-    default:
-      return expected_.received(type);
+    default: return expected_.received(type);
   }
 }
 

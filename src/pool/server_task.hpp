@@ -9,8 +9,8 @@
 namespace pgproxy::pool {
 
 /// Something of ours that runs on a server connection while no client holds it: connect_query,
-/// server_check_query, or cleaning up after a client. Queries run one by one; the end is reported to
-/// the ServerConnection, which owns the task.
+/// server_check_query, or cleaning up after a client. Queries run one by one; the end is reported
+/// to the ServerConnection, which owns the task.
 class ServerTask final : public io::Disposable, public ReplyOwner {
  public:
   enum class OnError { fail, ignore };

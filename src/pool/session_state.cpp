@@ -1,9 +1,8 @@
 #include "pgproxy/pool/session_state.hpp"
 
-#include <strings.h>
-
 #include <algorithm>
 #include <array>
+#include <strings.h>
 
 #include "pgproxy/wire/encode.hpp"
 
@@ -26,8 +25,8 @@ auto place_of(auto& settings, std::string_view name) {
 
 /// PostgreSQL's client-only encodings (docs 24.3.1) are those with ASCII bytes in second place.
 bool is_ambiguous_encoding(std::string_view encoding) {
-  static constexpr std::array<std::string_view, 7> names = {
-      "SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"};
+  static constexpr std::array<std::string_view, 7> names = {"SJIS", "SHIFT_JIS_2004", "BIG5", "GBK",
+                                                            "UHC",  "GB18030",        "JOHAB"};
   return std::ranges::any_of(names, [&](std::string_view n) { return same_name(n, encoding); });
 }
 
@@ -41,8 +40,8 @@ std::string content_key(const std::vector<Setting>& settings) {
   return key;
 }
 
-/// set_config takes a value as it would stand in postgresql.conf, so that lists (search_path) need no
-/// parsing here; its result is thrown away with the reply.
+/// set_config takes a value as it would stand in postgresql.conf, so that lists (search_path) need
+/// no parsing here; its result is thrown away with the reply.
 std::string set_sql(const Setting& setting) {
   return "pg_catalog.set_config(" + wire::quote_literal(setting.name) + ", " +
          wire::quote_literal(setting.value) + ", false)";
@@ -73,7 +72,9 @@ std::string_view SessionState::value(std::string_view name) const {
   return setting != nullptr ? std::string_view(setting->value) : std::string_view{};
 }
 
-StateRef StateInterner::empty() { return intern({}); }
+StateRef StateInterner::empty() {
+  return intern({});
+}
 
 StateRef StateInterner::with(const StateRef& base, std::string_view name, std::string_view value,
                              bool is_reported) {
@@ -152,8 +153,8 @@ StateDifference difference(const SessionState& server, const SessionState& wante
 
 bool is_read_only_setting(std::string_view name) {
   static constexpr std::array<std::string_view, 6> names = {
-      "server_version", "server_encoding",   "is_superuser", "session_authorization",
-      "in_hot_standby", "integer_datetimes",
+      "server_version",        "server_encoding", "is_superuser",
+      "session_authorization", "in_hot_standby",  "integer_datetimes",
   };
   return std::ranges::any_of(names, [&](std::string_view n) { return same_name(n, name); });
 }

@@ -9,8 +9,8 @@ namespace pgproxy::session {
 
 class Sessions;
 
-/// A connection that opened with a CancelRequest: stays open, as in PostgreSQL, until the cancel has
-/// reached the server, and is then closed without a word.
+/// A connection that opened with a CancelRequest: stays open, as in PostgreSQL, until the cancel
+/// has reached the server, and is then closed without a word.
 class CancelSession final : public io::Disposable,
                             public pool::CancelListener,
                             private io::TransportListener {

@@ -1,6 +1,7 @@
 // What a ClientSession tells people.
-#include "pgproxy/session/sessions.hpp"
 #include "session/client_login.hpp"
+
+#include "pgproxy/session/sessions.hpp"
 
 namespace pgproxy::session {
 

@@ -1,8 +1,7 @@
 #include "session/client_login.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
+#include <unistd.h>
 
 #include "pgproxy/auth/random.hpp"
 #include "pgproxy/session/sessions.hpp"
@@ -122,11 +121,11 @@ void ClientSession::begin_authentication() {
   }
   if (!login_->is_console) {
     if (sessions_.counted_clients >= settings.max_client_conn) {
-      return fail({.sqlstate = "53300",
-                   .message = "no more connections allowed (max_client_conn)",
-                   .detail = fmt::format("{} clients are connected.", sessions_.counted_clients),
-                   .hint = fmt::format("Raise max_client_conn above {}.",
-                                       settings.max_client_conn)});
+      return fail(
+          {.sqlstate = "53300",
+           .message = "no more connections allowed (max_client_conn)",
+           .detail = fmt::format("{} clients are connected.", sessions_.counted_clients),
+           .hint = fmt::format("Raise max_client_conn above {}.", settings.max_client_conn)});
     }
     ++sessions_.counted_clients;
     is_counted_ = true;
@@ -164,8 +163,8 @@ bool ClientSession::read_password_message() {
   }
   if (input.size() < header.total_bytes()) return false;
   std::string out;
-  const auth::ClientAuth::Outcome outcome = login_->auth->on_password_message(
-      input.subspan(wire::header_bytes, header.body_bytes), out);
+  const auth::ClientAuth::Outcome outcome =
+      login_->auth->on_password_message(input.subspan(wire::header_bytes, header.body_bytes), out);
   login_->input.erase(0, header.total_bytes());
   on_authentication(outcome, out);
   return true;
@@ -240,8 +239,9 @@ bool ClientSession::count_client(pool::DatabaseEntry& database, pool::UserEntry&
   return true;
 }
 
-/// Finds out what the client's session looks like: its startup settings over the server's defaults, in
-/// the server's spelling. Known after the first client that gave the same; else a server is asked.
+/// Finds out what the client's session looks like: its startup settings over the server's defaults,
+/// in the server's spelling. Known after the first client that gave the same; else a server is
+/// asked.
 void ClientSession::welcome() {
   for (const auto& [name, value] : login_->startup.settings) {
     if (contains(sessions_.settings().ignore_startup_parameters, name)) continue;
@@ -249,9 +249,8 @@ void ClientSession::welcome() {
     wire::put_c_string(login_->raw_settings, name);
     wire::put_c_string(login_->raw_settings, value);
   }
-  pool::StateRef known = login_->raw_settings.empty()
-                             ? pool_->default_state()
-                             : pool_->find_canonical(login_->raw_settings);
+  pool::StateRef known = login_->raw_settings.empty() ? pool_->default_state()
+                                                      : pool_->find_canonical(login_->raw_settings);
   if (known != nullptr) {
     session_state_ = with_application_name(std::move(known));
     return finish_login();
@@ -275,8 +274,8 @@ pool::StateRef ClientSession::welcome_target() const {
     if (name == "application_name") continue;
     if (contains(sessions_.settings().ignore_startup_parameters, name)) continue;
     const pool::Setting* known = target->find(name);
-    target = pool_->context().states.with(target, name, value,
-                                          known != nullptr && known->is_reported);
+    target =
+        pool_->context().states.with(target, name, value, known != nullptr && known->is_reported);
   }
   return target;
 }

@@ -1,10 +1,11 @@
 // ClientSession's relay: from the client's bytes to its server.
 #include <algorithm>
 
+#include "session/client_session.hpp"
+
 #include "pgproxy/session/sessions.hpp"
 #include "pgproxy/wire/decode.hpp"
 #include "pgproxy/wire/encode.hpp"
-#include "session/client_session.hpp"
 
 namespace pgproxy::session {
 namespace {
@@ -136,7 +137,8 @@ std::size_t ClientSession::process(Bytes in) {
   return pass.pos;
 }
 
-/// The bulk of a COPY needs no judgement message by message. False: no CopyData for the server here.
+/// The bulk of a COPY needs no judgement message by message. False: no CopyData for the server
+/// here.
 bool ClientSession::skip_copy_data(Pass& pass) {
   if (server_ == nullptr || !in_cycle_ || discard_ != Discard::nothing) return false;
   const std::uint8_t* const data = pass.in.data();
@@ -319,8 +321,8 @@ ClientSession::Step ClientSession::on_target(Pass& pass, char type, Bytes body) 
                                  : pool::ReplyKind::describe_portal);
 }
 
-/// Before the unnamed statement is used: this server may still hold another client's. It gets ours, or,
-/// when there is none, a Close, so that it answers 26000 by itself and in order.
+/// Before the unnamed statement is used: this server may still hold another client's. It gets ours,
+/// or, when there is none, a Close, so that it answers 26000 by itself and in order.
 void ClientSession::provide_unnamed(Pass& pass) {
   if (unnamed_is_ours_) return;
   unnamed_is_ours_ = true;
@@ -347,8 +349,8 @@ ClientSession::Step ClientSession::on_sync() {
   return ask(pool::ReplyKind::sync);
 }
 
-/// CopyData, CopyDone, CopyFail: PostgreSQL ignores them outside of COPY, since a client may still be
-/// sending when the COPY has failed; without a server connection we do.
+/// CopyData, CopyDone, CopyFail: PostgreSQL ignores them outside of COPY, since a client may still
+/// be sending when the COPY has failed; without a server connection we do.
 ClientSession::Step ClientSession::on_copy_message(char type) {
   if (server_ == nullptr || !in_cycle_) return Step::drop;
   if (type != 'd') server_->expect(*this, pool::ReplyKind::copy_end);
@@ -370,8 +372,8 @@ void ClientSession::check_residue(Pass& pass, std::string_view text) {
   pin(residue);
 }
 
-/// lastval and currval would tell what another client drew on this server: PostgreSQL's own 55000 is
-/// the honest answer to a session that has drawn nothing here.
+/// lastval and currval would tell what another client drew on this server: PostgreSQL's own 55000
+/// is the honest answer to a session that has drawn nothing here.
 void ClientSession::forget_sequences(Pass& pass) {
   pass.flush(*this);
   std::string out;

@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "session/client_login.hpp"
+
 #include "pgproxy/auth/random.hpp"
 #include "pgproxy/session/sessions.hpp"
 #include "pgproxy/wire/encode.hpp"
-#include "session/client_login.hpp"
 
 namespace pgproxy::session {
 namespace {
@@ -38,13 +39,14 @@ bool ClientSession::has_cancel_secret(Bytes secret) const {
   return auth::equal_in_constant_time(secret, as_bytes(own));
 }
 
-/// True when the client has a server that is ready for its messages; false: it waits for one, or for
-/// its settings to be replayed, or is gone.
+/// True when the client has a server that is ready for its messages; false: it waits for one, or
+/// for its settings to be replayed, or is gone.
 bool ClientSession::attach() {
   if (server_ != nullptr) return state_ == ClientState::active;
   pool::ServerConnection* server = pool_->checkout(*this);
   if (server != nullptr) return take(*server);
-  if (state_ != ClientState::idle) return state_ == ClientState::active;  // answered within the call
+  if (state_ != ClientState::idle)
+    return state_ == ClientState::active;  // answered within the call
   state_ = ClientState::waiting;
   pool_->wait_queue().arm(timer_, pool_->loop().now());
   return false;
@@ -64,8 +66,7 @@ bool ClientSession::take(pool::ServerConnection& server) {
 /// Brings the server in line with `wanted`; the client's bytes are held until it has answered. A
 /// SET glued in front of a statement could fail, and the statement run under the wrong settings.
 bool ClientSession::replay(const pool::StateRef& wanted) {
-  const pool::StateDifference difference =
-      pool::difference(*server_->session_state(), *wanted);
+  const pool::StateDifference difference = pool::difference(*server_->session_state(), *wanted);
   if (state_ != ClientState::welcoming) {
     std::string out;
     for (const pool::Setting& setting : difference.announcements) {
@@ -106,7 +107,9 @@ void ClientSession::on_server_granted(pool::ServerConnection& server) {
   if (take(server)) process_inbox();
 }
 
-void ClientSession::on_server_refused(const Error& error) { fail(error); }
+void ClientSession::on_server_refused(const Error& error) {
+  fail(error);
+}
 
 void ClientSession::start_cycle() {
   if (in_cycle_) return;
@@ -168,8 +171,8 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
 void ClientSession::release_if_possible() {
   if (state_ != ClientState::active || in_cycle_ || body_left_ > 0) return;
   if (server_->expected().is_uncertain()) pin(sql::Residue::unknown);
-  const bool keeps_server = pinned_by_ != sql::Residue::none ||
-                            pool_->settings().pool_mode == config::PoolMode::session;
+  const bool keeps_server =
+      pinned_by_ != sql::Residue::none || pool_->settings().pool_mode == config::PoolMode::session;
   if (keeps_server || !server_->is_releasable()) {
     if (!is_draining_) pool_->client_idle_queue().arm(timer_, pool_->loop().now());
     if (is_draining_ && server_->is_releasable()) shut_down();
@@ -220,8 +223,7 @@ void ClientSession::on_timeout(Timeout& timeout) {
     case ClientState::startup:
     case ClientState::authenticating:
       return fail(error("client_login_timeout", "08P01", "client did not finish its login"));
-    case ClientState::welcoming:
-      return fail(pool_->exhausted_error("client_login_timeout"));
+    case ClientState::welcoming: return fail(pool_->exhausted_error("client_login_timeout"));
     case ClientState::waiting: {
       const Error exhausted = pool_->exhausted_error("query_wait_timeout");
       ++pool_->counters().wait_timeout_count;
@@ -229,8 +231,7 @@ void ClientSession::on_timeout(Timeout& timeout) {
     }
     case ClientState::idle:
       return fail(error("client_idle_timeout", "57P05", "client was idle for too long"));
-    default:
-      break;
+    default: break;
   }
   if (in_cycle_ || state_ == ClientState::replaying) {
     return fail(error("query_timeout", "57014", "query took too long"));
@@ -304,16 +305,18 @@ void ClientSession::fail(const Error& error) {
   close(copy.message, is_mid_message ? nullptr : &copy, true);
 }
 
-void ClientSession::leave(std::string_view reason) { close(reason, nullptr, false); }
+void ClientSession::leave(std::string_view reason) {
+  close(reason, nullptr, false);
+}
 
-/// The one way out. `error` is what the client is told, as FATAL; nullptr: nothing. `gracefully`: what
-/// it was told so far shall reach it.
+/// The one way out. `error` is what the client is told, as FATAL; nullptr: nothing. `gracefully`:
+/// what it was told so far shall reach it.
 void ClientSession::close(std::string_view reason, const Error* error, bool gracefully) {
   if (state_ == ClientState::closing) return;
   const config::Settings& settings = sessions_.settings();
   if (settings.log_disconnections || (error != nullptr && settings.log_pooler_errors)) {
-    const auto age = std::chrono::duration_cast<std::chrono::seconds>(
-        sessions_.loop().wall_now() - connect_time_);
+    const auto age = std::chrono::duration_cast<std::chrono::seconds>(sessions_.loop().wall_now() -
+                                                                      connect_time_);
     log::line(log::Level::log, subject(), "closing because: {} (age={}s)", reason, age.count());
   }
   timer_.disarm();

@@ -34,8 +34,8 @@ enum class ClientState : std::uint8_t {
   closing,
 };
 
-/// One client from accept to close: login, relay of its messages and replies, its session state. Owned
-/// by Sessions. An idle one holds no buffer.
+/// One client from accept to close: login, relay of its messages and replies, its session state.
+/// Owned by Sessions. An idle one holds no buffer.
 class ClientSession final : public io::Disposable,
                             public pool::PoolClient,
                             private io::TransportListener,
@@ -52,8 +52,9 @@ class ClientSession final : public io::Disposable,
   std::uint32_t cancel_pid() const { return cancel_pid_; }
   bool has_cancel_secret(Bytes secret) const;
 
-  /// The client asked to cancel what it runs. A queued request is answered with 57014; a running one
-  /// is cancelled at its server. `listener` hears when that is over, at once if there is nothing.
+  /// The client asked to cancel what it runs. A queued request is answered with 57014; a running
+  /// one is cancelled at its server. `listener` hears when that is over, at once if there is
+  /// nothing.
   void cancel(pool::CancelListener& listener);
   /// No more transactions: 57P01 now, or when the current transaction ends.
   void drain();
@@ -140,11 +141,11 @@ class ClientSession final : public io::Disposable,
   Sessions& sessions_;
   std::uint64_t id_;
   std::unique_ptr<io::Transport> transport_;
-  std::unique_ptr<Login> login_;             ///< until logged in
-  std::unique_ptr<std::string> inbox_;       ///< bytes that could not be dealt with yet
-  std::unique_ptr<std::string> unnamed_;     ///< the Parse message of the unnamed statement
+  std::unique_ptr<Login> login_;          ///< until logged in
+  std::unique_ptr<std::string> inbox_;    ///< bytes that could not be dealt with yet
+  std::unique_ptr<std::string> unnamed_;  ///< the Parse message of the unnamed statement
   pool::Pool* pool_ = nullptr;
-  pool::UserEntry* user_ = nullptr;          ///< whom the client logged in as
+  pool::UserEntry* user_ = nullptr;  ///< whom the client logged in as
   pool::ServerConnection* server_ = nullptr;
   pool::StateRef session_state_;
   std::uint32_t cancel_pid_ = 0;
@@ -153,11 +154,11 @@ class ClientSession final : public io::Disposable,
   ClientState state_ = ClientState::startup;
   sql::Residue pinned_by_ = sql::Residue::none;
   Discard discard_ = Discard::nothing;
-  bool is_counted_ : 1 = false;        ///< in Sessions::counted_clients
-  bool drop_body_ : 1 = false;         ///< the rest of the current message is not forwarded
-  bool unnamed_is_ours_ : 1 = false;   ///< the server's unnamed statement is this client's, or none
-  bool in_cycle_ : 1 = false;          ///< something was sent that is not fully answered
-  bool is_paused_ : 1 = false;         ///< the client is not read
+  bool is_counted_ : 1 = false;       ///< in Sessions::counted_clients
+  bool drop_body_ : 1 = false;        ///< the rest of the current message is not forwarded
+  bool unnamed_is_ours_ : 1 = false;  ///< the server's unnamed statement is this client's, or none
+  bool in_cycle_ : 1 = false;         ///< something was sent that is not fully answered
+  bool is_paused_ : 1 = false;        ///< the client is not read
   bool is_draining_ : 1 = false;
   bool has_terminated_ : 1 = false;    ///< left by Terminate: what it asked for still counts
   bool has_server_error_ : 1 = false;  ///< the replay failed

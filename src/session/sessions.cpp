@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <utility>
 
-#include "pgproxy/auth/random.hpp"
 #include "session/cancel_session.hpp"
 #include "session/client_session.hpp"
+
+#include "pgproxy/auth/random.hpp"
 
 namespace pgproxy::session {
 namespace {
@@ -24,7 +25,9 @@ Sessions::Sessions(io::Loop& loop, const config::Settings& settings, pool::Pools
       console_(console),
       verifiers_(settings.scram_iterations) {}
 
-Sessions::~Sessions() { close_all(); }
+Sessions::~Sessions() {
+  close_all();
+}
 
 void Sessions::on_accepted(std::unique_ptr<io::Transport> transport) {
   const std::uint64_t id = ++pools_.context().last_id;
@@ -101,7 +104,8 @@ std::unique_ptr<std::string> Sessions::take_buffer() {
 }
 
 void Sessions::give_back(std::unique_ptr<std::string> buffer) {
-  if (free_buffers_.size() >= max_free_buffers || buffer->capacity() > max_kept_buffer_bytes) return;
+  if (free_buffers_.size() >= max_free_buffers || buffer->capacity() > max_kept_buffer_bytes)
+    return;
   buffer->clear();
   free_buffers_.push_back(std::move(buffer));
 }

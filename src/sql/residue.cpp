@@ -133,25 +133,17 @@ void Scanner::token() {
   const char c = *at_;
   if (kind_of(c) == CharKind::word_start) return word();
   switch (c) {
-    case '\'':
-      return string(!backslashes_are_plain_);
-    case '"':
-      return quoted_name();
-    case '$':
-      return dollar();
-    case '(':
-      ++depth_;
-      break;
-    case ')':
-      return close_parenthesis();
-    case ';':
-      return semicolon();
+    case '\'': return string(!backslashes_are_plain_);
+    case '"': return quoted_name();
+    case '$': return dollar();
+    case '(': ++depth_; break;
+    case ')': return close_parenthesis();
+    case ';': return semicolon();
     case '-':
     case '/':
       if (skip_comment()) return;
       break;
-    default:
-      break;  // blanks, digits, operators
+    default: break;  // blanks, digits, operators
   }
   ++at_;
 }
@@ -172,8 +164,7 @@ void Scanner::word() {
 
 void Scanner::keyword(std::string_view word) {
   switch (phase_) {
-    case Phase::first_word:
-      return first_word(word);
+    case Phase::first_word: return first_word(word);
     case Phase::explained:
       if (depth_ > 0 || is_word(word, "analyze") || is_word(word, "analyse") ||
           is_word(word, "verbose")) {
@@ -188,8 +179,7 @@ void Scanner::keyword(std::string_view word) {
       }
       return;
     case Phase::body:
-    case Phase::set_local:
-      return;
+    case Phase::set_local: return;
   }
 }
 
@@ -200,20 +190,12 @@ void Scanner::first_word(std::string_view word) {
   if (found == std::end(first_words)) return note(Residue::unknown);
   note(found->leaves);
   switch (found->follow) {
-    case Follow::body:
-      break;
-    case Follow::set:
-      return after_set();
-    case Follow::prepare:
-      return after_prepare();
-    case Follow::create:
-      return after_create();
-    case Follow::declare:
-      phase_ = Phase::declare;
-      break;
-    case Follow::explain:
-      phase_ = Phase::explained;
-      break;
+    case Follow::body: break;
+    case Follow::set: return after_set();
+    case Follow::prepare: return after_prepare();
+    case Follow::create: return after_create();
+    case Follow::declare: phase_ = Phase::declare; break;
+    case Follow::explain: phase_ = Phase::explained; break;
   }
 }
 
@@ -373,26 +355,16 @@ std::string_view Scanner::scan_word() {
 
 std::string_view to_string(Residue residue) {
   switch (residue) {
-    case Residue::none:
-      return "none";
-    case Residue::setting:
-      return "session setting";
-    case Residue::temporary_object:
-      return "temporary object";
-    case Residue::listen:
-      return "LISTEN";
-    case Residue::advisory_lock:
-      return "advisory lock";
-    case Residue::cursor:
-      return "cursor WITH HOLD";
-    case Residue::prepared_statement:
-      return "prepared statement";
-    case Residue::sequence_state:
-      return "sequence state";
-    case Residue::discard:
-      return "DISCARD";
-    case Residue::unknown:
-      return "unknown session state";
+    case Residue::none: return "none";
+    case Residue::setting: return "session setting";
+    case Residue::temporary_object: return "temporary object";
+    case Residue::listen: return "LISTEN";
+    case Residue::advisory_lock: return "advisory lock";
+    case Residue::cursor: return "cursor WITH HOLD";
+    case Residue::prepared_statement: return "prepared statement";
+    case Residue::sequence_state: return "sequence state";
+    case Residue::discard: return "DISCARD";
+    case Residue::unknown: return "unknown session state";
   }
   std::unreachable();
 }

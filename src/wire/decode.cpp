@@ -43,10 +43,8 @@ std::optional<TransactionStatus> decode_ready_for_query(Bytes body) {
   switch (const char status = static_cast<char>(body[0]); status) {
     case 'I':
     case 'T':
-    case 'E':
-      return static_cast<TransactionStatus>(status);
-    default:
-      return std::nullopt;
+    case 'E': return static_cast<TransactionStatus>(status);
+    default: return std::nullopt;
   }
 }
 
@@ -75,29 +73,14 @@ std::optional<ErrorFields> decode_error(Bytes body) {
   while (const char kind = static_cast<char>(cursor.u8())) {
     const std::string_view value = cursor.c_string();
     switch (kind) {
-      case 'S':
-        localised = value;
-        break;
-      case 'V':
-        fields.severity = value;
-        break;
-      case 'C':
-        fields.sqlstate = value;
-        break;
-      case 'M':
-        fields.message = value;
-        break;
-      case 'D':
-        fields.detail = value;
-        break;
-      case 'H':
-        fields.hint = value;
-        break;
-      case 'R':
-        fields.routine = value;
-        break;
-      default:
-        break;  // 55.8: frontends should silently ignore fields of unrecognized type
+      case 'S': localised = value; break;
+      case 'V': fields.severity = value; break;
+      case 'C': fields.sqlstate = value; break;
+      case 'M': fields.message = value; break;
+      case 'D': fields.detail = value; break;
+      case 'H': fields.hint = value; break;
+      case 'R': fields.routine = value; break;
+      default: break;  // 55.8: frontends should silently ignore fields of unrecognized type
     }
   }
   if (!cursor.ok_and_empty()) return std::nullopt;

@@ -80,18 +80,10 @@ Result<std::optional<StartupHeader>> parse_startup_header(Bytes bytes) {
     return violation("invalid length of startup packet");
   }
   switch (header.code) {
-    case cancel_request_code:
-      header.kind = StartupKind::cancel_request;
-      break;
-    case ssl_request_code:
-      header.kind = StartupKind::ssl_request;
-      break;
-    case gssenc_request_code:
-      header.kind = StartupKind::gssenc_request;
-      break;
-    default:
-      header.kind = StartupKind::startup;
-      break;
+    case cancel_request_code: header.kind = StartupKind::cancel_request; break;
+    case ssl_request_code: header.kind = StartupKind::ssl_request; break;
+    case gssenc_request_code: header.kind = StartupKind::gssenc_request; break;
+    default: header.kind = StartupKind::startup; break;
   }
   const bool is_request =
       header.kind == StartupKind::ssl_request || header.kind == StartupKind::gssenc_request;

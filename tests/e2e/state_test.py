@@ -22,9 +22,9 @@ class Isolation(harness.PoolerTest):
         """What others see, asked often enough to pass every free server."""
         return {client.value(sql) for _ in range(4) for client in self.noise}
 
-    def pin_of(self, client_number=0):
-        """The (pinned, pin_reason) of the clients that are pinned."""
-        return [row["pin_reason"] for row in self.pooler.console("show clients") if row["pinned"] not in ("0", "", "no")]
+    def pins(self):
+        """Why clients are pinned: one reason for each."""
+        return [row["pinned"] for row in self.pooler.console("show clients") if row["pinned"]]
 
     def test_set_stays_with_its_client(self):
         self.one.query("set work_mem = '7MB'")
@@ -162,19 +162,19 @@ class Isolation(harness.PoolerTest):
                 harness.eventually(lambda: self.on_all_servers(look) == {"4MB"}, "clean after it left")
 
     def test_a_pin_is_visible_and_ends_with_its_client(self):
-        self.assertEqual(self.pin_of(), [])
+        self.assertEqual(self.pins(), [])
         self.one.ask(parse("select 1", "named") + SYNC)
-        self.assertEqual(len(self.pin_of()), 1)
-        self.assertTrue(self.pin_of()[0])
+        self.assertEqual(len(self.pins()), 1)
+        self.assertTrue(self.pins()[0])
         self.one.send(raw.TERMINATE).read_to_end()
-        harness.eventually(lambda: self.pin_of() == [], "the pin is gone")
+        harness.eventually(lambda: self.pins() == [], "the pin is gone")
         self.assertEqual(self.on_all_servers("select count(*) from pg_prepared_statements"), {"0"})
 
     def test_plain_work_never_pins(self):
         for sql in ("select 'set', 'listen', 'temp'", "begin", "select 1", "commit",
                     "create table if not exists settings_of (n int)", "drop table settings_of"):
             self.one.query(sql)
-        self.assertEqual(self.pin_of(), [])
+        self.assertEqual(self.pins(), [])
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ void Postgres::cancel(std::uint32_t pid, std::string_view secret) {
   if (target.copy_in_) {
     const bool is_simple = *std::exchange(target.copy_in_, std::nullopt);
     target.error("57014", "canceling statement due to user request", is_simple);
-    if (is_simple) target.ready();
+    if (is_simple) target.on_simple();
+    target.on_bytes({});
   }
 }
 
@@ -237,7 +238,7 @@ void Backend::on_message(char type, std::string_view body) {
       begin_if_needed();
       if (portal == portals_.end()) return error("34000", "portal does not exist", false);
       const Portal copy = portal->second;
-      if (execute(copy.text, copy.parameter, false) == Outcome::done) return;
+      execute(copy.text, copy.parameter, false);
       return;
     }
     case 'S': return on_sync();

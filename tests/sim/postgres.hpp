@@ -78,7 +78,7 @@ class Backend final : public Peer {
   void fatal(std::string_view sqlstate, std::string_view message);
   void notify() { put('N', "SNOTICE\0VNOTICE\0C00000\0Mhello\0\0"); }
   void check_clean() const;
-  /// Sends the rest of what it says one message later than the cut: see World.
+  /// The connection ends when that many more bytes were said.
   std::optional<std::size_t> cut_after_bytes;
 
   void on_bytes(std::string_view bytes) override;

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <fmt/format.h>
-
 #include <cstdint>
+#include <fmt/format.h>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -47,8 +46,7 @@ void line(Level level, fmt::format_string<Args...> format, Args&&... args) {
 }
 
 template <class... Args>
-void line(Level level, const Subject& subject, fmt::format_string<Args...> format,
-          Args&&... args) {
+void line(Level level, const Subject& subject, fmt::format_string<Args...> format, Args&&... args) {
   if (enabled(level)) write(level, subject, fmt::format(format, std::forward<Args>(args)...));
 }
 

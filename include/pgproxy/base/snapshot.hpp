@@ -15,7 +15,7 @@ struct ConnectionRow {
   std::uint64_t id = 0;
   std::string user;
   std::string database;
-  std::string state;  ///< PgBouncer's words: active, idle, waiting, used, tested, login, …
+  std::string state;        ///< PgBouncer's words: active, idle, waiting, used, tested, login, …
   std::string replication;  ///< "none"
   std::string addr;
   std::uint16_t port = 0;
@@ -83,7 +83,7 @@ struct StatsRow {
   std::string database;
   PoolCounters total;
   PoolCounters previous;
-  Duration period{};  ///< between `previous` and the totals it is compared with
+  Duration period{};    ///< between `previous` and the totals it is compared with
   PoolCounters latest;  ///< totals at the end of the last full period
 };
 

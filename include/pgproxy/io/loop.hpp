@@ -25,8 +25,8 @@ class Loop {
   virtual Connector& connector() = 0;
   /// Frees `object` when no callback is on the stack any more.
   virtual void destroy_later(std::unique_ptr<Disposable> object) = 0;
-  /// Sends what is still queued, then FIN, then reads and drops what the other side still sends until
-  /// it closes too or two seconds are over. A plain close with unread input would make the
+  /// Sends what is still queued, then FIN, then reads and drops what the other side still sends
+  /// until it closes too or two seconds are over. A plain close with unread input would make the
   /// kernel send RST, and the last error message would be lost.
   virtual void close_gracefully(std::unique_ptr<Transport> transport) = 0;
 

@@ -12,9 +12,9 @@ namespace pgproxy::io {
 
 /// One end of a connection, for people and for logs.
 struct Endpoint {
-  std::string host = {};    ///< numeric address; "unix" for a unix socket
-  std::uint16_t port = 0;   ///< for a unix socket: the port in its name
-  int peer_pid = 0;         ///< unix sockets only: process at the other end, 0 unknown
+  std::string host = {};         ///< numeric address; "unix" for a unix socket
+  std::uint16_t port = 0;        ///< for a unix socket: the port in its name
+  int peer_pid = 0;              ///< unix sockets only: process at the other end, 0 unknown
   std::uint32_t peer_uid = ~0U;  ///< unix sockets only: its user id, ~0 unknown
   bool is_unix = false;
 
@@ -26,7 +26,8 @@ struct Endpoint {
   }
 };
 
-/// Receives what happens on a Transport. Any call may end with the Transport closed by the listener.
+/// Receives what happens on a Transport. Any call may end with the Transport closed by the
+/// listener.
 class TransportListener {
  public:
   /// `bytes` belong to the transport and are valid during the call only. Never empty.

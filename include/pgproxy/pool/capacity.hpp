@@ -42,8 +42,8 @@ class Permit {
 /// What stands in the way of one more server connection.
 enum class CapacityLimit : std::uint8_t { none, pool, database, user };
 
-/// The server connections that one pool may have: pool_size, and its share in max_db_connections and
-/// max_user_connections. Thread safe; takes a mutex: called to connect, never per transaction.
+/// The server connections that one pool may have: pool_size, and its share in max_db_connections
+/// and max_user_connections. Thread safe; takes a mutex: called to connect, never per transaction.
 class Capacity {
  public:
   Capacity(CapacityLock& lock, std::uint32_t pool_size, std::uint32_t reserve_size,

@@ -32,8 +32,8 @@ enum class ReplyVerdict : std::uint8_t {
   unexpected,  ///< nobody asked for it: the connection cannot be trusted any more
 };
 
-/// The heart of never mixing up replies: a queue of everything that a server still has to answer, in
-/// order, each with its owner. Fed with what is sent and what is received, it says whose each
+/// The heart of never mixing up replies: a queue of everything that a server still has to answer,
+/// in order, each with its owner. Fed with what is sent and what is received, it says whose each
 /// message is, and when nothing is outstanding. Pure logic; allocates only when it grows.
 ///
 /// It follows the server's own rules: after an error in the extended protocol everything up to the

@@ -57,9 +57,9 @@ class Pool final : private TimeoutListener {
   void leave_queue(PoolClient& client);
   /// Takes back a releasable server whose session state is the client's.
   void checkin(ServerConnection& server);
-  /// Takes back a server on which a client may have left anything: what runs is cancelled (or, after a
-  /// Terminate, runs to its end as it would in PostgreSQL), then ROLLBACK, then DISCARD ALL; closed
-  /// when that fails or takes longer than server_connect_timeout.
+  /// Takes back a server on which a client may have left anything: what runs is cancelled (or,
+  /// after a Terminate, runs to its end as it would in PostgreSQL), then ROLLBACK, then DISCARD
+  /// ALL; closed when that fails or takes longer than server_connect_timeout.
   void reset(ServerConnection& server, bool cancel_what_runs);
   /// Takes back a server after a clean end of a session: runs `reset_query`, then idle.
   void reset(ServerConnection& server, const std::string& reset_query);
@@ -106,7 +106,8 @@ class Pool final : private TimeoutListener {
   void on_server_ready(ServerConnection& server);
   void on_login_failed(ServerConnection& server, const Error& error);
   bool may_close_idle() const { return servers_.size() > settings_.min_pool_size; }
-  /// Whether a server whose lifetime is over may go now; spread, so that a pool is not closed at once.
+  /// Whether a server whose lifetime is over may go now; spread, so that a pool is not closed at
+  /// once.
   bool may_expire_now();
   Duration expiry_spacing() const;
 

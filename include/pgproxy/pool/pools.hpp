@@ -48,6 +48,7 @@ class Pools final : private TimeoutListener {
   };
   void on_timeout(Timeout& timeout) override;
   std::map<std::string, PoolCounters> totals() const;
+  void log_stats() const;
   void open_minimum();
 
   PoolContext context_;

@@ -13,8 +13,8 @@ class ServerConnection;
 /// Whoever sent something to a server and gets the replies.
 class ReplyOwner {
  public:
-  /// Reply bytes in order, whole messages or parts of large ones; `first` then `second`, each possibly
-  /// empty. Valid only during the call.
+  /// Reply bytes in order, whole messages or parts of large ones; `first` then `second`, each
+  /// possibly empty. Valid only during the call.
   virtual void on_reply(ServerConnection& server, Bytes first, Bytes second) = 0;
   /// An ErrorResponse among the replies, before its bytes are handed over.
   virtual void on_reply_error(ServerConnection& server, const wire::ErrorFields& fields) = 0;
@@ -23,8 +23,8 @@ class ReplyOwner {
   virtual void on_replies_done(ServerConnection& server) = 0;
   /// What send() had to queue has left.
   virtual void on_server_drained(ServerConnection& server) = 0;
-  /// The connection is gone, and `server` with it after the call. `was_told`: the server's own FATAL
-  /// went through on_reply.
+  /// The connection is gone, and `server` with it after the call. `was_told`: the server's own
+  /// FATAL went through on_reply.
   virtual void on_server_lost(ServerConnection& server, const Error& error, bool was_told) = 0;
 
  protected:

@@ -38,8 +38,8 @@ enum class ServerState : std::uint8_t {
 };
 std::string_view to_string(ServerState state);
 
-/// One connection to a PostgreSQL server: logs in, relays what its holder sends, and gives each reply to
-/// the owner that asked for it. Owned by its Pool; lives on the pool's loop.
+/// One connection to a PostgreSQL server: logs in, relays what its holder sends, and gives each
+/// reply to the owner that asked for it. Owned by its Pool; lives on the pool's loop.
 class ServerConnection final : public io::Disposable,
                                public ListHook<ServerConnection>,
                                private io::TransportListener,
@@ -72,8 +72,8 @@ class ServerConnection final : public io::Disposable,
   /// A message is half handed on: nothing else may be written to its owner's client.
   bool is_mid_message() const { return body_left_ > 0 && !drop_body_; }
 
-  /// Sends a CancelRequest for what runs now, unless one is on its way already; `listener` (optional)
-  /// hears when PostgreSQL is done with it. The server is not releasable until then.
+  /// Sends a CancelRequest for what runs now, unless one is on its way already; `listener`
+  /// (optional) hears when PostgreSQL is done with it. The server is not releasable until then.
   void cancel_running(CancelListener* listener);
   bool has_cancel_in_flight() const { return cancellation_ != nullptr; }
 
@@ -135,14 +135,14 @@ class ServerConnection final : public io::Disposable,
   io::ServerAddress address_;
   ServerState state_ = ServerState::connecting;
   wire::TransactionStatus status_ = wire::TransactionStatus::idle;
-  bool is_expired_ = false;      ///< server_lifetime is over: close it when released
+  bool is_expired_ = false;  ///< server_lifetime is over: close it when released
   bool fatal_forwarded_ = false;
   bool quiet_due_ = false;       ///< a ReadyForQuery came: tell when the read is dealt with
   bool is_paused_ = false;       ///< not read, because the holder does not keep up
   bool drop_body_ = false;       ///< the rest of the current message is not handed on
   std::uint32_t body_left_ = 0;  ///< bytes of the current message still to come
   std::uint32_t backend_pid_ = 0;
-  std::uint64_t cycle_ = 0;      ///< counts the times that everything was answered
+  std::uint64_t cycle_ = 0;  ///< counts the times that everything was answered
   ReplyOwner* holder_ = nullptr;
   ReplyOwner* body_owner_ = nullptr;
   ExpectedReplies expected_;

@@ -11,8 +11,8 @@
 
 namespace pgproxy::pool {
 
-/// One setting of a session. Names compare without case; the spelling is the server's where it reports
-/// the setting, else lower case.
+/// One setting of a session. Names compare without case; the spelling is the server's where it
+/// reports the setting, else lower case.
 struct Setting {
   std::string name;
   std::string value;
@@ -31,8 +31,8 @@ class SessionState {
   std::string_view value(std::string_view name) const;
   /// standard_conforming_strings is on: a backslash in '…' is only a backslash.
   bool backslashes_are_plain() const { return backslashes_are_plain_; }
-  /// client_encoding has bytes of ASCII characters within other characters (SJIS, BIG5, GBK, …): its
-  /// texts cannot be read byte by byte.
+  /// client_encoding has bytes of ASCII characters within other characters (SJIS, BIG5, GBK, …):
+  /// its texts cannot be read byte by byte.
   bool has_ambiguous_bytes() const { return has_ambiguous_bytes_; }
 
  private:
@@ -53,8 +53,8 @@ class StateInterner {
   /// `base` without the settings that the server does not report: what a session has after its
   /// RESET ALL or DISCARD ALL.
   StateRef reported_only(const StateRef& base);
-  /// What `server` reports, and everything else as `wanted` has it: the state of a server connection
-  /// after the SQL of difference() succeeded.
+  /// What `server` reports, and everything else as `wanted` has it: the state of a server
+  /// connection after the SQL of difference() succeeded.
   StateRef merged(const StateRef& server, const StateRef& wanted);
 
  private:
@@ -66,11 +66,11 @@ class StateInterner {
 
 /// What separates a server connection from what a client expects of it.
 struct StateDifference {
-  /// One Query that brings the server in line; empty: none needed. Every name is qualified and every
-  /// literal safe under either standard_conforming_strings.
+  /// One Query that brings the server in line; empty: none needed. Every name is qualified and
+  /// every literal safe under either standard_conforming_strings.
   std::string sql;
-  /// Reported settings that no SET can change (server_version, in_hot_standby, …): the client is told
-  /// the server's value by ParameterStatus.
+  /// Reported settings that no SET can change (server_version, in_hot_standby, …): the client is
+  /// told the server's value by ParameterStatus.
   std::vector<Setting> announcements;
 };
 StateDifference difference(const SessionState& server, const SessionState& wanted);

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "client.hpp"
+#include "pgproxy/config/settings.hpp"
+#include "pgproxy/pool/pools.hpp"
+#include "pgproxy/session/sessions.hpp"
+
+namespace pgproxy::sim {
+
+/// The settings of a world: trust, one database "db" on one host, two server connections, transaction
+/// mode, generous timeouts.
+config::Settings plain_settings();
+
+/// pgproxy's heart between model clients and a model PostgreSQL, on a simulated network. Checks its
+/// invariants after every event; what it finds is in violations().
+class World final : private io::Connector, private session::ConsoleTarget {
+ public:
+  explicit World(config::Settings settings = plain_settings(), std::uint64_t seed = 1);
+  ~World();
+
+  Client& client(const NameMap& startup = {}, const std::string& user = "u",
+                 const std::string& database = "db", std::string_view ahead = {});
+  /// A client that has logged in.
+  Client& ready_client(const NameMap& startup = {}, const std::string& user = "u",
+                       const std::string& database = "db");
+  /// Sends a CancelRequest for `client`.
+  void cancel(const Client& client);
+
+  void run() { loop.run_until_quiet(); }
+  /// All clients leave; then what must hold of an idle pool is checked.
+  void drain();
+  /// The rest, all at once: SIGTERM.
+  void shut_down() { sessions_.drain([] {}); }
+
+  const std::vector<std::string>& violations() const { return violations_; }
+  std::string violation_text() const;
+  const pool::Pool& pool(const std::string& user = "u", const std::string& database = "db");
+  session::Sessions& sessions() { return sessions_; }
+  pool::Pools& pools() { return pools_; }
+  PoolRow row(const std::string& user = "u", const std::string& database = "db") {
+    return pool(user, database).describe();
+  }
+  /// The backend that `pid` names, counted from 1 in the order of connecting.
+  Backend& backend(std::uint32_t pid);
+  void complain(std::string what);
+
+  Random random;
+  Loop loop;
+  Weather client_weather;
+  Weather server_weather;
+  bool refuses_connections = false;
+  Postgres postgres;
+
+ private:
+  class Attempt;
+  std::unique_ptr<io::ConnectAttempt> connect(const io::ServerAddress& address,
+                                              io::ConnectListener& listener) override;
+  void execute(std::string_view text, std::string& out) override;
+  std::vector<std::pair<std::string, std::string>> parameters() const override { return {}; }
+  void check();
+  void check_rows();
+
+  config::Settings settings_;
+  std::vector<std::string> violations_;
+  std::vector<std::unique_ptr<Client>> clients_;
+  std::vector<std::unique_ptr<Client>> cancels_;
+  unsigned steps_ = 0;
+  pool::Pools pools_;
+  session::Sessions sessions_;
+};
+
+}  // namespace pgproxy::sim
