@@ -58,7 +58,9 @@ UvLoop::~UvLoop() {
   uv_walk(
       loop_.get(), [](uv_handle_t* handle, void*) { PGPROXY_ASSERT(uv_is_closing(handle)); },
       nullptr);
-  uv_run(loop_.get(), UV_RUN_DEFAULT);  // close callbacks, and lookups that a thread is still at
+  do {  // close callbacks, and lookups that a thread is still at; a stop() may be left over
+    uv_run(loop_.get(), UV_RUN_DEFAULT);
+  } while (uv_loop_alive(loop_.get()) != 0);
   const int status = uv_loop_close(loop_.get());
   PGPROXY_ASSERT(status == 0);
 }

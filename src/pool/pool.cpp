@@ -109,6 +109,7 @@ void Pool::make_idle(ServerConnection& server) {
   } else {
     idle_.push_front(server);
   }
+  if (pools_.has_starving()) pools_.on_capacity_freed(*this);
 }
 
 void Pool::serve_waiters() {
@@ -174,9 +175,10 @@ void Pool::grow() {
 
 bool Pool::open_connection(bool from_reserve) {
   auto permit = capacity_.try_reserve(from_reserve);
-  if (!permit && capacity_.blocking_limit() != CapacityLimit::pool && waiting_count_ > 0 &&
-      pools_.evict_for(*this)) {
+  if (!permit && capacity_.blocking_limit() != CapacityLimit::pool && waiting_count_ > 0) {
+    pools_.evict_for(*this);
     permit = capacity_.try_reserve(from_reserve);
+    if (!permit) pools_.note_starving();
   }
   if (!permit) return false;
   const auto& hosts = database_.config.hosts;

@@ -63,17 +63,17 @@ Pool& Pools::pool(DatabaseEntry& database, UserEntry& user) {
   return *slot;
 }
 
-bool Pools::evict_for(const Pool& pool) {
+void Pools::evict_for(const Pool& pool) {
   for (const auto& [key, other] : pools_) {
     const bool shares_limit = key.first == &pool.database() || key.second == &pool.user();
     if (other.get() != &pool && shares_limit && !other->has_waiters() && other->evict_idle()) {
-      return true;
+      return;
     }
   }
-  return false;
 }
 
 void Pools::on_capacity_freed(const Pool& origin) {
+  has_starving_ = false;  // whoever still is says so again
   for (const auto& [key, pool] : pools_) {
     if (pool.get() != &origin && pool->has_waiters()) pool->grow();
   }

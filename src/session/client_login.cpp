@@ -243,6 +243,9 @@ bool ClientSession::count_client(pool::DatabaseEntry& database, pool::UserEntry&
 /// in the server's spelling. Known after the first client that gave the same; else a server is
 /// asked.
 void ClientSession::welcome() {
+  // Sent ahead: in front of whatever comes while a server is waited for.
+  const std::string ahead = std::move(login_->input);
+  if (!ahead.empty()) stash(as_bytes(ahead));
   for (const auto& [name, value] : login_->startup.settings) {
     if (contains(sessions_.settings().ignore_startup_parameters, name)) continue;
     if (name == "application_name") continue;
@@ -304,11 +307,9 @@ void ClientSession::finish_login() {
   wire::put_backend_key(out, cancel_pid_, cancel_secret_);
   wire::put_ready_for_query(out, wire::TransactionStatus::idle);
   send(out);
-  const std::string ahead = std::move(login_->input);
   login_.reset();
   state_ = ClientState::idle;
   pool_->client_idle_queue().arm(timer_, pool_->loop().now());
-  if (!ahead.empty()) stash(as_bytes(ahead));
   process_inbox();
 }
 

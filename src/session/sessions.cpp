@@ -93,6 +93,7 @@ void Sessions::drain(std::function<void()> when_empty) {
 
 void Sessions::close_all() {
   draining_ = true;
+  when_empty_ = nullptr;
   while (!sessions_.empty()) sessions_.begin()->second->shut_down();
 }
 

@@ -104,8 +104,8 @@ class Limits(harness.PoolerTest):
 
     def check_eviction(self, settings, users):
         self.pooler = self.start_pooler(settings)
+        other = self.client(users[1])  # its login needed a server, which fill_pool evicts
         first = self.fill_pool(users[0], size=2)
-        other = self.client(users[1])
         other.send(query("select current_user"))
         self.pooler.wait_for_pool("it waits", user=users[1], cl_waiting=1)
         self.assertEqual(len(self.cluster.server_pids()), 2)
@@ -125,8 +125,8 @@ class Limits(harness.PoolerTest):
         where = f"host=127.0.0.1 port={self.cluster.port} dbname=test"
         self.databases = {"test": where, "second": where}
         self.pooler = self.start_pooler({"max_user_connections": 2})
+        other = self.client("app", "second")  # its login needed a server, which fill_pool evicts
         first = self.fill_pool("app", "test", size=2)
-        other = self.client("app", "second")
         other.send(query("select 'evicted'"))
         harness.eventually(lambda: self.pooler.pool("app", "second").get("cl_waiting") == 1, "it waits")
         first[0].query("commit")

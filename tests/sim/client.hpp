@@ -37,7 +37,6 @@ class Script {
   void expect(std::initializer_list<const char*> tokens);
   /// An error came: what follows up to the Sync goes unanswered.
   bool is_skipping = false;
-  bool has_error = false;  ///< in the implicit transaction of this cycle
 
  private:
   unsigned client_;
@@ -51,14 +50,13 @@ class Client final : public Peer {
   ~Client() { link_->set_peer(nullptr); }
 
   unsigned number() const { return number_; }
-  void start(const std::string& user, const std::string& database, const NameMap& settings,
-             std::string_view ahead = {});
+  void start(const std::string& user, const std::string& database, const NameMap& settings);
   /// Sends the script and expects its replies.
   void play(const Script& script);
   void send(std::string_view bytes) { link_->send(bytes); }
   void expect(std::vector<std::string> tokens);
   /// Instead of what is expected up to the next ReadyForQuery, 57014 may come.
-  void allow_cancel() { may_be_cancelled_ = true; }
+  void allow_cancel(bool is_allowed) { may_be_cancelled_ = is_allowed; }
   /// Leaves without a word, whatever is under way.
   void vanish(bool by_reset = false);
   void terminate();

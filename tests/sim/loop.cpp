@@ -26,11 +26,11 @@ bool Loop::step() {
   const bool has_event = !events_.empty();
   if (!has_event && !alarm_) return false;
   if (alarm_ && (!has_event || *alarm_ <= events_.begin()->first)) {
-    now_ = std::max(now_, *std::exchange(alarm_, std::nullopt));
-    timeouts_.expire(now());
+    now_ = std::max(now_, *std::exchange(alarm_, std::nullopt)) + Duration(1);
+    timeouts_.expire(now_);
   } else {
     auto event = events_.extract(events_.begin());
-    now_ = std::max(now_, event.key());
+    now_ = std::max(now_, event.key()) + Duration(1);
     event.mapped()();
   }
   while (!doomed_.empty()) std::exchange(doomed_, {}).clear();

@@ -11,11 +11,11 @@
 namespace pgproxy::sim {
 
 /// An event loop over virtual time: events happen in the order of their time, nothing ever waits.
-/// The clock moves a microsecond each time somebody looks at it, as a real one does.
+/// The clock stands still during an event.
 class Loop final : public io::Loop, private AlarmSetter {
  public:
   ~Loop();
-  TimePoint now() const override { return now_ += Duration(1); }
+  TimePoint now() const override { return now_; }
   WallTime wall_now() const override { return WallTime(now_.time_since_epoch()); }
   Timeouts& timeouts() override { return timeouts_; }
   io::Connector& connector() override { return *connector_; }
@@ -37,7 +37,7 @@ class Loop final : public io::Loop, private AlarmSetter {
  private:
   void set_alarm(TimePoint when) override { alarm_ = when; }
 
-  mutable TimePoint now_{Duration(1'000'000)};
+  TimePoint now_{Duration(1'000'000)};
   Timeouts timeouts_{*this};
   std::multimap<TimePoint, std::function<void()>> events_;
   std::optional<TimePoint> alarm_;

@@ -2,6 +2,7 @@
 #include "postgres.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "pgproxy/wire/decode.hpp"
 #include "pgproxy/wire/encode.hpp"
@@ -141,7 +142,6 @@ bool Backend::take_startup() {
   const std::string packet = input_.substr(0, length);
   input_.erase(0, length);
   if (const auto key = wire::decode_cancel(as_bytes(packet)); length == 16 && key) {
-    phase_ = Phase::cancel;
     postgres_.cancel(key->pid, as_text(key->secret));
     is_gone_ = true;
     link_->end();

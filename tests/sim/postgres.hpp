@@ -69,7 +69,7 @@ class Backend final : public Peer {
   Backend(Postgres& postgres, std::shared_ptr<Link> link, std::uint32_t pid);
   Link& link() { return *link_; }
   bool is_ready() const { return phase_ == Phase::ready && !is_gone_; }
-  bool is_open() const { return !is_gone_ && phase_ != Phase::cancel && link_->is_open_near(); }
+  bool is_open() const { return !is_gone_ && phase_ != Phase::startup && link_->is_open_near(); }
   char status() const { return status_; }
   const NameMap& settings() const { return settings_; }
   /// Statements that ran, cleaning up included.
@@ -86,7 +86,7 @@ class Backend final : public Peer {
 
  private:
   friend class Postgres;
-  enum class Phase { startup, password, ready, cancel };
+  enum class Phase { startup, password, ready };
   enum class Outcome { done, failed, sleeping, copying };
   struct Portal {
     std::string text;

@@ -1,6 +1,8 @@
 // What the model's backends do with the text of statements.
 #include <algorithm>
+#include <cctype>
 #include <cstdlib>
+#include <utility>
 
 #include "pgproxy/wire/message.hpp"
 #include "postgres.hpp"
@@ -88,7 +90,7 @@ void Backend::check_owner(const std::string& text) {
   NameMap wanted = session_defaults_;
   for (const auto& [name, value] : postgres_.settings_of(owner)) wanted[name] = value;
   for (const auto& [name, value] : wanted) {
-    if (name == "work_mem" || settings_[name] == value) continue;
+    if (name == "work_mem" || after_commit_.contains(name) || settings_[name] == value) continue;
     violation(text + " ran with " + name + " = " + settings_[name] + " instead of " + value);
   }
 }

@@ -31,6 +31,7 @@ config::Settings plain_settings() {
   settings.max_packet_size = 0x7fffffff;
   settings.server_reset_query = "DISCARD ALL";
   settings.server_check_delay = seconds(30);
+  settings.server_lifetime = seconds(3600);
   settings.server_connect_timeout = seconds(15);
   settings.server_login_retry = seconds(15);
   settings.cancel_wait_timeout = seconds(10);
@@ -89,7 +90,7 @@ void World::execute(std::string_view text, std::string& out) {
 }
 
 Client& World::client(const NameMap& startup, const std::string& user,
-                      const std::string& database, std::string_view ahead) {
+                      const std::string& database) {
   const auto number = static_cast<unsigned>(clients_.size() + 1);
   auto link = std::make_shared<Link>(loop, random, client_weather);
   auto transport = link->make_transport();
@@ -99,7 +100,7 @@ Client& World::client(const NameMap& startup, const std::string& user,
   if (settings.contains("DateStyle")) settings["DateStyle"] = "ISO, MDY";
   postgres.register_client(number, std::move(settings));
   sessions_.on_accepted(std::move(transport));
-  clients_.back()->start(user, database, startup, ahead);
+  clients_.back()->start(user, database, startup);
   return *clients_.back();
 }
 
@@ -111,7 +112,7 @@ Client& World::ready_client(const NameMap& startup, const std::string& user,
   return ready;
 }
 
-void World::cancel(const Client& client) {
+Client& World::cancel(const Client& client) {
   auto link = std::make_shared<Link>(loop, random, client_weather);
   auto transport = link->make_transport();
   cancels_.push_back(std::make_unique<Client>(
@@ -121,6 +122,7 @@ void World::cancel(const Client& client) {
   std::string packet;
   wire::put_cancel_request(packet, client.pid(), as_bytes(client.secret()));
   link->send(packet);
+  return *cancels_.back();
 }
 
 void World::drain() {

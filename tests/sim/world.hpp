@@ -24,12 +24,12 @@ class World final : private io::Connector, private session::ConsoleTarget {
   ~World();
 
   Client& client(const NameMap& startup = {}, const std::string& user = "u",
-                 const std::string& database = "db", std::string_view ahead = {});
+                 const std::string& database = "db");
   /// A client that has logged in.
   Client& ready_client(const NameMap& startup = {}, const std::string& user = "u",
                        const std::string& database = "db");
-  /// Sends a CancelRequest for `client`.
-  void cancel(const Client& client);
+  /// Sends a CancelRequest for `client`; what is returned is closed when pgproxy is done with it.
+  Client& cancel(const Client& client);
 
   void run() { loop.run_until_quiet(); }
   /// All clients leave; then what must hold of an idle pool is checked.

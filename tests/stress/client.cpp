@@ -50,16 +50,11 @@ std::string columns_of(std::string_view row) {
 /// What Expected::content of a message of this tag speaks about.
 std::string content_of(char tag, std::string_view body) {
   switch (tag) {
-    case 'D':
-      return columns_of(body);
-    case 'C':
-      return std::string(body.substr(0, body.size() - 1));
-    case 'E':
-      return std::string(field(body, 'C'));
-    case 'V':
-      return std::string(body.substr(4));
-    default:
-      return std::string(body);
+    case 'D': return columns_of(body);
+    case 'C': return std::string(body.substr(0, body.size() - 1));
+    case 'E': return std::string(field(body, 'C'));
+    case 'V': return std::string(body.substr(4));
+    default: return std::string(body);
   }
 }
 

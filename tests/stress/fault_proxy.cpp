@@ -169,8 +169,7 @@ std::size_t FaultProxy::allowance(Link& link, std::size_t direction) {
   const std::size_t all = flow.pending.size();
   switch (link.fault) {
     case Fault::none:
-    case Fault::refuse:
-      return all;
+    case Fault::refuse: return all;
     case Fault::delay:
       if (below(4) == 0) flow.resume = Clock::now() + std::chrono::milliseconds(below(40));
       return all;
@@ -179,8 +178,7 @@ std::size_t FaultProxy::allowance(Link& link, std::size_t direction) {
       return flow.forwarded_bytes < link.at_bytes ? 1 : all;
     case Fault::reset:
     case Fault::hole:
-    case Fault::half_close:
-      break;
+    case Fault::half_close: break;
   }
   if (direction != link.direction || flow.forwarded_bytes + all < link.at_bytes) return all;
   if (flow.forwarded_bytes < link.at_bytes) return link.at_bytes - flow.forwarded_bytes;

@@ -287,60 +287,26 @@ void Builder::cancelled() {
 std::deque<Step> Builder::build(Kind kind) {
   next_step();
   switch (kind) {
-    case Kind::simple:
-      simple();
-      break;
-    case Kind::multi_statement:
-      multi_statement();
-      break;
-    case Kind::many_rows:
-      many_rows();
-      break;
-    case Kind::extended:
-      extended();
-      break;
-    case Kind::pipeline:
-      pipeline();
-      break;
-    case Kind::late_bind:
-      late_bind();
-      break;
-    case Kind::flush:
-      flushed();
-      break;
-    case Kind::portal:
-      portal();
-      break;
-    case Kind::function_call:
-      function();
-      break;
-    case Kind::copy_out:
-      copy_out();
-      break;
-    case Kind::copy_in:
-      copy_in();
-      break;
-    case Kind::copy_in_fails:
-      copy_in_fails();
-      break;
-    case Kind::transaction:
-      transaction(false);
-      break;
-    case Kind::failed_transaction:
-      transaction(true);
-      break;
-    case Kind::glued_transaction:
-      glued_transaction();
-      break;
-    case Kind::cancel:
-      cancelled();
-      break;
+    case Kind::simple: simple(); break;
+    case Kind::multi_statement: multi_statement(); break;
+    case Kind::many_rows: many_rows(); break;
+    case Kind::extended: extended(); break;
+    case Kind::pipeline: pipeline(); break;
+    case Kind::late_bind: late_bind(); break;
+    case Kind::flush: flushed(); break;
+    case Kind::portal: portal(); break;
+    case Kind::function_call: function(); break;
+    case Kind::copy_out: copy_out(); break;
+    case Kind::copy_in: copy_in(); break;
+    case Kind::copy_in_fails: copy_in_fails(); break;
+    case Kind::transaction: transaction(false); break;
+    case Kind::failed_transaction: transaction(true); break;
+    case Kind::glued_transaction: glued_transaction(); break;
+    case Kind::cancel: cancelled(); break;
     case Kind::vanish:
       steps_.clear();
       return build(static_cast<Kind>(below(static_cast<std::uint64_t>(Kind::cancel))));
-    case Kind::relogin:
-      steps_.clear();
-      break;
+    case Kind::relogin: steps_.clear(); break;
   }
   return std::move(steps_);
 }

@@ -71,10 +71,15 @@ class Faults(StressTest):
                 proxy.command("faulty")
                 self.stress(pooler, 60, SECONDS // 4, seed, "faulty")
                 proxy.command("calm")
+                self.end_orphans()
                 harness.eventually(lambda: self.works(pooler), "queries work again")
                 self.stress(pooler, 30, 2, seed + 1000, "calm")
                 self.assert_drained(pooler)
                 self.finish(pooler)
+
+    def end_orphans(self):
+        """Backends whose connection is cut, but which sleep on: PostgreSQL would notice only afterwards."""
+        self.cluster.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
 
     def works(self, pooler):
         """As many clients at once as there are servers: old connections are found out and replaced."""

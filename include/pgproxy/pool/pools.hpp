@@ -28,8 +28,11 @@ class Pools final : private TimeoutListener {
   void shut_down() { shutting_down_ = true; }
   bool is_shutting_down() const { return shutting_down_; }
 
-  /// Closes an idle server of another pool that shares the exhausted limit; false: there is none.
-  bool evict_for(const Pool& pool);
+  /// Closes an idle server of another pool that shares the exhausted limit, if there is one.
+  void evict_for(const Pool& pool);
+  /// A pool has clients waiting and may not connect because of a limit that it shares.
+  void note_starving() { has_starving_ = true; }
+  bool has_starving() const { return has_starving_; }
   /// A permit came back: pools that wait for one under a shared limit may go on.
   void on_capacity_freed(const Pool& origin);
 
@@ -59,6 +62,7 @@ class Pools final : private TimeoutListener {
   std::map<std::string, StatsPeriod> periods_;
   Timeout stats_timer_;
   bool shutting_down_ = false;
+  bool has_starving_ = false;
 };
 
 }  // namespace pgproxy::pool
