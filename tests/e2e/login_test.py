@@ -105,11 +105,6 @@ class ServerAuthentication(harness.PoolerTest):
         self.pooler = self.start_pooler()
         self.assertEqual(self.client("by_md5").value("select current_user"), "by_md5")
 
-    def test_a_scram_secret_logs_in_with_the_proof_of_its_client(self):
-        self.secrets = {"by_scram": self.cluster.secret_of("by_scram")}
-        self.pooler = self.start_pooler({"auth_type": "scram-sha-256"})
-        self.assertEqual(self.client("by_scram").value("select current_user"), "by_scram")
-
     def test_libpq_logs_in_with_scram_on_both_sides(self):
         self.pooler = self.start_pooler({"auth_type": "scram-sha-256"})
         connection = self.connect("by_scram")

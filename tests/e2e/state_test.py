@@ -58,15 +58,6 @@ class Isolation(harness.PoolerTest):
                 self.assertEqual(client.value("show application_name"), f"client {number}")
             self.assertEqual(self.on_all_servers("show statement_timeout"), {"0"})
 
-    def test_reset_goes_back_to_the_startup_value(self):
-        client = self.client(statement_timeout="5000", timezone="Asia/Tokyo")
-        for name, own, other in (("statement_timeout", "5s", "'7s'"), ("timezone", "Asia/Tokyo", "'UTC'")):
-            for undo in (f"reset {name}", f"set {name} to default"):
-                client.query(f"set {name} = {other}")
-                client.query(undo)
-                self.on_all_servers("select 1")
-                self.assertEqual(client.value(f"show {name}"), own, undo)
-
     def test_set_local_ends_with_its_transaction(self):
         self.one.query("begin")
         self.one.query("set local work_mem = '9MB'")
