@@ -21,6 +21,17 @@ Cancellation::~Cancellation() {
   }
 }
 
+void Cancellation::add(CancelListener& listener, std::uint64_t cycle) {
+  if (!is_sent_) cycle_ = cycle;
+  listeners_.push_back(listener);
+}
+
+void Cancellation::stop() {
+  deadline_.disarm();
+  attempt_.reset();
+  transport_.reset();
+}
+
 void Cancellation::on_connected(std::unique_ptr<io::Transport> transport) {
   attempt_.reset();
   if (server_.cycle_ != cycle_ || server_.expected().size() == 0) {
@@ -32,6 +43,7 @@ void Cancellation::on_connected(std::unique_ptr<io::Transport> transport) {
   std::string packet;
   wire::put_cancel_request(packet, server_.backend_pid_, as_bytes(server_.backend_secret_));
   transport_->write(as_bytes(packet));
+  is_sent_ = true;
 }
 
 void Cancellation::on_connect_failed(const Error& error) {

@@ -20,7 +20,10 @@ class Cancellation final : public io::Disposable,
  public:
   Cancellation(ServerConnection& server, const io::ServerAddress& address, std::uint64_t cycle);
   ~Cancellation() override;
-  void add(CancelListener& listener) { listeners_.push_back(listener); }
+  /// `cycle`: what runs now; a request that has not left yet is for that.
+  void add(CancelListener& listener, std::uint64_t cycle);
+  /// Ends without a further word to the server, whose object may be gone soon.
+  void stop();
 
  private:
   void on_connected(std::unique_ptr<io::Transport> transport) override;
@@ -32,6 +35,7 @@ class Cancellation final : public io::Disposable,
 
   ServerConnection& server_;
   std::uint64_t cycle_;
+  bool is_sent_ = false;
   IntrusiveList<CancelListener> listeners_;
   std::unique_ptr<io::ConnectAttempt> attempt_;
   std::unique_ptr<io::Transport> transport_;

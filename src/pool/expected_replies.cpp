@@ -27,7 +27,7 @@ void ExpectedReplies::sent(ReplyOwner& owner, ReplyKind kind) {
     open_cycle_ = kind != ReplyKind::query && kind != ReplyKind::function_call &&
                   kind != ReplyKind::injected_query;
   }
-  push({&owner, kind});
+  push({&owner, kind, next_number_++});
 }
 
 ReplyVerdict ExpectedReplies::received(char type) {
@@ -108,7 +108,9 @@ ReplyVerdict ExpectedReplies::failed() {
   if (head == ReplyKind::query || head == ReplyKind::function_call || head == ReplyKind::sync) {
     return ReplyVerdict::forward;  // ReadyForQuery follows; at a Sync it was the commit that failed
   }
+  skipped_.from = at(0).number;
   while (count_ > 0 && at(0).kind != ReplyKind::sync) pop();
+  skipped_.to = count_ > 0 ? at(0).number : next_number_;
   skipping_ = count_ == 0;
   return ReplyVerdict::forward;
 }

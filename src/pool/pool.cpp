@@ -1,6 +1,7 @@
 #include "pgproxy/pool/pool.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "pgproxy/pool/pools.hpp"
 
@@ -65,7 +66,7 @@ void Pool::enqueue(PoolClient& client) {
   }
   waiters_.push_back(client);
   ++waiting_count_;
-  if (settings_.reserve_pool_size > 0 && !reserve_.is_armed()) {
+  if (settings_.reserve_pool_size > 0 && (!reserve_.is_armed() || waiting_count_ == 1)) {
     timeout_queue(global().reserve_pool_timeout).arm(reserve_, loop().now());
   }
   serve_waiters();
@@ -97,9 +98,13 @@ void Pool::checkin(ServerConnection& server) {
   if (is_single_use || (server.is_expired() && may_expire_now())) {
     return close(server, "server_lifetime");
   }
-  // Straight to the next in line: no detour through the idle list.
-  if (!waiters_.empty()) return give_out(server, take_waiter());
+  give_back(server);
+}
+
+void Pool::give_back(ServerConnection& server) {
   make_idle(server);
+  serve_waiters();
+  if (pools_.has_starving() && !idle_.empty()) pools_.on_capacity_freed(*this);
 }
 
 void Pool::make_idle(ServerConnection& server) {
@@ -109,10 +114,12 @@ void Pool::make_idle(ServerConnection& server) {
   } else {
     idle_.push_front(server);
   }
-  if (pools_.has_starving()) pools_.on_capacity_freed(*this);
 }
 
+/// A client that gives its server back at once does so within give_out(): the loop below it on the
+/// stack goes on, so that a long queue does not become a deep stack.
 void Pool::serve_waiters() {
+  if (std::exchange(is_serving_, true)) return;
   while (!waiters_.empty() && !idle_.empty()) {
     ServerConnection& server = idle_.front();
     if (needs_check(server)) {
@@ -122,6 +129,7 @@ void Pool::serve_waiters() {
       give_out(server, take_waiter());
     }
   }
+  is_serving_ = false;
 }
 
 bool Pool::needs_check(const ServerConnection& server) const {
@@ -159,7 +167,8 @@ void Pool::grow() {
   const bool is_failing = login_error_ && loop().now() < retry_at_;
   if (is_failing || pools_.is_shutting_down()) return;
   const bool is_in_use = client_count > 0 || !database_.config.user.empty();
-  const std::size_t floor = is_in_use ? settings_.min_pool_size : 0;
+  // min_pool_size does not take back what was given up for clients of another pool.
+  const std::size_t floor = is_in_use && !pools_.has_starving() ? settings_.min_pool_size : 0;
   while (logins_ < global().max_server_logins) {
     const bool below_floor = servers_.size() < floor;
     if (logins_ >= waiting_count_ && !below_floor) return;
@@ -175,10 +184,12 @@ void Pool::grow() {
 
 bool Pool::open_connection(bool from_reserve) {
   auto permit = capacity_.try_reserve(from_reserve);
-  if (!permit && capacity_.blocking_limit() != CapacityLimit::pool && waiting_count_ > 0) {
-    pools_.evict_for(*this);
+  const CapacityLimit limit = capacity_.blocking_limit();
+  const bool is_shared = limit == CapacityLimit::database || limit == CapacityLimit::user;
+  if (!permit && is_shared && waiting_count_ > logins_) {
+    pools_.note_starving();
+    pools_.evict_for(*this, limit);
     permit = capacity_.try_reserve(from_reserve);
-    if (!permit) pools_.note_starving();
   }
   if (!permit) return false;
   const auto& hosts = database_.config.hosts;
@@ -212,8 +223,7 @@ void Pool::on_server_ready(ServerConnection& server) {
     if (default_state_ != server.session_state()) canonical_states_.clear();
     default_state_ = server.session_state();
   }
-  make_idle(server);
-  serve_waiters();
+  give_back(server);
   grow();
 }
 
@@ -228,7 +238,7 @@ void Pool::on_login_failed(ServerConnection& server, const Error& error) {
   timeout_queue(global().server_login_retry).arm(retry_, loop().now());
   close(server, "server login failed");
   // While others serve the queue it goes on; 57P03 says that the server will soon be there.
-  if (servers_.empty() && failure.sqlstate != "57P03") refuse_waiters(failure);
+  if (servers_.size() == logins_ && failure.sqlstate != "57P03") refuse_waiters(failure);
 }
 
 void Pool::refuse_waiters(const Error& error) {

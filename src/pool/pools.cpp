@@ -63,9 +63,10 @@ Pool& Pools::pool(DatabaseEntry& database, UserEntry& user) {
   return *slot;
 }
 
-void Pools::evict_for(const Pool& pool) {
+void Pools::evict_for(const Pool& pool, CapacityLimit limit) {
   for (const auto& [key, other] : pools_) {
-    const bool shares_limit = key.first == &pool.database() || key.second == &pool.user();
+    const bool shares_limit = limit == CapacityLimit::database ? key.first == &pool.database()
+                                                               : key.second == &pool.user();
     if (other.get() != &pool && shares_limit && !other->has_waiters() && other->evict_idle()) {
       return;
     }

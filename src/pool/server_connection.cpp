@@ -99,7 +99,6 @@ void ServerConnection::on_connect_failed(const Error& error) {
 
 void ServerConnection::on_login_done(StateRef reported, std::uint32_t pid, Bytes secret) {
   login_.reset();
-  deadline_.disarm();
   session_state_ = std::move(reported);
   backend_pid_ = pid;
   backend_secret_ = as_text(secret);
@@ -110,7 +109,10 @@ void ServerConnection::on_login_done(StateRef reported, std::uint32_t pid, Bytes
         .arm(lifetime_, pool_.loop().now());
   }
   const std::string& connect_query = pool_.database().config.connect_query;
-  if (connect_query.empty()) return pool_.on_server_ready(*this);
+  if (connect_query.empty()) {
+    deadline_.disarm();
+    return pool_.on_server_ready(*this);
+  }
   move_to(ServerState::preparing);
   task_ =
       std::make_unique<ServerTask>(*this, std::vector{connect_query}, ServerTask::OnError::ignore);
@@ -127,13 +129,16 @@ void ServerConnection::send(Bytes first, Bytes second) {
 }
 
 bool ServerConnection::is_releasable() {
+  // After a FATAL only the end is to come.
   return status_ == wire::TransactionStatus::idle && cancellation_ == nullptr && body_left_ == 0 &&
-         held_.empty() && expected_.is_quiet() && !expected_.is_uncertain();
+         held_.empty() && last_error_.sqlstate.empty() && expected_.is_quiet() &&
+         !expected_.is_uncertain();
 }
 
 void ServerConnection::set_holder(ReplyOwner* holder) {
   holder_ = holder;
   idle_timeout_.disarm();
+  resume_reading();  // the one before may not have kept up
   if (state_ == ServerState::idle) move_to(ServerState::active);
 }
 
@@ -156,6 +161,7 @@ void ServerConnection::go_idle(TimePoint now) {
   if (pool_.global().server_idle_timeout > Duration::zero()) {
     pool_.idle_timeout_queue().arm(idle_timeout_, now);
   }
+  if (is_expired_) pool_.loop().timeouts().queue(pool_.expiry_spacing()).arm(lifetime_, now);
 }
 
 void ServerConnection::run_check(const std::string& query) {
@@ -171,6 +177,12 @@ void ServerConnection::run_reset(const std::string& reset_query, bool cancel_wha
   move_to(ServerState::resetting);
   std::vector<std::string> queries;
   if (!reset_query.empty()) queries.push_back(reset_query);
+  if (reset_query != "DISCARD ALL") {
+    // It may leave alone what the client set at startup.
+    const StateRef fresh = pool_.context().states.reported_only(session_state_);
+    const std::string sql = difference(*session_state_, *fresh).sql;
+    if (!sql.empty()) queries.push_back(sql);
+  }
   if (cancel_what_runs && expected_.size() > 0) cancel_running(nullptr);
   run_task(std::move(queries), client);
 }
@@ -189,11 +201,14 @@ void ServerConnection::on_task_done(bool ok) {
   deadline_.disarm();
   holder_ = nullptr;
   pool_.loop().destroy_later(std::move(task_));  // it is on the stack
-  if (!ok) return pool_.close(*this, "query of ours failed on the server");
+  if (!ok || expected_.is_uncertain()) {
+    return pool_.close(*this, "query of ours failed on the server");
+  }
   if (state_ == ServerState::resetting) {
     session_state_ = pool_.context().states.reported_only(session_state_);
   }
-  pool_.on_server_ready(*this);
+  if (state_ == ServerState::preparing) return pool_.on_server_ready(*this);
+  pool_.checkin(*this);
 }
 
 void ServerConnection::cancel_running(CancelListener* listener) {
@@ -208,17 +223,24 @@ void ServerConnection::cancel_running(CancelListener* listener) {
     }
     cancellation_ = std::make_unique<Cancellation>(*this, address, cycle_);
   }
-  if (listener != nullptr) cancellation_->add(*listener);
+  if (listener != nullptr) cancellation_->add(*listener, cycle_);
+}
+
+void ServerConnection::stop_cancelling() {
+  if (cancellation_ == nullptr) return;
+  cancellation_->stop();
+  pool_.loop().destroy_later(std::move(cancellation_));  // it may be on the stack
 }
 
 void ServerConnection::on_cancel_finished() {
-  pool_.loop().destroy_later(std::move(cancellation_));
+  stop_cancelling();
   if (holder_ != nullptr && (expected_.is_quiet() || expected_.is_uncertain())) {
     holder_->on_replies_done(*this);
   }
 }
 
 void ServerConnection::on_data(Bytes bytes) {
+  if (state_ == ServerState::closing) return;  // the end of a login may have ended it all
   if (login_ != nullptr) return login_->on_data(bytes);
   read_replies(bytes);
 }
@@ -232,13 +254,14 @@ void ServerConnection::on_closed(const std::string& reason) {
               .message = "server closed the connection unexpectedly",
               .detail = "The connection to the server ended: " + reason + ".",
               .hint = "See the server's log for the reason."};
-  if (login_ != nullptr) return on_login_failed(error);
-  lost(last_error_.sqlstate.empty() ? error : last_error_);
+  if (!last_error_.sqlstate.empty()) error = last_error_;
+  if (Pool::is_logging_in(*this)) return on_login_failed(error);
+  lost(error);
 }
 
 void ServerConnection::on_timeout(Timeout& timeout) {
   if (&timeout == &deadline_) {
-    if (state_ == ServerState::connecting || state_ == ServerState::authenticating) {
+    if (Pool::is_logging_in(*this)) {
       return on_login_failed({.sqlstate = "08006",
                               .message = "server_connect_timeout: server did not accept the login",
                               .hint = "Raise server_connect_timeout, or check the server's load "
@@ -271,7 +294,7 @@ void ServerConnection::close(std::string_view reason) {
   deadline_.disarm();
   idle_timeout_.disarm();
   lifetime_.disarm();
-  if (cancellation_ != nullptr) pool_.loop().destroy_later(std::move(cancellation_));
+  stop_cancelling();
   attempt_.reset();
   if (transport_ != nullptr) {
     // Terminate spares the server's log a line; what cannot be sent at once is not worth waiting

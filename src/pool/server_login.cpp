@@ -49,13 +49,12 @@ void ServerLogin::on_data(Bytes bytes) {
   } else if (outcome == Outcome::failed) {
     const Error error = std::move(error_);
     server_.on_login_failed(error);
-  } else if (used < input_.size()) {
-    error_ = {.sqlstate = "08P01", .message = "server sent data behind the end of its login"};
-    const Error error = error_;
-    server_.on_login_failed(error);
   } else {
     const std::string secret = std::move(secret_);
-    server_.on_login_done(std::move(reported_), pid_, as_bytes(secret));
+    const std::string behind = input_.substr(used);  // a notice, a changed parameter
+    ServerConnection& server = server_;
+    server.on_login_done(std::move(reported_), pid_, as_bytes(secret));
+    if (!behind.empty()) server.on_data(as_bytes(behind));
   }
 }
 

@@ -36,7 +36,8 @@ void ServerTask::on_reply_error(ServerConnection& /*server*/, const wire::ErrorF
 }
 
 void ServerTask::on_replies_done(ServerConnection& server) {
-  if (failed_) return server.on_task_done(false);
+  // What is still to come cannot be told from the answers to our own queries.
+  if (failed_ || server.expected().is_uncertain()) return server.on_task_done(false);
   advance();
 }
 

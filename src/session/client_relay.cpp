@@ -14,6 +14,8 @@ namespace {
 constexpr std::size_t max_whole_bytes = 64 * 1024;
 /// What a client may send ahead while it has to wait, before it is no longer read.
 constexpr std::size_t max_inbox_bytes = 64 * 1024;
+/// What may wait to be sent to a client before it gets another server.
+constexpr std::size_t client_high_water_bytes = 256 * 1024;
 /// What may wait to be sent to a server before its client is no longer read.
 constexpr std::size_t server_high_water_bytes = 256 * 1024;
 
@@ -66,6 +68,8 @@ void ClientSession::on_data(Bytes bytes) {
 bool ClientSession::may_process() const {
   switch (state_) {
     case ClientState::idle:
+      // Who does not take his replies gets no more of them.
+      return transport_->queued_bytes() <= client_high_water_bytes;
     case ClientState::console: return true;
     case ClientState::active: return server_->queued_bytes() <= server_high_water_bytes;
     default: return false;
@@ -108,11 +112,17 @@ void ClientSession::update_back_pressure() {
   }
 }
 
+/// What was recorded as sent must be sent, also when the client leaves in the middle of process().
+void ClientSession::flush_pass() {
+  if (pass_ != nullptr) pass_->flush(*this);
+}
+
 /// Returns how many bytes of `in` are dealt with; the rest waits for more, or for a server.
 std::size_t ClientSession::process(Bytes in) {
   if (state_ == ClientState::console) return read_console(in);
   pool_->counters().bytes_received += in.size();
   Pass pass{.in = in};
+  pass_ = &pass;
   while (pass.pos < in.size()) {
     if (body_left_ > 0) {
       const std::size_t part = std::min<std::size_t>(body_left_, in.size() - pass.pos);
@@ -128,6 +138,7 @@ std::size_t ClientSession::process(Bytes in) {
       break;
     }
   }
+  pass_ = nullptr;
   if (state_ == ClientState::closing) return pass.pos;
   if (server_ != nullptr) {
     pass.flush(*this);
@@ -208,7 +219,10 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
     case 'B': return on_bind(pass, body);
     case 'D':
     case 'C': return on_target(pass, header.type, body);
-    case 'E': return ask(pool::ReplyKind::execute);
+    case 'E':
+      if (!attach()) return wait_or_stop();
+      provide_unnamed(pass);
+      return ask(pool::ReplyKind::execute);
     case 'F':
       // Large objects mostly, but any function can be called this way, by number.
       if (const Step step = ask(pool::ReplyKind::function_call); step != Step::forward) return step;
@@ -220,7 +234,6 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
     case 'c':
     case 'f': return on_copy_message(header.type);
     case 'X':
-      if (server_ != nullptr) pass.flush(*this);
       has_terminated_ = true;
       leave("client close request");
       return Step::stop;
@@ -256,8 +269,7 @@ ClientSession::Step ClientSession::on_query(Pass& pass, Bytes body, bool is_whol
     pin(sql::Residue::unknown);
   }
   // A simple Query destroys the unnamed statement (55.2.3).
-  unnamed_.reset();
-  unnamed_is_ours_ = true;
+  if (note_unnamed_change()) unnamed_.reset();
   return ask(pool::ReplyKind::query);
 }
 
@@ -275,15 +287,17 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
   ++pool_->counters().client_parse_count;
   if (!is_whole) {
     pin(sql::Residue::unknown);
+    const bool is_unnamed = message.size() > wire::header_bytes && message[wire::header_bytes] == 0;
+    if (!is_unnamed) provide_unnamed(pass);
+    // Too long to be kept: this server has it, and stays.
+    if (is_unnamed && note_unnamed_change()) unnamed_.reset();
   } else {
     check_residue(pass, parse.query);
     if (!parse.statement.empty()) {
+      provide_unnamed(pass);
       pin(sql::Residue::prepared_statement);
     } else {
-      // It outlives the transaction (55.2.3): kept, so that the next server can have it too.
-      if (unnamed_ == nullptr) unnamed_ = std::make_unique<std::string>();
-      unnamed_->assign(as_text(message));
-      unnamed_is_ours_ = true;
+      remember_unnamed(message);
     }
   }
   return ask(pool::ReplyKind::parse);
@@ -297,7 +311,7 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, Bytes body) {
   }
   if (!attach()) return wait_or_stop();
   ++pool_->counters().bind_count;
-  if (names->statement.empty()) provide_unnamed(pass);
+  provide_unnamed(pass);
   return ask(pool::ReplyKind::bind);
 }
 
@@ -310,19 +324,19 @@ ClientSession::Step ClientSession::on_target(Pass& pass, char type, Bytes body) 
   if (!attach()) return wait_or_stop();
   const bool is_unnamed_statement = target->kind == 'S' && target->name.empty();
   if (type == 'C') {
-    if (is_unnamed_statement) {
-      unnamed_.reset();
-      unnamed_is_ours_ = true;
-    }
+    if (!is_unnamed_statement) provide_unnamed(pass);
+    if (is_unnamed_statement && note_unnamed_change()) unnamed_.reset();
     return ask(pool::ReplyKind::close);
   }
-  if (is_unnamed_statement) provide_unnamed(pass);
+  provide_unnamed(pass);
   return ask(target->kind == 'S' ? pool::ReplyKind::describe_statement
                                  : pool::ReplyKind::describe_portal);
 }
 
-/// Before the unnamed statement is used: this server may still hold another client's. It gets ours,
-/// or, when there is none, a Close, so that it answers 26000 by itself and in order.
+/// This server may still hold another client's unnamed statement. It gets ours, or, when there is
+/// none, a Close, so that it answers 26000 by itself and in order. Done in front of the first
+/// message that does not replace the statement, whether it uses it or not: the first is the one
+/// that cannot be skipped because of an error before it.
 void ClientSession::provide_unnamed(Pass& pass) {
   if (unnamed_is_ours_) return;
   unnamed_is_ours_ = true;
@@ -337,6 +351,47 @@ void ClientSession::provide_unnamed(Pass& pass) {
   wire::put_message(out, 'C', std::string_view("S\0", 2));
   server_->expect(*this, pool::ReplyKind::injected_close);
   server_->send(as_bytes(out));
+}
+
+/// It outlives the transaction (55.2.3): kept, so that the next server can have it too.
+void ClientSession::remember_unnamed(Bytes message) {
+  if (!note_unnamed_change()) return;
+  if (unnamed_ == nullptr) unnamed_ = std::make_unique<std::string>();
+  unnamed_->assign(as_text(message));
+}
+
+/// To be called when the next message changes the unnamed statement. False: it does not, the server
+/// is skipping it. What may yet be skipped is kept, and unnamed_ may be empty then.
+bool ClientSession::note_unnamed_change() {
+  pool::ExpectedReplies& expected = server_->expected();
+  if (expected.is_skipping()) return false;
+  unnamed_is_ours_ = true;
+  if (expected.is_quiet()) {
+    unnamed_changes_.reset();
+    return true;
+  }
+  if (unnamed_changes_ == nullptr) {
+    unnamed_changes_ = std::make_unique<std::vector<UnnamedChange>>();
+  }
+  unnamed_changes_->push_back({expected.next_number(), std::move(unnamed_)});
+  return true;
+}
+
+/// An error made the server skip messages: what they did to the unnamed statement did not happen.
+void ClientSession::restore_skipped_unnamed() {
+  if (unnamed_changes_ == nullptr) return;
+  const auto [from, to] = server_->expected().last_skipped();
+  const auto is_before = [](std::uint32_t a, std::uint32_t b) {
+    return static_cast<std::int32_t>(a - b) < 0;
+  };
+  auto& changes = *unnamed_changes_;
+  const auto first = std::ranges::find_if(
+      changes, [&](const auto& c) { return is_before(from, c.number) && is_before(c.number, to); });
+  if (first == changes.end()) return;
+  const auto behind =
+      std::find_if(first, changes.end(), [&](const auto& c) { return !is_before(c.number, to); });
+  (behind == changes.end() ? unnamed_ : behind->before) = std::move(first->before);
+  changes.erase(first, behind);
 }
 
 ClientSession::Step ClientSession::on_sync() {

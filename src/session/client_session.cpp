@@ -130,7 +130,7 @@ void ClientSession::on_reply(pool::ServerConnection& server, Bytes first, Bytes 
 
 void ClientSession::on_reply_error(pool::ServerConnection& /*server*/,
                                    const wire::ErrorFields& fields) {
-  if (state_ != ClientState::replaying && state_ != ClientState::welcoming) return;
+  if (state_ == ClientState::active) return restore_skipped_unnamed();
   has_server_error_ = true;
   const Error error{std::string(fields.sqlstate), std::string(fields.message),
                     std::string(fields.detail), std::string(fields.hint)};
@@ -147,6 +147,7 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
     if (!was_welcoming && state_ == ClientState::active) process_inbox();
     return;
   }
+  unnamed_changes_.reset();  // nothing is left that could be skipped
   const TimePoint now = pool_->loop().now();
   if (in_cycle_) {
     in_cycle_ = false;
@@ -170,6 +171,8 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
 /// Gives the server back when nothing ties it to this client any more.
 void ClientSession::release_if_possible() {
   if (state_ != ClientState::active || in_cycle_ || body_left_ > 0) return;
+  // In a transaction idle_transaction_timeout runs; what is no message yet does not stop it.
+  if (server_->transaction_status() != wire::TransactionStatus::idle) return;
   if (server_->expected().is_uncertain()) pin(sql::Residue::unknown);
   const bool keeps_server =
       pinned_by_ != sql::Residue::none || pool_->settings().pool_mode == config::PoolMode::session;
@@ -196,6 +199,7 @@ void ClientSession::on_server_drained(pool::ServerConnection& /*server*/) {
 
 void ClientSession::on_drained() {
   if (server_ != nullptr) server_->resume_reading();
+  if (state_ == ClientState::idle) process_inbox();
 }
 
 void ClientSession::on_server_lost(pool::ServerConnection& server, const Error& error,
@@ -280,7 +284,9 @@ void ClientSession::shut_down() {
 void ClientSession::detach() {
   if (pool_ == nullptr) return;
   pool_->leave_queue(*this);
-  if (server_ != nullptr) give_up_server(*std::exchange(server_, nullptr));
+  if (server_ == nullptr) return;
+  flush_pass();
+  give_up_server(*std::exchange(server_, nullptr));
 }
 
 void ClientSession::give_up_server(pool::ServerConnection& server) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "pgproxy/auth/client_auth.hpp"
 #include "pgproxy/base/log.hpp"
@@ -66,6 +67,11 @@ class ClientSession final : public io::Disposable,
   struct Login;
   struct Pass;
   enum class Step : std::uint8_t { forward, drop, wait, stop };
+  /// The message with this number changes the unnamed statement; what it was before.
+  struct UnnamedChange {
+    std::uint32_t number;
+    std::unique_ptr<std::string> before;
+  };
   enum class Discard : std::uint8_t { nothing, one_message, until_sync };
 
   // What the world tells us.
@@ -113,6 +119,10 @@ class ClientSession final : public io::Disposable,
   Step ask(pool::ReplyKind kind);
   bool discard_one(Pass& pass, const wire::Header& header, std::size_t there);
   void provide_unnamed(Pass& pass);
+  void remember_unnamed(Bytes message);
+  bool note_unnamed_change();
+  void restore_skipped_unnamed();
+  void flush_pass();
   void stash(Bytes bytes);
   bool may_process() const;
   Step wait_or_stop() const;
@@ -144,6 +154,8 @@ class ClientSession final : public io::Disposable,
   std::unique_ptr<Login> login_;          ///< until logged in
   std::unique_ptr<std::string> inbox_;    ///< bytes that could not be dealt with yet
   std::unique_ptr<std::string> unnamed_;  ///< the Parse message of the unnamed statement
+  std::unique_ptr<std::vector<UnnamedChange>> unnamed_changes_;  ///< that may yet be skipped
+  Pass* pass_ = nullptr;                                         ///< while process() runs
   pool::Pool* pool_ = nullptr;
   pool::UserEntry* user_ = nullptr;  ///< whom the client logged in as
   pool::ServerConnection* server_ = nullptr;

@@ -83,6 +83,7 @@ struct TellingName {
 inline constexpr TellingName telling_names[] = {
     {"set_config", Residue::setting},
     {"set_limit", Residue::setting},  // pg_trgm
+    {"pg_settings", Residue::setting},  // an UPDATE of it is a SET
     {"pg_temp", Residue::temporary_object},
     {"pg_advisory_lock", Residue::advisory_lock},
     {"pg_advisory_lock_shared", Residue::advisory_lock},
@@ -93,7 +94,7 @@ inline constexpr TellingName telling_names[] = {
     {"pg_advisory_unlock_all", Residue::advisory_lock},
     {"lastval", Residue::sequence_state},
     {"currval", Residue::sequence_state},
-    {"setseed", Residue::sequence_state},
+    {"setseed", Residue::unknown},  // outlives DISCARD ALL
     {"dblink_connect", Residue::unknown},
     {"dblink_connect_u", Residue::unknown},
     {"pg_backup_start", Residue::unknown},

@@ -8,7 +8,9 @@
 
 namespace pgproxy::sim {
 
-void Script::message(char type, std::string_view body) { wire::put_message(bytes, type, body); }
+void Script::message(char type, std::string_view body) {
+  wire::put_message(bytes, type, body);
+}
 
 void Script::expect(std::initializer_list<const char*> tokens) {
   if (is_skipping) return;
@@ -32,7 +34,9 @@ void Script::select() {
   query("select '" + t + "'", {"T", "D:" + t, "C:SELECT 1"});
 }
 
-void Script::failing_query() { query("select 1/0, '" + tag() + "'", {"E:22012"}); }
+void Script::failing_query() {
+  query("select 1/0, '" + tag() + "'", {"E:22012"});
+}
 
 void Script::begin() {
   status = 'T';
@@ -138,17 +142,19 @@ std::size_t Client::rows() const {
 void Client::on_end() {
   if (is_closed_) return;
   is_closed_ = true;
-  if (!may_lose_connection && fatal_.empty()) {
+  if (!may_lose_connection && !is_hostile && fatal_.empty()) {
     violation_("client " + std::to_string(number_) + " was cut off without a word");
   }
 }
 
 void Client::on_bytes(std::string_view bytes) {
+  if (is_hostile && is_logged_in_) return;
   input_ += bytes;
   while (!is_closed_) {
     wire::Header header;
     const auto status = wire::parse_header(as_bytes(input_), header);
-    if (status == wire::HeaderStatus::malformed) return violation_("a client got a malformed message");
+    if (status == wire::HeaderStatus::malformed)
+      return violation_("a client got a malformed message");
     if (status == wire::HeaderStatus::incomplete || input_.size() < header.total_bytes()) return;
     const std::string body = input_.substr(wire::header_bytes, header.body_bytes);
     input_.erase(0, header.total_bytes());
@@ -182,7 +188,7 @@ void Client::on_message(char type, std::string_view body) {
       if (!fields || fields->sqlstate.size() != 5) return violation_("an error without its fields");
       if (!fields->is_fatal()) return on_token("E:" + std::string(fields->sqlstate));
       fatal_ = fields->sqlstate;
-      if (!may_lose_connection) {
+      if (!may_lose_connection && !is_hostile) {
         violation_("client " + std::to_string(number_) + " got FATAL " + fatal_ + " " +
                    std::string(fields->message));
       }

@@ -11,8 +11,8 @@
 
 namespace pgproxy::sim {
 
-/// Builds messages and, beside them, what PostgreSQL answers: one token per message, as "1", "D:text",
-/// "C:SELECT 1", "E:22012", "Z:I". Knows the transaction status that they lead to.
+/// Builds messages and, beside them, what PostgreSQL answers: one token per message, as "1",
+/// "D:text", "C:SELECT 1", "E:22012", "Z:I". Knows the transaction status that they lead to.
 class Script {
  public:
   explicit Script(unsigned client) : client_(client) {}
@@ -30,7 +30,8 @@ class Script {
   void failing_query();
   void begin();
   void end(bool commits);
-  /// Parse (unless `text` is empty: the unnamed statement is there already), Bind, Describe, Execute.
+  /// Parse (unless `text` is empty: the unnamed statement is there already), Bind, Describe,
+  /// Execute.
   void extended(const std::string& text, std::vector<std::string> answers, bool parses = true);
   void sync();
   void message(char type, std::string_view body = {});
@@ -68,6 +69,8 @@ class Client final : public Peer {
   bool is_content() const { return expected_.empty(); }
   /// pgproxy may end the connection with a FATAL, or by closing it, at any time.
   bool may_lose_connection = false;
+  /// What it gets is not looked at.
+  bool is_hostile = false;
   const std::vector<std::string>& received() const { return received_; }
   std::string received_text() const;
   const NameMap& parameters() const { return parameters_; }

@@ -56,7 +56,8 @@ void Link::pump_in() {
 }
 
 void Link::deliver_in() {
-  if (is_black_hole_ || near_ == nullptr || near_->is_paused_ || near_->listener_ == nullptr) return;
+  if (is_black_hole_ || near_ == nullptr || near_->is_paused_ || near_->listener_ == nullptr)
+    return;
   if (!in_.empty()) {
     // A copy of its own: whoever keeps a view of it is found by the sanitizer.
     const std::string part = in_.substr(0, piece(in_.size()));

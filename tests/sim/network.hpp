@@ -7,8 +7,9 @@
 #include <string_view>
 
 #include "loop.hpp"
-#include "pgproxy/io/transport.hpp"
 #include "random.hpp"
+
+#include "pgproxy/io/transport.hpp"
 
 namespace pgproxy::sim {
 
@@ -36,7 +37,8 @@ class Transport;
 /// One connection between pgproxy (the near end, an io::Transport) and a Peer.
 class Link : public std::enable_shared_from_this<Link> {
  public:
-  Link(Loop& loop, Random& random, Weather weather) : loop_(loop), random_(random), weather_(weather) {}
+  Link(Loop& loop, Random& random, Weather weather)
+      : loop_(loop), random_(random), weather_(weather) {}
   std::unique_ptr<io::Transport> make_transport();
 
   void set_peer(Peer* peer) { peer_ = peer; }
@@ -60,7 +62,9 @@ class Link : public std::enable_shared_from_this<Link> {
   void deliver_out();
   void fill_window();
   void close_near(bool is_graceful);
-  Duration delay() { return Duration(random_.below(static_cast<std::uint64_t>(weather_.max_delay.count()) + 1)); }
+  Duration delay() {
+    return Duration(random_.below(static_cast<std::uint64_t>(weather_.max_delay.count()) + 1));
+  }
   std::size_t piece(std::size_t available);
 
   Loop& loop_;

@@ -10,6 +10,9 @@
 
 namespace pgproxy::sim {
 
+Postgres::Postgres(Loop& loop, Random& random, std::function<void(std::string)> violation)
+    : loop_(loop), random_(random), violation_(std::move(violation)) {}
+
 Postgres::~Postgres() {
   for (const auto& backend : backends_) backend->link_->set_peer(nullptr);
 }
@@ -69,6 +72,11 @@ void Postgres::black_hole_one() {
   if (Backend* victim = random_ready()) victim->link_->black_hole();
 }
 
+bool Postgres::has_black_hole() const {
+  return std::ranges::any_of(
+      backends_, [](const auto& b) { return b->is_open() && b->link_->is_black_hole(); });
+}
+
 std::size_t Postgres::open_count() const {
   return static_cast<std::size_t>(
       std::ranges::count_if(backends_, [](const auto& b) { return b->is_open(); }));
@@ -82,6 +90,12 @@ void Postgres::check_clean() const {
 
 void Postgres::for_each(const std::function<void(Backend&)>& visit) const {
   for (const auto& backend : backends_) visit(*backend);
+}
+
+const NameMap& Postgres::settings_of(unsigned number) const {
+  static const NameMap none;
+  const auto at = clients_.find(number);
+  return at != clients_.end() ? at->second : none;
 }
 
 Backend::Backend(Postgres& postgres, std::shared_ptr<Link> link, std::uint32_t pid)
@@ -184,7 +198,8 @@ bool Backend::take_message() {
     violation("pgproxy sent a malformed message");
     return false;
   }
-  if (status == wire::HeaderStatus::incomplete || input_.size() < header.total_bytes()) return false;
+  if (status == wire::HeaderStatus::incomplete || input_.size() < header.total_bytes())
+    return false;
   const std::string body = input_.substr(wire::header_bytes, header.body_bytes);
   input_.erase(0, header.total_bytes());
   if (phase_ == Phase::password) {
@@ -242,9 +257,7 @@ void Backend::on_message(char type, std::string_view body) {
       return;
     }
     case 'S': return on_sync();
-    case 'X':
-      is_gone_ = true;
-      return link_->end();
+    case 'X': is_gone_ = true; return link_->end();
     default: return;  // Flush; CopyData, CopyDone, CopyFail outside of COPY
   }
 }

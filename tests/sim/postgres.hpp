@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "network.hpp"
+
 #include "pgproxy/base/result.hpp"
 #include "pgproxy/wire/message.hpp"
 
@@ -22,8 +23,7 @@ class Backend;
 /// 'c<client>.<number>'; it watches that nobody's session shows through to anybody else.
 class Postgres {
  public:
-  Postgres(Loop& loop, Random& random, std::function<void(std::string)> violation)
-      : loop_(loop), random_(random), violation_(std::move(violation)) {}
+  Postgres(Loop& loop, Random& random, std::function<void(std::string)> violation);
   ~Postgres();
 
   void accept(std::shared_ptr<Link> link);
@@ -32,10 +32,13 @@ class Postgres {
   /// Cuts the connection of a random backend.
   void cut_one(bool by_reset);
   void black_hole_one();
+  bool has_black_hole() const;
 
   /// What client `number` gave at startup and expects to find.
-  void register_client(unsigned number, NameMap settings) { clients_[number] = std::move(settings); }
-  const NameMap& settings_of(unsigned number) const { return clients_.at(number); }
+  void register_client(unsigned number, NameMap settings) {
+    clients_[number] = std::move(settings);
+  }
+  const NameMap& settings_of(unsigned number) const;
   static const NameMap& defaults();
 
   /// Backends whose connection is open at pgproxy's end.

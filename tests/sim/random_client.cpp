@@ -80,7 +80,8 @@ void RandomClient::batch() {
   } else if (is_stopping_) {
     transaction(script);
   } else {
-    for (auto count = world_.random.chance(30) ? 1 + world_.random.below(4) : 1; count > 0; --count) {
+    for (auto count = world_.random.chance(30) ? 1 + world_.random.below(4) : 1; count > 0;
+         --count) {
       cycle(script);
       if (unfinished_ != Unfinished::nothing || is_sleeping_) break;
     }
@@ -110,7 +111,7 @@ void RandomClient::simple(Script& script) {
   if (dice < 60) return script.failing_query();
   const std::string tag = script.tag();
   if (dice < 70) {
-    const auto size = random.chance(20) ? 300'000 : random.below(3000);
+    const auto size = temper_.asks_for_much && random.chance(20) ? 300'000 : random.below(2000);
     return script.query("select repeat(" + std::to_string(size) + "), '" + tag + "'",
                         {"T", "D:" + tag + std::string(size, 'x'), "C:SELECT 1"});
   }
@@ -169,8 +170,8 @@ void RandomClient::statement(Script& script) {
   Random& random = world_.random;
   if (unnamed_ && random.chance(40)) {
     const bool fails = unnamed_->starts_with("select 1/0");
-    return script.extended(*unnamed_,
-                           {fails ? "E:22012" : "D:" + tag_of(*unnamed_) + "|", "C:SELECT 1"}, false);
+    return script.extended(
+        *unnamed_, {fails ? "E:22012" : "D:" + tag_of(*unnamed_) + "|", "C:SELECT 1"}, false);
   }
   const std::string tag = script.tag();
   const bool fails = random.chance(15);
@@ -242,8 +243,9 @@ void RandomClient::sleep(Script& script) {
   if (!script.replies.empty()) return simple(script);
   unnamed_.reset();
   const std::string tag = script.tag();
-  script.query("select pg_sleep(" + std::to_string(1 + world_.random.below(30)) + "), '" + tag + "'",
-               {"T", "D:" + tag, "C:SELECT 1"});
+  script.query(
+      "select pg_sleep(" + std::to_string(1 + world_.random.below(30)) + "), '" + tag + "'",
+      {"T", "D:" + tag, "C:SELECT 1"});
   is_sleeping_ = true;
 }
 

@@ -10,6 +10,7 @@ namespace pgproxy::sim {
 /// What random clients may do besides asking.
 struct Temper {
   bool leaves_residue = false;
+  bool asks_for_much = true;  ///< rows above every high-water mark
   bool cancels = true;
   bool vanishes = true;
   bool uses_transactions = true;  ///< not in statement mode
@@ -48,7 +49,8 @@ class RandomClient {
   unsigned number_ = 0;
   unsigned batches_left_ = 0;
   Unfinished unfinished_ = Unfinished::nothing;
-  std::optional<std::string> unnamed_;  ///< text of the unnamed statement that PostgreSQL has for us
+  std::optional<std::string>
+      unnamed_;  ///< text of the unnamed statement that PostgreSQL has for us
   bool has_deferred_error_ = false;
   bool is_sleeping_ = false;
   bool is_stopping_ = false;

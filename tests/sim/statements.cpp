@@ -4,8 +4,9 @@
 #include <cstdlib>
 #include <utility>
 
-#include "pgproxy/wire/message.hpp"
 #include "postgres.hpp"
+
+#include "pgproxy/wire/message.hpp"
 
 namespace pgproxy::sim {
 namespace {
@@ -31,7 +32,8 @@ std::size_t tag_position(std::string_view text) {
 std::string same_spelling(const NameMap& settings, const std::string& name) {
   for (const auto& [known, value] : settings) {
     const bool same = std::ranges::equal(known, name, [](char a, char b) {
-      return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b));
+      return std::tolower(static_cast<unsigned char>(a)) ==
+             std::tolower(static_cast<unsigned char>(b));
     });
     if (same) return known;
   }
@@ -80,7 +82,8 @@ void Backend::check_owner(const std::string& text) {
   const unsigned owner = owner_of(text);
   if (owner == 0) return;
   if (transaction_owner_ != 0 && transaction_owner_ != owner) {
-    violation("statement " + text + " ran in the transaction of " + std::to_string(transaction_owner_));
+    violation("statement " + text + " ran in the transaction of " +
+              std::to_string(transaction_owner_));
   }
   transaction_owner_ = owner;
   if (!residue_.empty() && residue_owner_ != owner) {
@@ -103,7 +106,8 @@ Backend::Outcome Backend::execute(const std::string& text, const std::string& pa
     put('I');
     return Outcome::done;
   }
-  const bool ends = text.starts_with("commit") || text.starts_with("rollback") || text == "ROLLBACK";
+  const bool ends =
+      text.starts_with("commit") || text.starts_with("rollback") || text == "ROLLBACK";
   if (status_ == 'E' && !ends) {
     error("25P02", "current transaction is aborted", is_simple);
     return Outcome::failed;

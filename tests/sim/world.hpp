@@ -6,14 +6,15 @@
 #include <vector>
 
 #include "client.hpp"
+
 #include "pgproxy/config/settings.hpp"
 #include "pgproxy/pool/pools.hpp"
 #include "pgproxy/session/sessions.hpp"
 
 namespace pgproxy::sim {
 
-/// The settings of a world: trust, one database "db" on one host, two server connections, transaction
-/// mode, generous timeouts.
+/// The settings of a world: trust, one database "db" on one host, two server connections,
+/// transaction mode, generous timeouts.
 config::Settings plain_settings();
 
 /// pgproxy's heart between model clients and a model PostgreSQL, on a simulated network. Checks its
@@ -35,10 +36,13 @@ class World final : private io::Connector, private session::ConsoleTarget {
   /// All clients leave; then what must hold of an idle pool is checked.
   void drain();
   /// The rest, all at once: SIGTERM.
-  void shut_down() { sessions_.drain([] {}); }
+  void shut_down() {
+    sessions_.drain([] {});
+  }
 
   const std::vector<std::string>& violations() const { return violations_; }
   std::string violation_text() const;
+  void forget_violations() { violations_.clear(); }
   const pool::Pool& pool(const std::string& user = "u", const std::string& database = "db");
   session::Sessions& sessions() { return sessions_; }
   pool::Pools& pools() { return pools_; }

@@ -46,6 +46,17 @@ class ExpectedReplies {
   /// NotificationResponse, which may come at any time.
   ReplyVerdict received(char type);
 
+  /// Of all messages recorded so far, those in [from, to) went unanswered because of the last
+  /// ErrorResponse; the one at `from` is the one that failed.
+  struct Skipped {
+    std::uint32_t from = 0;
+    std::uint32_t to = 0;
+  };
+  Skipped last_skipped() const { return skipped_; }
+  /// The number that the next message gets; they wrap around.
+  std::uint32_t next_number() const { return next_number_; }
+  /// The server skips what is sent now, up to the next Sync.
+  bool is_skipping() const { return skipping_; }
   /// Who asked for the message that comes next; nullptr when nothing is outstanding.
   ReplyOwner* next_owner();
   /// DataRow and CopyData are what may come next, and go to next_owner().
@@ -67,6 +78,7 @@ class ExpectedReplies {
   struct Entry {
     ReplyOwner* owner;
     ReplyKind kind;
+    std::uint32_t number;
   };
   Entry& at(std::size_t index) { return ring_[(first_ + index) & (ring_.size() - 1)]; }
   void push(Entry entry);
@@ -85,6 +97,8 @@ class ExpectedReplies {
   bool copying_in_ = false;
   bool copy_ate_syncs_ = false;
   bool uncertain_ = false;
+  std::uint32_t next_number_ = 0;
+  Skipped skipped_;
 };
 
 }  // namespace pgproxy::pool

@@ -109,6 +109,7 @@ class Pool final : private TimeoutListener {
   /// Whether a server whose lifetime is over may go now; spread, so that a pool is not closed at
   /// once.
   bool may_expire_now();
+  static bool is_logging_in(const ServerConnection& server);
   Duration expiry_spacing() const;
 
   // Looked up once: these are used per transaction.
@@ -128,13 +129,13 @@ class Pool final : private TimeoutListener {
   bool open_connection(bool from_reserve);
   void give_out(ServerConnection& server, PoolClient& client);
   void make_idle(ServerConnection& server);
+  void give_back(ServerConnection& server);
   void serve_waiters();
   void enqueue(PoolClient& client);
   bool needs_check(const ServerConnection& server) const;
   void refuse_waiters(const Error& error);
   bool reserve_is_due() const;
   PoolClient& take_waiter();
-  static bool is_logging_in(const ServerConnection& server);
 
   Pools& pools_;
   PoolContext& context_;
@@ -157,6 +158,7 @@ class Pool final : private TimeoutListener {
   TimeoutQueue* client_idle_queue_;
   TimeoutQueue* wait_queue_;
   std::size_t waiting_count_ = 0;
+  bool is_serving_ = false;
   TimePoint retry_at_{};
   TimePoint last_expiry_{};
   Timeout retry_;

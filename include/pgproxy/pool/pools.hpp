@@ -28,8 +28,9 @@ class Pools final : private TimeoutListener {
   void shut_down() { shutting_down_ = true; }
   bool is_shutting_down() const { return shutting_down_; }
 
-  /// Closes an idle server of another pool that shares the exhausted limit, if there is one.
-  void evict_for(const Pool& pool);
+  /// Closes an idle server of another pool that shares the exhausted `limit` (database or user), if
+  /// there is one.
+  void evict_for(const Pool& pool, CapacityLimit limit);
   /// A pool has clients waiting and may not connect because of a limit that it shares.
   void note_starving() { has_starving_ = true; }
   bool has_starving() const { return has_starving_; }

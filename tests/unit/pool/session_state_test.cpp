@@ -1,0 +1,97 @@
+#include "pgproxy/pool/session_state.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace pgproxy::pool;
+
+namespace {
+
+struct States {
+  StateInterner interner;
+  StateRef reported = interner.with(interner.with(interner.empty(), "TimeZone", "UTC", true),
+                                    "server_version", "15.9", true);
+  StateRef with(const StateRef& base, std::string_view name, std::string_view value) {
+    const Setting* known = base->find(name);
+    return interner.with(base, name, value, known != nullptr && known->is_reported);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("equal contents are one object, in whatever order they came") {
+  States states;
+  const StateRef ab = states.with(states.with(states.reported, "a", "1"), "b", "2");
+  const StateRef ba = states.with(states.with(states.reported, "b", "2"), "a", "1");
+  CHECK(ab == ba);
+  CHECK(states.with(ab, "a", "1") == ab);
+  CHECK(states.with(ab, "a", "2") != ab);
+}
+
+TEST_CASE("names are found without regard to case and keep the server's spelling") {
+  States states;
+  const StateRef changed = states.with(states.reported, "timezone", "GMT");
+  REQUIRE(changed->find("TIMEZONE") != nullptr);
+  CHECK(changed->find("timezone")->name == "TimeZone");
+  CHECK(changed->value("TimeZone") == "GMT");
+  CHECK(changed->value("nothing") == "");
+}
+
+TEST_CASE("the difference of equal states is empty") {
+  States states;
+  const StateDifference none = difference(*states.reported, *states.reported);
+  CHECK(none.sql == "");
+  CHECK(none.announcements.empty());
+}
+
+TEST_CASE("the difference sets what is wanted and resets what is not") {
+  States states;
+  const StateRef server = states.with(states.reported, "app.tenant", "7");
+  const StateRef wanted =
+      states.with(states.with(states.reported, "search_path", "o'x\\"), "TimeZone", "GMT");
+  CHECK(
+      difference(*server, *wanted).sql ==
+      "RESET \"app\".\"tenant\"; SELECT pg_catalog.set_config(E'search_path', E'o''x\\\\', false), "
+      "pg_catalog.set_config(E'TimeZone', E'GMT', false)");
+}
+
+TEST_CASE("a role is left first and taken last") {
+  States states;
+  const StateRef server = states.with(states.with(states.reported, "a", "1"), "role", "one");
+  const StateRef wanted = states.with(states.with(states.reported, "b", "2"), "role", "two");
+  CHECK(difference(*server, *wanted).sql ==
+        "RESET \"role\"; RESET \"a\"; SELECT pg_catalog.set_config(E'b', E'2', false), "
+        "pg_catalog.set_config(E'role', E'two', false)");
+}
+
+TEST_CASE("what no SET can change is announced") {
+  States states;
+  const StateRef server = states.with(states.reported, "server_version", "16.1");
+  const StateDifference told = difference(*server, *states.reported);
+  CHECK(told.sql == "");
+  REQUIRE(told.announcements.size() == 1);
+  CHECK(told.announcements[0].value == "16.1");
+}
+
+TEST_CASE("after the replay the state is what the server reports and the client wanted besides") {
+  States states;
+  const StateRef server =
+      states.with(states.with(states.reported, "TimeZone", "Etc/UTC"), "a", "1");
+  const StateRef wanted = states.with(states.with(states.reported, "TimeZone", "utc"), "b", "2");
+  const StateRef merged = states.interner.merged(server, wanted);
+  CHECK(merged->value("TimeZone") == "Etc/UTC");
+  CHECK(merged->value("b") == "2");
+  CHECK(merged->find("a") == nullptr);
+}
+
+TEST_CASE("a reset session keeps what is reported only") {
+  States states;
+  const StateRef changed = states.with(states.reported, "a", "1");
+  CHECK(states.interner.reported_only(changed) == states.reported);
+}
+
+TEST_CASE("states that nobody holds are forgotten, held ones are not") {
+  States states;
+  const StateRef kept = states.with(states.reported, "kept", "1");
+  for (int i = 0; i < 1000; ++i) states.with(states.reported, "a", std::to_string(i));
+  CHECK(states.with(states.reported, "kept", "1") == kept);
+}
