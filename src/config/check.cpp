@@ -64,6 +64,13 @@ class Checker {
     }
   }
 
+  void check_login_retry() const {
+    if (settings_.server_login_retry > Duration::zero()) return;
+    report_.problem(setting("server_login_retry"),
+                    "server_login_retry: 0 would log in to a failing server without a pause",
+                    "server_login_retry = 0.1 is ten attempts a second");
+  }
+
  private:
   Origin setting(std::string_view name) const { return origins_.of(origins_.settings, name); }
 
@@ -106,6 +113,7 @@ void check(const Settings& settings, const Origins& origins, Report& report) {
   checker.check_authentication();
   checker.check_databases();
   checker.check_pool_sizes();
+  checker.check_login_retry();
 }
 
 }  // namespace pgproxy::config

@@ -174,7 +174,7 @@ constexpr Row<Settings> kServers[] = {
                    "after 1, 3 and 7 seconds"),
      on_reload, "Longest time for connecting and logging in to a server; 0: off."},
     {"server_login_retry",
-     field<&Settings::server_login_retry>({1, 2'147'483'647}),
+     field<&Settings::server_login_retry>(),
      {"15", "PgBouncer's"},
      on_reload,
      "Time after a failed server login during which new clients get that error at once."},

@@ -180,7 +180,7 @@ void ServerConnection::run_reset(const std::string& reset_query, bool cancel_wha
   if (reset_query != "DISCARD ALL") {
     // It may leave alone what the client set at startup.
     const StateRef fresh = pool_.context().states.reported_only(session_state_);
-    const std::string sql = difference(*session_state_, *fresh).sql;
+    const std::string sql = difference(*session_state_, *fresh);
     if (!sql.empty()) queries.push_back(sql);
   }
   if (cancel_what_runs && expected_.size() > 0) cancel_running(nullptr);

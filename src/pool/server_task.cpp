@@ -16,8 +16,9 @@ void ServerTask::start_after(const ReplyOwner& client) {
     server_.expect(*this, ReplyKind::copy_end);
   }
   if (expected.needs_sync()) {
-    // A Sync alone would commit what came before it; a client that goes without one wants it undone,
-    // as PostgreSQL does at EOF. No portal has this name: the error takes the transaction back.
+    // A Sync alone would commit what came before it; a client that goes without one wants it
+    // undone, as PostgreSQL does at EOF. No portal has this name: the error takes the transaction
+    // back.
     wire::put_message(out, 'D', std::string_view("Ppgproxy: client is gone\0", 25));
     server_.expect(*this, ReplyKind::describe_portal);
     wire::put_message(out, 'S');

@@ -121,16 +121,14 @@ StateRef StateInterner::intern(std::vector<Setting> settings) {
   return state;
 }
 
-StateDifference difference(const SessionState& server, const SessionState& wanted) {
-  StateDifference result;
+std::string difference(const SessionState& server, const SessionState& wanted) {
   std::string sets;
   std::string role;
   for (const Setting& setting : wanted.settings()) {
     const Setting* there = server.find(setting.name);
     if (there != nullptr && there->value == setting.value) continue;
-    if (is_read_only_setting(setting.name)) {
-      if (there != nullptr) result.announcements.push_back(*there);
-    } else if (setting.name == "role") {
+    if (is_read_only_setting(setting.name)) continue;
+    if (setting.name == "role") {
       role = set_sql(setting);  // last: it takes rights away that other settings may need
     } else {
       sets += (sets.empty() ? "" : ", ") + set_sql(setting);
@@ -146,9 +144,17 @@ StateDifference difference(const SessionState& server, const SessionState& wante
     }
   }
   if (!role.empty()) sets += (sets.empty() ? "" : ", ") + role;
-  result.sql = resets;
-  if (!sets.empty()) result.sql += "SELECT " + sets;
-  return result;
+  return sets.empty() ? resets : resets + "SELECT " + sets;
+}
+
+std::vector<Setting> announcements(const SessionState& now, const SessionState& before) {
+  std::vector<Setting> changed;
+  for (const Setting& setting : now.settings()) {
+    if (!is_read_only_setting(setting.name)) continue;
+    const Setting* believed = before.find(setting.name);
+    if (believed == nullptr || believed->value != setting.value) changed.push_back(setting);
+  }
+  return changed;
 }
 
 bool is_read_only_setting(std::string_view name) {

@@ -249,6 +249,11 @@ void ClientSession::welcome() {
   for (const auto& [name, value] : login_->startup.settings) {
     if (contains(sessions_.settings().ignore_startup_parameters, name)) continue;
     if (name == "application_name") continue;
+    if (name == "session_authorization") {
+      return fail({.sqlstate = "0A000",
+                   .message = "session_authorization cannot be set at startup",
+                   .hint = "Log in as that user."});
+    }
     wire::put_c_string(login_->raw_settings, name);
     wire::put_c_string(login_->raw_settings, value);
   }

@@ -29,6 +29,11 @@ std::size_t needed_bytes(const wire::Header& header) {
   }
 }
 
+/// Message numbers wrap around.
+bool is_before(std::uint32_t a, std::uint32_t b) {
+  return static_cast<std::int32_t>(a - b) < 0;
+}
+
 Error protocol_error(std::string message) {
   return {.sqlstate = "08P01", .message = std::move(message)};
 }
@@ -142,6 +147,8 @@ std::size_t ClientSession::process(Bytes in) {
   if (state_ == ClientState::closing) return pass.pos;
   if (server_ != nullptr) {
     pass.flush(*this);
+    // A client that goes on sending, as in COPY, is not the one that query_timeout is for.
+    if (in_cycle_ && pass.pos > 0) pool_->query_timeout_queue().arm(timer_, pool_->loop().now());
     release_if_possible();
   }
   pool_->counters().bytes_received -= in.size() - pass.pos;
@@ -211,7 +218,7 @@ bool ClientSession::discard_one(Pass& pass, const wire::Header& header, std::siz
 ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& header, Bytes body) {
   const bool is_whole = body.size() == header.body_bytes;
   switch (header.type) {
-    case 'Q': return on_query(pass, body, is_whole);
+    case 'Q': return on_query(body, is_whole);
     case 'P': {
       const std::size_t there = wire::header_bytes + body.size();
       return on_parse(pass, pass.in.subspan(pass.pos, there), is_whole);
@@ -221,13 +228,13 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
     case 'C': return on_target(pass, header.type, body);
     case 'E':
       if (!attach()) return wait_or_stop();
-      provide_unnamed(pass);
+      provide_unnamed(pass, false);
       return ask(pool::ReplyKind::execute);
     case 'F':
       // Large objects mostly, but any function can be called this way, by number.
-      if (const Step step = ask(pool::ReplyKind::function_call); step != Step::forward) return step;
+      if (!attach()) return wait_or_stop();
       pin(sql::Residue::unknown);
-      return Step::forward;
+      return ask(pool::ReplyKind::function_call);
     case 'S': return on_sync();
     case 'H': return server_ != nullptr ? Step::forward : Step::drop;
     case 'd':
@@ -252,7 +259,7 @@ ClientSession::Step ClientSession::ask(pool::ReplyKind kind) {
   return Step::forward;
 }
 
-ClientSession::Step ClientSession::on_query(Pass& pass, Bytes body, bool is_whole) {
+ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
   std::string_view text;
   if (is_whole) {
     const auto decoded = wire::decode_query(body);
@@ -264,7 +271,7 @@ ClientSession::Step ClientSession::on_query(Pass& pass, Bytes body, bool is_whol
   }
   if (!attach()) return wait_or_stop();
   if (is_whole) {
-    check_residue(pass, text);
+    check_residue(text);
   } else {
     pin(sql::Residue::unknown);
   }
@@ -288,13 +295,13 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
   if (!is_whole) {
     pin(sql::Residue::unknown);
     const bool is_unnamed = message.size() > wire::header_bytes && message[wire::header_bytes] == 0;
-    if (!is_unnamed) provide_unnamed(pass);
+    if (!is_unnamed) provide_unnamed(pass, false);
     // Too long to be kept: this server has it, and stays.
     if (is_unnamed && note_unnamed_change()) unnamed_.reset();
   } else {
-    check_residue(pass, parse.query);
+    check_residue(parse.query);
     if (!parse.statement.empty()) {
-      provide_unnamed(pass);
+      provide_unnamed(pass, false);
       pin(sql::Residue::prepared_statement);
     } else {
       remember_unnamed(message);
@@ -311,7 +318,7 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, Bytes body) {
   }
   if (!attach()) return wait_or_stop();
   ++pool_->counters().bind_count;
-  provide_unnamed(pass);
+  provide_unnamed(pass, names->statement.empty());
   return ask(pool::ReplyKind::bind);
 }
 
@@ -324,24 +331,26 @@ ClientSession::Step ClientSession::on_target(Pass& pass, char type, Bytes body) 
   if (!attach()) return wait_or_stop();
   const bool is_unnamed_statement = target->kind == 'S' && target->name.empty();
   if (type == 'C') {
-    if (!is_unnamed_statement) provide_unnamed(pass);
+    if (!is_unnamed_statement) provide_unnamed(pass, false);
     if (is_unnamed_statement && note_unnamed_change()) unnamed_.reset();
     return ask(pool::ReplyKind::close);
   }
-  provide_unnamed(pass);
+  provide_unnamed(pass, is_unnamed_statement);
   return ask(target->kind == 'S' ? pool::ReplyKind::describe_statement
                                  : pool::ReplyKind::describe_portal);
 }
 
-/// This server may still hold another client's unnamed statement. It gets ours, or, when there is
-/// none, a Close, so that it answers 26000 by itself and in order. Done in front of the first
-/// message that does not replace the statement, whether it uses it or not: the first is the one
-/// that cannot be skipped because of an error before it.
-void ClientSession::provide_unnamed(Pass& pass) {
-  if (unnamed_is_ours_) return;
-  unnamed_is_ours_ = true;
+/// This server may still hold another client's unnamed statement. It loses that in front of the
+/// first message that does not replace it, whether or not that uses it: the first is the one that
+/// cannot be skipped because of an error before it, and a Close cannot fail. It gets ours in front
+/// of the first message that uses it; when there is none, it answers 26000 by itself and in order.
+void ClientSession::provide_unnamed(Pass& pass, bool is_used) {
+  const bool gets_ours = is_used && unnamed_ != nullptr;
+  if (unnamed_there_ == UnnamedThere::ours) return;
+  if (unnamed_there_ == UnnamedThere::none && !gets_ours) return;
+  unnamed_there_ = gets_ours ? UnnamedThere::ours : UnnamedThere::none;
   pass.flush(*this);
-  if (unnamed_ != nullptr) {
+  if (gets_ours) {
     server_->expect(*this, pool::ReplyKind::injected_parse);
     server_->send(as_bytes(*unnamed_));
     ++pool_->counters().server_parse_count;
@@ -365,7 +374,7 @@ void ClientSession::remember_unnamed(Bytes message) {
 bool ClientSession::note_unnamed_change() {
   pool::ExpectedReplies& expected = server_->expected();
   if (expected.is_skipping()) return false;
-  unnamed_is_ours_ = true;
+  unnamed_there_ = UnnamedThere::ours;
   if (expected.is_quiet()) {
     unnamed_changes_.reset();
     return true;
@@ -373,6 +382,9 @@ bool ClientSession::note_unnamed_change() {
   if (unnamed_changes_ == nullptr) {
     unnamed_changes_ = std::make_unique<std::vector<UnnamedChange>>();
   }
+  std::erase_if(*unnamed_changes_, [&](const auto& change) {
+    return is_before(change.number, expected.oldest_number());  // answered: it did happen
+  });
   unnamed_changes_->push_back({expected.next_number(), std::move(unnamed_)});
   return true;
 }
@@ -381,9 +393,6 @@ bool ClientSession::note_unnamed_change() {
 void ClientSession::restore_skipped_unnamed() {
   if (unnamed_changes_ == nullptr) return;
   const auto [from, to] = server_->expected().last_skipped();
-  const auto is_before = [](std::uint32_t a, std::uint32_t b) {
-    return static_cast<std::int32_t>(a - b) < 0;
-  };
   auto& changes = *unnamed_changes_;
   const auto first = std::ranges::find_if(
       changes, [&](const auto& c) { return is_before(from, c.number) && is_before(c.number, to); });
@@ -412,25 +421,21 @@ ClientSession::Step ClientSession::on_copy_message(char type) {
   return Step::forward;
 }
 
-void ClientSession::check_residue(Pass& pass, std::string_view text) {
+void ClientSession::check_residue(std::string_view text) {
   if (pinned_by_ != sql::Residue::none) return;
   if (pool_->settings().pool_mode == config::PoolMode::session) return;
-  const sql::Residue residue =
-      session_state_->has_ambiguous_bytes()
-          ? sql::Residue::unknown
-          : sql::may_leave_residue(text, session_state_->backslashes_are_plain());
-  if (residue == sql::Residue::none) return;
-  if (residue == sql::Residue::sequence_state && !in_cycle_ &&
-      server_->transaction_status() == wire::TransactionStatus::idle) {
-    forget_sequences(pass);
-  }
-  pin(residue);
+  const pool::SessionState& state = *server_->session_state();  // SET LOCAL may have changed it
+  const sql::Residue residue = state.has_ambiguous_bytes()
+                                   ? sql::Residue::unknown
+                                   : sql::may_leave_residue(text, state.backslashes_are_plain());
+  if (residue != sql::Residue::none) pin(residue);
 }
 
-/// lastval and currval would tell what another client drew on this server: PostgreSQL's own 55000
-/// is the honest answer to a session that has drawn nothing here.
-void ClientSession::forget_sequences(Pass& pass) {
-  pass.flush(*this);
+/// From here on lastval and currval are the client's own: until it has drawn something,
+/// PostgreSQL's 55000 is the honest answer, and not what another client drew on this server before.
+void ClientSession::forget_sequences() {
+  if (!is_between_transactions() || server_->expected().is_uncertain()) return;
+  flush_pass();
   std::string out;
   wire::put_query(out, "DISCARD SEQUENCES");
   server_->expect(*this, pool::ReplyKind::injected_query);
@@ -450,6 +455,7 @@ void ClientSession::pin(sql::Residue reason) {
   if (pinned_by_ == sql::Residue::none) {
     pinned_since_ = pool_->loop().wall_now();
     pool_->note_pin(1U << static_cast<unsigned>(reason), sql::to_string(reason));
+    forget_sequences();
   }
   if (pinned_by_ == sql::Residue::none || reason == sql::Residue::unknown) pinned_by_ = reason;
 }

@@ -54,7 +54,8 @@ bool ClientSession::attach() {
 
 bool ClientSession::take(pool::ServerConnection& server) {
   server_ = &server;
-  unnamed_is_ours_ = false;
+  unnamed_there_ = UnnamedThere::strangers;
+  unnamed_changes_.reset();
   attached_at_ = pool_->loop().now();
   if (server.session_state() == session_state_) {
     state_ = ClientState::active;
@@ -66,22 +67,15 @@ bool ClientSession::take(pool::ServerConnection& server) {
 /// Brings the server in line with `wanted`; the client's bytes are held until it has answered. A
 /// SET glued in front of a statement could fail, and the statement run under the wrong settings.
 bool ClientSession::replay(const pool::StateRef& wanted) {
-  const pool::StateDifference difference = pool::difference(*server_->session_state(), *wanted);
-  if (state_ != ClientState::welcoming) {
-    std::string out;
-    for (const pool::Setting& setting : difference.announcements) {
-      wire::put_parameter_status(out, setting.name, setting.value);
-    }
-    if (!out.empty()) send(out);
-    state_ = ClientState::replaying;
-  }
-  if (difference.sql.empty()) {
+  const std::string sql = pool::difference(*server_->session_state(), *wanted);
+  if (state_ != ClientState::welcoming) state_ = ClientState::replaying;
+  if (sql.empty()) {
     finish_replay();
     return state_ == ClientState::active;
   }
   has_server_error_ = false;
   std::string out;
-  wire::put_query(out, difference.sql);
+  wire::put_query(out, sql);
   server_->expect(*this, pool::ReplyKind::query);
   server_->send(as_bytes(out));
   pool_->query_timeout_queue().arm(timer_, pool_->loop().now());
@@ -90,7 +84,13 @@ bool ClientSession::replay(const pool::StateRef& wanted) {
 
 void ClientSession::finish_replay() {
   if (state_ == ClientState::welcoming) return finish_welcome();
-  session_state_ = pool_->context().states.merged(server_->session_state(), session_state_);
+  const pool::StateRef expected = std::move(session_state_);
+  session_state_ = pool_->context().states.merged(server_->session_state(), expected);
+  std::string out;
+  for (const pool::Setting& setting : pool::announcements(*session_state_, *expected)) {
+    wire::put_parameter_status(out, setting.name, setting.value);
+  }
+  if (!out.empty()) send(out);
   server_->set_session_state(session_state_);
   state_ = ClientState::active;
 }
@@ -116,7 +116,6 @@ void ClientSession::start_cycle() {
   in_cycle_ = true;
   request_at_ = pool_->loop().now();
   ++pool_->counters().query_count;
-  pool_->query_timeout_queue().arm(timer_, request_at_);
   if (!transaction_timer_.is_armed()) {
     pool_->transaction_queue().arm(transaction_timer_, request_at_);
   }
@@ -170,15 +169,15 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
 
 /// Gives the server back when nothing ties it to this client any more.
 void ClientSession::release_if_possible() {
-  if (state_ != ClientState::active || in_cycle_ || body_left_ > 0) return;
+  if (state_ != ClientState::active || in_cycle_) return;
   // In a transaction idle_transaction_timeout runs; what is no message yet does not stop it.
   if (server_->transaction_status() != wire::TransactionStatus::idle) return;
   if (server_->expected().is_uncertain()) pin(sql::Residue::unknown);
-  const bool keeps_server =
-      pinned_by_ != sql::Residue::none || pool_->settings().pool_mode == config::PoolMode::session;
+  const bool keeps_server = pinned_by_ != sql::Residue::none || body_left_ > 0 ||
+                            pool_->settings().pool_mode == config::PoolMode::session;
   if (keeps_server || !server_->is_releasable()) {
-    if (!is_draining_) pool_->client_idle_queue().arm(timer_, pool_->loop().now());
-    if (is_draining_ && server_->is_releasable()) shut_down();
+    pool_->client_idle_queue().arm(timer_, pool_->loop().now());
+    if (is_draining_) shut_down();
     return;
   }
   pool::ServerConnection& server = *std::exchange(server_, nullptr);
@@ -188,7 +187,8 @@ void ClientSession::release_if_possible() {
   pool_->counters().xact_time += static_cast<std::uint64_t>((now - attached_at_).count());
   state_ = ClientState::idle;
   pool_->client_idle_queue().arm(timer_, now);
-  pool_->checkin(server);
+  const config::Settings& settings = sessions_.settings();
+  pool_->reset(server, settings.server_reset_query_always ? settings.server_reset_query : "");
   if (is_draining_ && state_ == ClientState::idle) shut_down();
 }
 
@@ -248,7 +248,8 @@ void ClientSession::on_timeout(Timeout& timeout) {
 
 void ClientSession::cancel(pool::CancelListener& listener) {
   if (state_ == ClientState::active && in_cycle_) return server_->cancel_running(&listener);
-  if (state_ == ClientState::waiting || state_ == ClientState::replaying) {
+  const bool is_queued = state_ == ClientState::waiting || state_ == ClientState::replaying;
+  if (is_queued && discard_ == Discard::nothing) {
     const char first = inbox_ != nullptr && !inbox_->empty() ? inbox_->front() : 'S';
     discard_ = first == 'Q' || first == 'F' ? Discard::one_message : Discard::until_sync;
     std::string out;
@@ -272,8 +273,12 @@ void ClientSession::drain() {
   is_draining_ = true;
   const bool can_go = state_ == ClientState::idle || state_ == ClientState::startup ||
                       state_ == ClientState::authenticating || state_ == ClientState::welcoming;
-  if (can_go && inbox_ == nullptr) return shut_down();
-  if (state_ == ClientState::active && !in_cycle_ && server_->is_releasable()) shut_down();
+  if (can_go || is_between_transactions()) shut_down();
+}
+
+bool ClientSession::is_between_transactions() const {
+  return state_ == ClientState::active && !in_cycle_ &&
+         server_->transaction_status() == wire::TransactionStatus::idle;
 }
 
 void ClientSession::shut_down() {

@@ -72,6 +72,8 @@ class ClientSession final : public io::Disposable,
     std::uint32_t number;
     std::unique_ptr<std::string> before;
   };
+  /// What the server's unnamed statement is.
+  enum class UnnamedThere : std::uint8_t { strangers, none, ours };
   enum class Discard : std::uint8_t { nothing, one_message, until_sync };
 
   // What the world tells us.
@@ -110,7 +112,7 @@ class ClientSession final : public io::Disposable,
   bool skip_copy_data(Pass& pass);
   bool process_one(Pass& pass);
   Step on_message(Pass& pass, const wire::Header& header, Bytes body);
-  Step on_query(Pass& pass, Bytes body, bool is_whole);
+  Step on_query(Bytes body, bool is_whole);
   Step on_parse(Pass& pass, Bytes message, bool is_whole);
   Step on_bind(Pass& pass, Bytes body);
   Step on_target(Pass& pass, char type, Bytes body);
@@ -118,7 +120,7 @@ class ClientSession final : public io::Disposable,
   Step on_sync();
   Step ask(pool::ReplyKind kind);
   bool discard_one(Pass& pass, const wire::Header& header, std::size_t there);
-  void provide_unnamed(Pass& pass);
+  void provide_unnamed(Pass& pass, bool is_used);
   void remember_unnamed(Bytes message);
   bool note_unnamed_change();
   void restore_skipped_unnamed();
@@ -126,8 +128,8 @@ class ClientSession final : public io::Disposable,
   void stash(Bytes bytes);
   bool may_process() const;
   Step wait_or_stop() const;
-  void check_residue(Pass& pass, std::string_view text);
-  void forget_sequences(Pass& pass);
+  void check_residue(std::string_view text);
+  void forget_sequences();
   void pin(sql::Residue reason);
   void update_back_pressure();
 
@@ -137,6 +139,7 @@ class ClientSession final : public io::Disposable,
   bool replay(const pool::StateRef& wanted);
   void finish_replay();
   void start_cycle();
+  bool is_between_transactions() const;
   void release_if_possible();
   void detach();
   void give_up_server(pool::ServerConnection& server);
@@ -166,11 +169,11 @@ class ClientSession final : public io::Disposable,
   ClientState state_ = ClientState::startup;
   sql::Residue pinned_by_ = sql::Residue::none;
   Discard discard_ = Discard::nothing;
-  bool is_counted_ : 1 = false;       ///< in Sessions::counted_clients
-  bool drop_body_ : 1 = false;        ///< the rest of the current message is not forwarded
-  bool unnamed_is_ours_ : 1 = false;  ///< the server's unnamed statement is this client's, or none
-  bool in_cycle_ : 1 = false;         ///< something was sent that is not fully answered
-  bool is_paused_ : 1 = false;        ///< the client is not read
+  UnnamedThere unnamed_there_ = UnnamedThere::strangers;
+  bool is_counted_ : 1 = false;  ///< in Sessions::counted_clients
+  bool drop_body_ : 1 = false;   ///< the rest of the current message is not forwarded
+  bool in_cycle_ : 1 = false;    ///< something was sent that is not fully answered
+  bool is_paused_ : 1 = false;   ///< the client is not read
   bool is_draining_ : 1 = false;
   bool has_terminated_ : 1 = false;    ///< left by Terminate: what it asked for still counts
   bool has_server_error_ : 1 = false;  ///< the replay failed

@@ -82,7 +82,7 @@ struct TellingName {
 /// Identifiers that tell of residue wherever they stand. pg_temp_<number> is one more.
 inline constexpr TellingName telling_names[] = {
     {"set_config", Residue::setting},
-    {"set_limit", Residue::setting},  // pg_trgm
+    {"set_limit", Residue::setting},    // pg_trgm
     {"pg_settings", Residue::setting},  // an UPDATE of it is a SET
     {"pg_temp", Residue::temporary_object},
     {"pg_advisory_lock", Residue::advisory_lock},

@@ -58,6 +58,19 @@ class Isolation(harness.PoolerTest):
                 self.assertEqual(client.value("show application_name"), f"client {number}")
             self.assertEqual(self.on_all_servers("show statement_timeout"), {"0"})
 
+    def test_sequences_of_others_are_not_told(self):
+        self.one.query("create sequence if not exists drawn")
+        self.on_all_servers("select nextval('drawn')")
+        for before in ((), ("set work_mem = '5MB'",)):
+            with self.subTest(before=before):
+                client = self.client()
+                for statement in before:
+                    client.query(statement)
+                self.assertEqual(raw.error(client.query("select lastval()"))["C"], "55000")
+                self.assertEqual(raw.error(client.query("select currval('drawn')"))["C"], "55000")
+                number = client.value("select nextval('drawn')")
+                self.assertEqual(client.value("select lastval()"), number)
+
     def test_set_local_ends_with_its_transaction(self):
         self.one.query("begin")
         self.one.query("set local work_mem = '9MB'")

@@ -192,6 +192,10 @@ bool Backend::change_session(const std::string& text) {
     return true;
   }
   if (text.starts_with("SELECT pg_catalog.set_config")) return set_pairs(text);
+  if (text == "DISCARD SEQUENCES") {
+    complete(text);
+    return true;
+  }
   if (text != "DISCARD ALL") return false;
   for (const auto& [name, value] : session_defaults_) {
     if (std::exchange(settings_[name], value) != value) report(name);

@@ -55,6 +55,8 @@ class ExpectedReplies {
   Skipped last_skipped() const { return skipped_; }
   /// The number that the next message gets; they wrap around.
   std::uint32_t next_number() const { return next_number_; }
+  /// The number of the oldest message that is not answered yet; next_number() when there is none.
+  std::uint32_t oldest_number() { return count_ > 0 ? at(0).number : next_number_; }
   /// The server skips what is sent now, up to the next Sync.
   bool is_skipping() const { return skipping_; }
   /// Who asked for the message that comes next; nullptr when nothing is outstanding.

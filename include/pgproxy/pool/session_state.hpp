@@ -64,16 +64,13 @@ class StateInterner {
   std::size_t purge_at_ = 64;
 };
 
-/// What separates a server connection from what a client expects of it.
-struct StateDifference {
-  /// One Query that brings the server in line; empty: none needed. Every name is qualified and
-  /// every literal safe under either standard_conforming_strings.
-  std::string sql;
-  /// Reported settings that no SET can change (server_version, in_hot_standby, …): the client is
-  /// told the server's value by ParameterStatus.
-  std::vector<Setting> announcements;
-};
-StateDifference difference(const SessionState& server, const SessionState& wanted);
+/// One Query that brings a server with state `server` in line with `wanted`; empty: none needed.
+/// Every name is qualified and every literal safe under either standard_conforming_strings.
+std::string difference(const SessionState& server, const SessionState& wanted);
+
+/// Reported settings that no SET can change (server_version, in_hot_standby, …) and that `now` has
+/// otherwise than `before`: a client that believes `before` is told by ParameterStatus.
+std::vector<Setting> announcements(const SessionState& now, const SessionState& before);
 
 /// True for reported settings that cannot be set.
 bool is_read_only_setting(std::string_view name);

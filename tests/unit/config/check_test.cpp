@@ -40,6 +40,13 @@ TEST_CASE("there must be something to listen on") {
   CHECK(problems_of(load_with("unix_socket_dir =\nlisten_addr = *")) == "");
 }
 
+TEST_CASE("a failing server is not asked without a pause") {
+  CHECK(problems_of(load_with("server_login_retry = 0.1")) == "");
+  CHECK(problems_of(load_with("server_login_retry = 0")) ==
+        "test.ini:11: server_login_retry: 0 would log in to a failing server without a pause\n"
+        "  hint: server_login_retry = 0.1 is ten attempts a second\n");
+}
+
 TEST_CASE("min_pool_size fits into every pool's size") {
   CHECK(problems_of(load_with("min_pool_size = 21")) ==
         "test.ini:11: min_pool_size 21 is larger than the pool's size, 20\n"

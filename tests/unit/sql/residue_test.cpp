@@ -179,7 +179,9 @@ TEST_CASE("the other kinds are told apart") {
             {"PREPARE p AS SELECT 1", "DEALLOCATE ALL", "deallocate p",
              "PREPARE transaction AS SELECT 1", "PREPARE transaction(int) AS x"});
   check_all(discard, {"DISCARD ALL", "discard temp"});
-  check_all(sequence_state, {"SELECT lastval()", "SELECT currval('s')", "SELECT setseed(0.5)"});
+  check_all(sequence_state, {"SELECT lastval()", "SELECT currval('s')"});
+  check_all(unknown, {"SELECT setseed(0.5)"});
+  check_all(setting, {"UPDATE pg_settings SET setting = 'x' WHERE name = 'work_mem'"});
   check_all(cursor, {"DECLARE c CURSOR WITH HOLD FOR SELECT 1",
                      "declare c no scroll cursor with /* */ hold for select 1"});
   check_all(none, {"DECLARE c CURSOR FOR SELECT 1", "DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1",
