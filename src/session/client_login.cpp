@@ -135,10 +135,11 @@ void ClientSession::begin_authentication() {
     wire::put_negotiate_protocol(out, startup.unknown_options);
   }
   if (!out.empty()) send(std::exchange(out, {}));
-  const io::Endpoint peer = transport_->peer();
-  const bool is_owner = login_->is_console && peer.is_unix && peer.peer_uid == geteuid() &&
-                        is_console_name(startup.user);
-  if (is_owner) return on_authenticated();
+  if (login_->is_console && is_console_name(startup.user)) {
+    const io::Endpoint peer = transport_->peer();
+    login_->is_owner = peer.is_unix && peer.peer_uid == geteuid();
+    if (login_->is_owner) return on_authenticated();
+  }
   const auto secret = settings.secrets.find(startup.user);
   login_->auth.emplace(settings.auth_type, startup.user,
                        secret != settings.secrets.end() ? &secret->second : nullptr,
@@ -322,7 +323,7 @@ void ClientSession::enter_console() {
   const std::string& user = login_->startup.user;
   const config::Settings& settings = sessions_.settings();
   if (!contains(settings.admin_users, user) && !contains(settings.stats_users, user) &&
-      !is_console_name(user) && settings.auth_type != config::AuthType::any) {
+      !login_->is_owner && settings.auth_type != config::AuthType::any) {
     return fail({.sqlstate = "42501",
                  .message = "not allowed",
                  .hint = "Name the user in admin_users or stats_users."});
