@@ -85,8 +85,8 @@ void Acceptor::on_readable(uv_poll_t* poll, int, int) {
 bool Acceptor::accept_one() {
   FileDescriptor fd(::accept4(socket_.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!fd.is_open()) return handle_error(errno);
-  listener_.on_accepted(std::make_unique<StreamTransport>(
-      loop_, open_stream(loop_, std::move(fd))));  // may destroy *this
+  listener_.on_accepted(
+      std::make_unique<StreamTransport>(loop_, std::move(fd)));  // may destroy *this
   return true;
 }
 

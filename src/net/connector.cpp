@@ -1,6 +1,7 @@
 #include "net/connector.hpp"
 
 #include <cerrno>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <netdb.h>
 #include <utility>
@@ -70,7 +71,7 @@ class Attempt final : public io::ConnectAttempt, private Deferred {
   std::vector<SocketAddress> addresses_;
   std::size_t next_ = 0;
   HandlePtr<uv_tcp_t> handle_;  ///< of the address being tried
-  bool is_connected_ = false;
+  FileDescriptor connected_;
   int last_error_ = 0;  ///< errno, or a positive libuv status of the resolver
 };
 
@@ -144,18 +145,17 @@ int Attempt::begin(const SocketAddress& address) {
   if (address.family() == AF_UNIX) {
     // A unix socket connects or fails at once. libuv 1.44 knows no abstract names: done here.
     if (::connect(fd.get(), address.raw(), address.length) != 0) return errno;
-    handle_ = open_stream(loop_, std::move(fd));
-    is_connected_ = true;
+    connected_ = std::move(fd);
     loop_.defer(*this);
     return 0;
   }
   if (const int error = loop_.socket_options().apply(fd.get())) return error;
-  handle_ = open_stream(loop_, std::move(fd));
+  handle_ = make_handle<uv_tcp_t>(loop_.raw(), this, uv_tcp_init);
+  if (const int status = uv_tcp_open(handle_.get(), fd.release())) return -status;
   return begin_tcp(address);
 }
 
 int Attempt::begin_tcp(const SocketAddress& address) {
-  handle_->data = this;
   auto request = std::make_unique<uv_connect_t>();
   const int status = uv_tcp_connect(request.get(), handle_.get(), address.raw(), on_answered);
   if (status != 0) return -status;
@@ -167,19 +167,26 @@ void Attempt::on_answered(uv_connect_t* request, int status) {
   const std::unique_ptr<uv_connect_t> done(request);
   auto* self = static_cast<Attempt*>(request->handle->data);
   if (self == nullptr) return;  // given up
+  if (status == 0) {
+    uv_os_fd_t fd = -1;
+    uv_fileno(reinterpret_cast<const uv_handle_t*>(self->handle_.get()), &fd);
+    self->connected_.reset(::fcntl(fd, F_DUPFD_CLOEXEC, 0));  // the handle closes its own
+    status = self->connected_.is_open() ? 0 : -errno;
+  }
+  self->handle_.reset();
   if (status == 0) return self->succeed();
   self->last_error_ = -status;
   self->try_next();
 }
 
 void Attempt::on_deferred() {
-  if (is_connected_) return succeed();
+  if (connected_.is_open()) return succeed();
   listener_.on_connect_failed(failure());  // may destroy *this
 }
 
 void Attempt::succeed() {
-  listener_.on_connected(
-      std::make_unique<StreamTransport>(loop_, std::move(handle_)));  // may destroy *this
+  auto transport = std::make_unique<StreamTransport>(loop_, std::move(connected_));
+  listener_.on_connected(std::move(transport));  // may destroy *this
 }
 
 Error Attempt::failure() const {

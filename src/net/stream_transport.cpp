@@ -10,25 +10,21 @@
 
 namespace pgproxy::net {
 
-/// Bytes that the kernel refused. One uv_write at a time sends `sending`, which must not move
-/// meanwhile; what is written in between gathers in `waiting`.
+/// Bytes that the kernel refused; those before `sent` have left.
 struct StreamTransport::WriteQueue {
-  uv_write_t request = {};
-  std::vector<std::uint8_t> sending;
-  std::vector<std::uint8_t> waiting;
-  bool in_flight = false;
+  std::vector<std::uint8_t> bytes;
+  std::size_t sent = 0;
+
+  Bytes rest() const { return Bytes(bytes).subspan(sent); }
 };
 
 namespace {
 
-uv_buf_t as_buffer(Bytes bytes) {
-  // libuv only reads what it sends, but says so in no type.
-  auto* data = const_cast<std::uint8_t*>(bytes.data());
-  return {.base = reinterpret_cast<char*>(data), .len = bytes.size()};
+bool would_block(int error) {
+  return error == EAGAIN || error == EWOULDBLOCK;
 }
 
-/// What uv_try_write does, by send(2): that takes a few per cent less than write(2), which libuv
-/// uses.
+/// Bytes sent, or -1 with errno.
 ssize_t send_now(int fd, Bytes first, Bytes second) {
   ssize_t sent = 0;
   do {
@@ -49,22 +45,12 @@ ssize_t send_now(int fd, Bytes first, Bytes second) {
 
 }  // namespace
 
-HandlePtr<uv_tcp_t> open_stream(UvLoop& loop, FileDescriptor fd) {
-  auto handle = make_handle<uv_tcp_t>(loop.raw(), nullptr, uv_tcp_init);
-  const int status = uv_tcp_open(handle.get(), fd.release());
-  PGPROXY_ASSERT(status == 0);  // fails only for what is no socket of ours
-  return handle;
-}
+StreamTransport::StreamTransport(UvLoop& loop, FileDescriptor fd)
+    : loop_(loop),
+      fd_(std::move(fd)),
+      handle_(make_handle<uv_poll_t>(loop.raw(), this, uv_poll_init, fd_.get())) {}
 
-StreamTransport::StreamTransport(UvLoop& loop, HandlePtr<uv_tcp_t> handle)
-    : loop_(loop), handle_(std::move(handle)) {
-  handle_->data = this;
-}
-
-StreamTransport::~StreamTransport() {
-  if (!queue_ || !queue_->in_flight) return;
-  [[maybe_unused]] const auto* libuvs = queue_.release();  // on_written frees it
-}
+StreamTransport::~StreamTransport() = default;
 
 void StreamTransport::set_listener(io::TransportListener& listener) {
   listener_ = &listener;
@@ -73,8 +59,19 @@ void StreamTransport::set_listener(io::TransportListener& listener) {
 
 void StreamTransport::start_reading(Reading as) {
   reading_ = as;
-  const int status = uv_read_start(stream(), on_alloc, on_read);
-  PGPROXY_ASSERT(status == 0);  // fails only for a handle that is closed or has ended
+  set_interest(interest_ | UV_READABLE);
+}
+
+void StreamTransport::stop_reading(Reading as) {
+  reading_ = as;
+  set_interest(interest_ & ~UV_READABLE);
+}
+
+void StreamTransport::set_interest(int events) {
+  interest_ = events;
+  const int status =
+      events == 0 ? uv_poll_stop(handle_.get()) : uv_poll_start(handle_.get(), events, on_poll);
+  PGPROXY_ASSERT(status == 0);  // fails only for a handle that is closed
 }
 
 void StreamTransport::pause_reading() {
@@ -83,32 +80,40 @@ void StreamTransport::pause_reading() {
     reading_ = Reading::dropping;  // must still come to its end
     return;
   }
-  reading_ = Reading::paused;
-  uv_read_stop(stream());
+  stop_reading(Reading::paused);
 }
 
 void StreamTransport::resume_reading() {
   if (reading_ == Reading::paused) start_reading(Reading::active);
 }
 
-void StreamTransport::on_alloc(uv_handle_t* handle, std::size_t, uv_buf_t* buffer) {
+/// What is called from here comes last: it may destroy the transport. The other kind of event, if
+/// it is there too, comes again in the next round.
+void StreamTransport::on_poll(uv_poll_t* handle, int status, int events) {
   auto* self = static_cast<StreamTransport*>(handle->data);
-  const auto shared = self->loop_.read_buffer();
-  *buffer = as_buffer(shared);
+  if (self == nullptr) return;
+  // After an error libuv polls no more: recv() and send() say what it is, and what came before it.
+  if (status < 0) self->set_interest(self->interest_);
+  const bool may_write = status < 0 || (events & UV_WRITABLE) != 0;
+  if (may_write && self->queue_ != nullptr) return self->flush_queue();
+  if ((self->interest_ & UV_READABLE) != 0) self->read_once();
 }
 
-void StreamTransport::on_read(uv_stream_t* stream, ssize_t count, const uv_buf_t* buffer) {
-  auto* self = static_cast<StreamTransport*>(stream->data);
-  if (self == nullptr || count == 0) return;  // closed, or the kernel had nothing after all
-  if (count < 0) return self->end_reading(static_cast<int>(count));
-  if (self->reading_ == Reading::dropping) return;
-  self->listener_->on_data({reinterpret_cast<const std::uint8_t*>(buffer->base),
-                            static_cast<std::size_t>(count)});  // may destroy *self
+void StreamTransport::read_once() {
+  const auto buffer = loop_.read_buffer();
+  ssize_t count = 0;
+  do {
+    count = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  } while (count < 0 && errno == EINTR);
+  if (count < 0 && would_block(errno)) return;
+  if (count <= 0) return end_reading(count < 0 ? errno : 0);
+  if (reading_ == Reading::dropping) return;
+  listener_->on_data(Bytes(buffer).first(static_cast<std::size_t>(count)));  // may destroy *this
 }
 
-void StreamTransport::end_reading(int status) {
-  reading_ = Reading::ended;
-  if (status != UV_EOF && error_ == 0) error_ = status;
+void StreamTransport::end_reading(int error) {
+  stop_reading(Reading::ended);
+  if (error_ == 0) error_ = error;
   report_closed();
 }
 
@@ -119,85 +124,59 @@ void StreamTransport::report_closed() {
 }
 
 void StreamTransport::write(Bytes first, Bytes second) {
-  if (is_broken()) return;
+  if (is_broken() || (first.empty() && second.empty())) return;
   std::size_t sent_bytes = 0;
-  if (!queue_) {
-    if (first.empty() && second.empty()) return;
+  if (queue_ == nullptr) {
     const ssize_t sent = send_now(fd(), first, second);
-    if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
-      return break_off(uv_translate_sys_error(errno));
-    }
+    if (sent < 0 && !would_block(errno)) return break_off(errno);
     sent_bytes = static_cast<std::size_t>(std::max<ssize_t>(sent, 0));
     if (sent_bytes == first.size() + second.size()) return;
     queue_ = std::make_unique<WriteQueue>();
+    set_interest(interest_ | UV_WRITABLE);
   }
   const std::size_t of_first = std::min(sent_bytes, first.size());
-  enqueue(first.subspan(of_first));
-  enqueue(second.subspan(sent_bytes - of_first));
-  if (queue_->in_flight) return;
-  if (const int status = send_queue(); status < 0) break_off(status);
+  for (const Bytes bytes : {first.subspan(of_first), second.subspan(sent_bytes - of_first)}) {
+    queue_->bytes.insert(queue_->bytes.end(), bytes.begin(), bytes.end());
+  }
 }
 
-void StreamTransport::enqueue(Bytes bytes) {
-  queue_->waiting.insert(queue_->waiting.end(), bytes.begin(), bytes.end());
-}
-
-/// Hands everything that waits to libuv; on failure nothing is in flight.
-int StreamTransport::send_queue() {
-  std::swap(queue_->sending, queue_->waiting);
-  queue_->waiting.clear();
-  queue_->request.data = queue_.get();
-  const uv_buf_t buffer = as_buffer(queue_->sending);
-  const int status = uv_write(&queue_->request, stream(), &buffer, 1, on_written);
-  queue_->in_flight = status == 0;
-  return status;
-}
-
-void StreamTransport::on_written(uv_write_t* request, int status) {
-  auto* self = static_cast<StreamTransport*>(request->handle->data);
-  if (self == nullptr) {
-    delete static_cast<WriteQueue*>(request->data);
+void StreamTransport::flush_queue() {
+  const ssize_t sent = send_now(fd(), queue_->rest(), {});
+  if (sent < 0) {
+    if (would_block(errno)) return;
+    break_off(errno);
+    if (has_read_all()) report_closed();  // reading will not do it any more; may destroy *this
     return;
   }
-  self->after_sent(status);
-}
-
-void StreamTransport::after_sent(int status) {
-  queue_->in_flight = false;
-  if (status == 0 && !is_broken() && !queue_->waiting.empty()) {
-    status = send_queue();
-    if (status == 0) return;
+  queue_->sent += static_cast<std::size_t>(sent);
+  if (!queue_->rest().empty()) {
+    // What has left is dropped now and then: the queue may never become empty.
+    if (queue_->sent < queue_->bytes.size() / 2) return;
+    queue_->bytes.erase(queue_->bytes.begin(),
+                        queue_->bytes.begin() + static_cast<std::ptrdiff_t>(queue_->sent));
+    queue_->sent = 0;
+    return;
   }
   queue_.reset();
-  if (status < 0 && !is_broken()) break_off(status);
-  if (!is_broken()) {
-    if (listener_ != nullptr) listener_->on_drained();  // may destroy *this
-  } else if (has_read_all()) {
-    report_closed();  // reading will not do it any more; may destroy *this
-  }
+  set_interest(interest_ & ~UV_WRITABLE);
+  if (listener_ != nullptr) listener_->on_drained();  // may destroy *this
 }
 
-void StreamTransport::break_off(int status) {
-  error_ = status;
-  if (queue_ && !queue_->in_flight) queue_.reset();
+void StreamTransport::break_off(int error) {
+  error_ = error;
+  queue_.reset();
+  set_interest(interest_ & ~UV_WRITABLE);
   ::shutdown(fd(), SHUT_RDWR);
   // Who paused wants no data, but must hear of the end.
   if (reading_ == Reading::paused) start_reading(Reading::dropping);
 }
 
 std::size_t StreamTransport::queued_bytes() const {
-  if (!queue_ || is_broken()) return 0;
-  return uv_stream_get_write_queue_size(stream()) + queue_->waiting.size();
+  return queue_ == nullptr ? 0 : queue_->rest().size();
 }
 
 void StreamTransport::finish_writing() {
   ::shutdown(fd(), SHUT_WR);
-}
-
-int StreamTransport::fd() const {
-  uv_os_fd_t fd = -1;
-  uv_fileno(reinterpret_cast<const uv_handle_t*>(handle_.get()), &fd);
-  return fd;
 }
 
 io::Endpoint StreamTransport::peer() const {

@@ -260,8 +260,7 @@ TEST_CASE(
   const auto address = unix_address(socket_path(directory));
   const auto connect = [&](FileDescriptor fd) {
     REQUIRE(::connect(fd.get(), address->raw(), address->length) == 0);
-    clients.push_back(
-        std::make_unique<StreamTransport>(test.loop, open_stream(test.loop, std::move(fd))));
+    clients.push_back(std::make_unique<StreamTransport>(test.loop, std::move(fd)));
     clients.back()->set_listener(recorder);
   };
   // UBSan opens a pipe to check the first use of a class: have all used before that fails.
