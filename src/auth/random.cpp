@@ -1,11 +1,11 @@
 #include "pgproxy/auth/random.hpp"
 
 #include <array>
+#include <bit>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 
 #include "pgproxy/base/assert.hpp"
-#include "pgproxy/wire/message.hpp"
 
 namespace pgproxy::auth {
 
@@ -13,10 +13,10 @@ void fill_random(std::span<std::uint8_t> bytes) {
   PGPROXY_ASSERT(RAND_bytes(bytes.data(), static_cast<int>(bytes.size())) == 1);
 }
 
-std::uint32_t random_u32() {
-  std::array<std::uint8_t, 4> bytes{};
+std::uint64_t random_u64() {
+  std::array<std::uint8_t, 8> bytes{};
   fill_random(bytes);
-  return wire::load_u32(bytes.data());
+  return std::bit_cast<std::uint64_t>(bytes);
 }
 
 bool equal_in_constant_time(Bytes a, Bytes b) {

@@ -172,9 +172,11 @@ bool ClientSession::read_password_message() {
 }
 
 void ClientSession::on_authentication(auth::ClientAuth::Outcome outcome, const std::string& out) {
-  if (!out.empty()) send(out);
+  login_->reply = out;
   switch (outcome) {
-    case auth::ClientAuth::Outcome::need_more: return;
+    case auth::ClientAuth::Outcome::need_more:
+      if (!out.empty()) send(std::exchange(login_->reply, {}));
+      return;
     case auth::ClientAuth::Outcome::accepted: return on_authenticated();
     case auth::ClientAuth::Outcome::refused: break;
   }
@@ -303,13 +305,14 @@ void ClientSession::finish_welcome() {
 }
 
 void ClientSession::finish_login() {
-  std::string out;
+  std::string out = std::move(login_->reply);
   wire::put_authentication(out, 0);
   for (const pool::Setting& setting : session_state_->settings()) {
     if (setting.is_reported) wire::put_parameter_status(out, setting.name, setting.value);
   }
-  cancel_secret_ = auth::random_u32();
-  cancel_pid_ = sessions_.register_key(*this);
+  const Sessions::CancelKey key = sessions_.register_key(*this);
+  cancel_pid_ = key.pid;
+  cancel_secret_ = key.secret;
   wire::put_backend_key(out, cancel_pid_, cancel_secret_);
   wire::put_ready_for_query(out, wire::TransactionStatus::idle);
   send(out);
@@ -329,7 +332,7 @@ void ClientSession::enter_console() {
                  .hint = "Name the user in admin_users or stats_users."});
   }
   timer_.disarm();
-  std::string out;
+  std::string out = std::move(login_->reply);
   wire::put_authentication(out, 0);
   for (const auto& [name, value] : sessions_.console().parameters()) {
     wire::put_parameter_status(out, name, value);

@@ -16,6 +16,7 @@ struct ClientSession::Login {
   bool asked_for_gssenc = false;
   bool is_console = false;
   bool is_owner = false;  ///< runs as the user that pgproxy runs as: the console needs no password
+  std::string reply;      ///< the last word of the authentication: leaves with what follows it
   std::string raw_settings;  ///< what the client gave, application_name left out: key of the cache
   Error replay_error;
 };

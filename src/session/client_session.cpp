@@ -335,7 +335,7 @@ void ClientSession::close(std::string_view reason, const Error* error, bool grac
   detach();
   state_ = ClientState::closing;
   if (error != nullptr) {
-    std::string out;
+    std::string out = login_ != nullptr ? std::move(login_->reply) : std::string();
     wire::put_error(out, wire::Severity::fatal, *error);
     send(out);
   }

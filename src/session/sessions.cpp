@@ -34,10 +34,13 @@ void Sessions::on_accepted(std::unique_ptr<io::Transport> transport) {
   sessions_.emplace(id, std::make_unique<ClientSession>(*this, id, std::move(transport)));
 }
 
-std::uint32_t Sessions::register_key(ClientSession& session) {
+Sessions::CancelKey Sessions::register_key(ClientSession& session) {
   while (true) {
-    const std::uint32_t pid = auth::random_u32() & 0x7fffffff;  // clients print it signed
-    if (pid != 0 && by_pid_.emplace(pid, &session).second) return pid;
+    const std::uint64_t random = auth::random_u64();
+    const auto pid = static_cast<std::uint32_t>(random >> 33);  // 31 bits: clients print it signed
+    if (pid != 0 && by_pid_.emplace(pid, &session).second) {
+      return {pid, static_cast<std::uint32_t>(random)};
+    }
   }
 }
 

@@ -9,7 +9,7 @@ namespace pgproxy::auth {
 
 /// Cryptographically strong. Aborts when the system has no randomness to give. Thread safe.
 void fill_random(std::span<std::uint8_t> bytes);
-std::uint32_t random_u32();
+std::uint64_t random_u64();
 
 /// Compares secrets; the time taken tells their lengths only.
 bool equal_in_constant_time(Bytes a, Bytes b);

@@ -43,13 +43,19 @@ class Sessions final : public io::AcceptListener {
 
   // For the sessions.
 
+  /// Random, as PostgreSQL's BackendKeyData.
+  struct CancelKey {
+    std::uint32_t pid = 0;
+    std::uint32_t secret = 0;
+  };
+
   io::Loop& loop() { return loop_; }
   const config::Settings& settings() const { return settings_; }
   pool::Pools& pools() { return pools_; }
   ConsoleTarget& console() { return console_; }
   auth::VerifierCache& verifiers() { return verifiers_; }
   /// A key that no other client has; `session` is found by it until it is removed.
-  std::uint32_t register_key(ClientSession& session);
+  CancelKey register_key(ClientSession& session);
   /// Clients that passed or are passing max_client_conn (the console's are exempt).
   std::uint32_t counted_clients = 0;
   /// Hands over a connection that opened with a CancelRequest.

@@ -26,7 +26,7 @@ TEST_CASE("random bytes and numbers differ") {
   fill_random(one);
   fill_random(other);
   CHECK(one != other);
-  std::set<std::uint32_t> numbers;
-  for (int i = 0; i < 8; ++i) numbers.insert(random_u32());
+  std::set<std::uint64_t> numbers;
+  for (int i = 0; i < 8; ++i) numbers.insert(random_u64());
   CHECK(numbers.size() > 1);
 }
