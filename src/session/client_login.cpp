@@ -306,6 +306,7 @@ void ClientSession::finish_welcome() {
 
 void ClientSession::finish_login() {
   std::string out = std::move(login_->reply);
+  out.reserve(1024);  // some fifteen parameters
   wire::put_authentication(out, 0);
   for (const pool::Setting& setting : session_state_->settings()) {
     if (setting.is_reported) wire::put_parameter_status(out, setting.name, setting.value);

@@ -3,13 +3,14 @@
 namespace pgproxy::wire {
 
 void put_u16(std::string& out, std::uint16_t value) {
-  out += static_cast<char>(value >> 8);
-  out += static_cast<char>(value);
+  const char bytes[] = {static_cast<char>(value >> 8), static_cast<char>(value)};
+  out.append(bytes, sizeof bytes);
 }
 
 void put_u32(std::string& out, std::uint32_t value) {
-  put_u16(out, static_cast<std::uint16_t>(value >> 16));
-  put_u16(out, static_cast<std::uint16_t>(value));
+  const char bytes[] = {static_cast<char>(value >> 24), static_cast<char>(value >> 16),
+                        static_cast<char>(value >> 8), static_cast<char>(value)};
+  out.append(bytes, sizeof bytes);
 }
 
 void put_c_string(std::string& out, std::string_view value) {
