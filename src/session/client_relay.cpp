@@ -221,14 +221,14 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
     case 'Q': return on_query(body, is_whole);
     case 'P': {
       const std::size_t there = wire::header_bytes + body.size();
-      return on_parse(pass, pass.in.subspan(pass.pos, there), is_whole);
+      return on_parse(pass.in.subspan(pass.pos, there), is_whole);
     }
-    case 'B': return on_bind(pass, body);
+    case 'B': return on_bind(body);
     case 'D':
-    case 'C': return on_target(pass, header.type, body);
+    case 'C': return on_target(header.type, body);
     case 'E':
       if (!attach()) return wait_or_stop();
-      provide_unnamed(pass, false);
+      provide_unnamed(false);
       return ask(pool::ReplyKind::execute);
     case 'F':
       // Large objects mostly, but any function can be called this way, by number.
@@ -280,7 +280,7 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
   return ask(pool::ReplyKind::query);
 }
 
-ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_whole) {
+ClientSession::Step ClientSession::on_parse(Bytes message, bool is_whole) {
   wire::Parse parse;
   if (is_whole) {
     const auto decoded = wire::decode_parse(message.subspan(wire::header_bytes));
@@ -295,13 +295,13 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
   if (!is_whole) {
     pin(sql::Residue::unknown);
     const bool is_unnamed = message.size() > wire::header_bytes && message[wire::header_bytes] == 0;
-    if (!is_unnamed) provide_unnamed(pass, false);
+    if (!is_unnamed) provide_unnamed(false);
     // Too long to be kept: this server has it, and stays.
     if (is_unnamed && note_unnamed_change()) unnamed_.reset();
   } else {
     check_residue(parse.query);
     if (!parse.statement.empty()) {
-      provide_unnamed(pass, false);
+      provide_unnamed(false);
       pin(sql::Residue::prepared_statement);
     } else {
       remember_unnamed(message);
@@ -310,7 +310,7 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
   return ask(pool::ReplyKind::parse);
 }
 
-ClientSession::Step ClientSession::on_bind(Pass& pass, Bytes body) {
+ClientSession::Step ClientSession::on_bind(Bytes body) {
   const auto names = wire::decode_bind_names(body);
   if (!names) {
     fail(protocol_error("malformed Bind message"));
@@ -318,11 +318,11 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, Bytes body) {
   }
   if (!attach()) return wait_or_stop();
   ++pool_->counters().bind_count;
-  provide_unnamed(pass, names->statement.empty());
+  provide_unnamed(names->statement.empty());
   return ask(pool::ReplyKind::bind);
 }
 
-ClientSession::Step ClientSession::on_target(Pass& pass, char type, Bytes body) {
+ClientSession::Step ClientSession::on_target(char type, Bytes body) {
   const auto target = wire::decode_target(body);
   if (!target) {
     fail(protocol_error(type == 'D' ? "malformed Describe message" : "malformed Close message"));
@@ -331,11 +331,11 @@ ClientSession::Step ClientSession::on_target(Pass& pass, char type, Bytes body) 
   if (!attach()) return wait_or_stop();
   const bool is_unnamed_statement = target->kind == 'S' && target->name.empty();
   if (type == 'C') {
-    if (!is_unnamed_statement) provide_unnamed(pass, false);
+    if (!is_unnamed_statement) provide_unnamed(false);
     if (is_unnamed_statement && note_unnamed_change()) unnamed_.reset();
     return ask(pool::ReplyKind::close);
   }
-  provide_unnamed(pass, is_unnamed_statement);
+  provide_unnamed(is_unnamed_statement);
   return ask(target->kind == 'S' ? pool::ReplyKind::describe_statement
                                  : pool::ReplyKind::describe_portal);
 }
@@ -344,12 +344,12 @@ ClientSession::Step ClientSession::on_target(Pass& pass, char type, Bytes body) 
 /// first message that does not replace it, whether or not that uses it: the first is the one that
 /// cannot be skipped because of an error before it, and a Close cannot fail. It gets ours in front
 /// of the first message that uses it; when there is none, it answers 26000 by itself and in order.
-void ClientSession::provide_unnamed(Pass& pass, bool is_used) {
+void ClientSession::provide_unnamed(bool is_used) {
   const bool gets_ours = is_used && unnamed_ != nullptr;
   if (unnamed_there_ == UnnamedThere::ours) return;
   if (unnamed_there_ == UnnamedThere::none && !gets_ours) return;
   unnamed_there_ = gets_ours ? UnnamedThere::ours : UnnamedThere::none;
-  pass.flush(*this);
+  flush_pass();
   if (gets_ours) {
     server_->expect(*this, pool::ReplyKind::injected_parse);
     server_->send(as_bytes(*unnamed_));

@@ -99,6 +99,7 @@ void ClientSession::on_server_granted(pool::ServerConnection& server) {
   timer_.disarm();
   if (state_ == ClientState::welcoming) {
     server_ = &server;
+    attached_at_ = pool_->loop().now();
     if (login_->raw_settings.empty()) return finish_welcome();
     replay(welcome_target());
     return;

@@ -113,14 +113,14 @@ class ClientSession final : public io::Disposable,
   bool process_one(Pass& pass);
   Step on_message(Pass& pass, const wire::Header& header, Bytes body);
   Step on_query(Bytes body, bool is_whole);
-  Step on_parse(Pass& pass, Bytes message, bool is_whole);
-  Step on_bind(Pass& pass, Bytes body);
-  Step on_target(Pass& pass, char type, Bytes body);
+  Step on_parse(Bytes message, bool is_whole);
+  Step on_bind(Bytes body);
+  Step on_target(char type, Bytes body);
   Step on_copy_message(char type);
   Step on_sync();
   Step ask(pool::ReplyKind kind);
   bool discard_one(Pass& pass, const wire::Header& header, std::size_t there);
-  void provide_unnamed(Pass& pass, bool is_used);
+  void provide_unnamed(bool is_used);
   void remember_unnamed(Bytes message);
   bool note_unnamed_change();
   void restore_skipped_unnamed();

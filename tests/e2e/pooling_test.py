@@ -79,6 +79,8 @@ class SessionMode(harness.PoolerTest):
             for sql in ("set work_mem = '7MB'", "create temp table kept ()", "select pg_advisory_lock(1)", "listen c"):
                 client.query(sql)
             client.send(raw.TERMINATE).read_to_end()
+        # pg_class and pg_locks tell of all sessions, also of one that is just being cleaned.
+        self.pooler.wait_for_pool("the servers are clean", sv_active=0, sv_tested=0)
         for client in self.clients(3):
             self.assertEqual(client.value("show work_mem"), "4MB")
             self.assertEqual(client.rows("select relname from pg_class where relname = 'kept'"), [])
