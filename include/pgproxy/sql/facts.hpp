@@ -1,0 +1,125 @@
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace pgproxy::sql {
+
+/// What a statement may leave behind in the session of the server that ran it, beyond the end of
+/// its transaction.
+enum class Residue : std::uint8_t {
+  setting,             ///< SET, RESET, set_config: settings whose names can be told from the text
+  any_setting,         ///< settings with names that cannot: set_config($1, …), UPDATE pg_settings
+  temporary_object,    ///< CREATE TEMP …, SELECT INTO TEMP, anything in pg_temp
+  listen,              ///< LISTEN, UNLISTEN
+  advisory_lock,       ///< session level: pg_advisory_lock and the like, and their unlocking
+  cursor,              ///< DECLARE … WITH HOLD
+  prepared_statement,  ///< PREPARE, DEALLOCATE: the SQL statements
+  sequence_state,      ///< lastval, currval: it reads what an earlier statement left
+  hidden,              ///< LOAD, setseed, pg_backup_start, replication slots …: no query shows it
+  code,                ///< runs what we do not see: DO, CALL, functions not known, unknown text
+};
+inline constexpr std::size_t residue_count = 10;
+/// "session setting", "temporary object", … for logs and the console.
+std::string_view to_string(Residue residue);
+
+/// A set of them.
+class ResidueSet {
+ public:
+  constexpr ResidueSet() = default;
+  constexpr ResidueSet(std::initializer_list<Residue> members) {
+    for (const Residue member : members) bits_ |= bit(member);
+  }
+  constexpr bool empty() const { return bits_ == 0; }
+  constexpr bool contains(Residue member) const { return (bits_ & bit(member)) != 0; }
+  constexpr bool intersects(ResidueSet other) const { return (bits_ & other.bits_) != 0; }
+  constexpr ResidueSet operator|(ResidueSet other) const { return from_bits(bits_ | other.bits_); }
+  constexpr ResidueSet operator-(ResidueSet other) const { return from_bits(bits_ & ~other.bits_); }
+  constexpr ResidueSet operator&(ResidueSet other) const { return from_bits(bits_ & other.bits_); }
+  constexpr ResidueSet& operator|=(ResidueSet other) { return *this = *this | other; }
+  constexpr bool operator==(const ResidueSet&) const = default;
+  constexpr std::uint16_t bits() const { return bits_; }
+  /// The member that comes first in the enumeration; the set may not be empty.
+  constexpr Residue first() const {
+    std::uint8_t index = 0;
+    while ((bits_ >> index & 1) == 0) ++index;
+    return static_cast<Residue>(index);
+  }
+
+ private:
+  static constexpr std::uint16_t bit(Residue member) {
+    return static_cast<std::uint16_t>(1U << static_cast<unsigned>(member));
+  }
+  static constexpr ResidueSet from_bits(unsigned bits) {
+    ResidueSet set;
+    set.bits_ = static_cast<std::uint16_t>(bits);
+    return set;
+  }
+  std::uint16_t bits_ = 0;
+};
+
+/// The kind of a text's only statement.
+enum class StatementKind : std::uint8_t {
+  empty,    ///< nothing but blanks and comments
+  several,  ///< more than one statement
+  select,   ///< SELECT, VALUES, TABLE, WITH … SELECT, without INTO
+  insert,
+  update,
+  remove,  ///< DELETE
+  merge,
+  copy,
+  show,
+  explain,
+  set,          ///< SET, RESET (the session's, or LOCAL)
+  transaction,  ///< BEGIN, COMMIT, ROLLBACK, SAVEPOINT, …
+  cursor,       ///< DECLARE, FETCH, MOVE, CLOSE
+  prepare,      ///< PREPARE
+  execute,      ///< EXECUTE
+  deallocate,   ///< DEALLOCATE
+  discard,
+  do_block,
+  call,
+  other,    ///< any other utility statement (DDL, VACUUM, LISTEN, LOCK, …)
+  unknown,  ///< could not be parsed, or is too long to be
+};
+
+/// What is known of a statement (or of the several ones of one Query) from its parse tree, without
+/// the values of its constants.
+struct Facts {
+  StatementKind kind = StatementKind::unknown;
+  /// What may stay behind. Rollback may still take it back; a query to the server tells.
+  ResidueSet leaves;
+  /// May change a table, a sequence or anything else that is not the session's.
+  bool may_write = true;
+  /// May draw from a sequence: INSERT, MERGE, COPY FROM, nextval, or code that we do not see.
+  bool may_draw = true;
+  /// Begins or ends a transaction or a savepoint, also among several statements.
+  bool controls_transaction = false;
+  /// Changes a setting until the end of the transaction: SET LOCAL, set_config(…, true).
+  bool sets_locally = false;
+  /// May end what `leaves` of an earlier statement was: DROP, CLOSE, UNLISTEN, DEALLOCATE, DISCARD,
+  /// pg_advisory_unlock.
+  bool may_remove_residue = false;
+  /// Creates, alters or drops a function, procedure, trigger, rule, view, operator, cast, type,
+  /// domain, policy, extension, schema or database: what was learned of code is void.
+  bool changes_code = false;
+  /// Depends on the names of prepared statements: EXECUTE, DEALLOCATE name, pg_prepared_statements.
+  bool names_prepared = false;
+  /// Reads or changes a table or view (whose triggers, rules and policies may run any code).
+  bool touches_relations = false;
+  /// Functions called whose effects are not known from their names, lower case, without their
+  /// schema, sorted, each once. Those built into PostgreSQL are among them where they are not
+  /// common.
+  std::vector<std::string> functions;
+  /// Settings that are set or reset by SET, RESET and their relatives (not set_config), lower case:
+  /// "work_mem", "app.tenant", "role", "session_authorization", "timezone".
+  std::vector<std::string> settings;
+  /// Those of them that go back to their defaults: RESET, SET … TO DEFAULT. "all": RESET ALL,
+  /// DISCARD ALL.
+  std::vector<std::string> resets;
+};
+
+}  // namespace pgproxy::sql

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pgproxy/sql/facts.hpp"
+
+namespace pgproxy::sql {
+
+/// A statement without the values of its constants: its facts, and what was learned from running
+/// it. Shared by the cache and whoever runs such a statement.
+struct Shape {
+  std::uint64_t fingerprint = 0;
+  Facts facts;
+  /// Runs after which the server was asked and nothing was left; kept by the sessions.
+  std::uint32_t clean_count = 0;
+  /// Runs since the server was last asked.
+  std::uint32_t run_count = 0;
+};
+using ShapeRef = std::shared_ptr<Shape>;
+
+/// The shapes of the statements of one pool, found by a fingerprint of their tokens with constants
+/// left out. A statement seen before costs one pass over its text and one look-up, and allocates
+/// nothing; a new one is parsed by libpg_query. Bounded: shapes not used for long are forgotten.
+/// Not thread safe.
+class Shapes {
+ public:
+  explicit Shapes(std::size_t max_count = 2000);
+  ~Shapes();
+
+  /// The shape of a Query's or Parse's text. `backslashes_are_plain`: standard_conforming_strings
+  /// is on. Texts over 64 KiB, or that do not end properly, get the one shape for unknown text,
+  /// and so does what libpg_query cannot parse (newer syntax) or may not (over 16 KiB), with a
+  /// shape of its own if it has a fingerprint.
+  ///
+  /// Every byte below 0x80 is taken for ASCII: of the client encodings in which that is not so the
+  /// caller uses unknown().
+  const ShapeRef& find(std::string_view text, bool backslashes_are_plain);
+  const ShapeRef& unknown() const { return unknown_; }
+  /// Forgets what was learned (clean_count, run_count) of all of them.
+  void forget_learned();
+  std::size_t size() const;
+
+ private:
+  struct Table;
+  std::unique_ptr<Table> table_;
+  ShapeRef unknown_;
+};
+
+/// Facts from the parse tree, by libpg_query on a thread with a stack of known size. Blocks until
+/// it is done (microseconds for common statements). Texts over 16 KiB are unknown, unread.
+Facts analyse(std::string_view text);
+
+/// `SET [SESSION] name {= | TO} constant` as the only statement of a text.
+struct SetConstant {
+  std::string name;   ///< lower case
+  std::string value;  ///< as set_config would take it
+};
+/// nullopt: something else, a list of values, DEFAULT, or a setting whose value is a list of
+/// identifiers (search_path and the like).
+std::optional<SetConstant> set_constant(std::string_view text, bool backslashes_are_plain);
+
+/// Names of settings that a text may set, lower case: those behind SET and RESET, string constants
+/// that are the first argument of set_config, and everywhere, also within $…$ bodies and strings,
+/// words that look like a custom setting's name in quotes ('app.tenant') or behind SET. Each once,
+/// at most 32. May name what is none.
+std::vector<std::string> settings_named(std::string_view text, bool backslashes_are_plain);
+
+}  // namespace pgproxy::sql
