@@ -191,6 +191,8 @@ query_wait_timeout = 10
 query_timeout = 60
 ; How long a transaction may sit idle and keep a server connection from the others.
 idle_transaction_timeout = 60
+on_residue = pin
+max_pinned_fraction = 0.5
 ; How long connecting and logging in to a server may take.
 server_connect_timeout = 5
 

@@ -51,6 +51,21 @@ struct Codec<bool> {
   static std::string allowed(const Range&) { return "0 or 1"; }
 };
 
+/// A share of something, in decimals.
+template <>
+struct Codec<double> {
+  static Outcome parse(std::string_view text, const Range& range, double& into) {
+    const auto value = parse_seconds(text, range.most);  // the same decimals
+    if (!value) return Outcome::not_allowed;
+    into = std::chrono::duration<double>(*value).count();
+    return Outcome::stored;
+  }
+  static std::string print(double value) { return fmt::format("{}", value); }
+  static std::string allowed(const Range& range) {
+    return fmt::format("{} to {}, decimals allowed", range.least, range.most);
+  }
+};
+
 template <>
 struct Codec<Duration> {
   static Outcome parse(std::string_view text, const Range& range, Duration& into) {
@@ -133,6 +148,16 @@ constexpr auto choices<LoadBalanceHosts>() {
       {{"round-robin", LoadBalanceHosts::round_robin}, {"disable", LoadBalanceHosts::disable}});
 }
 template <>
+constexpr auto choices<OnResidue>() {
+  return std::to_array<Choice<OnResidue>>({{"pin", OnResidue::pin}, {"error", OnResidue::error}});
+}
+template <>
+constexpr auto choices<CheckoutOrder>() {
+  return std::to_array<Choice<CheckoutOrder>>({{"lifo", CheckoutOrder::lifo},
+                                               {"round_robin", CheckoutOrder::round_robin},
+                                               {"random", CheckoutOrder::random}});
+}
+template <>
 constexpr auto choices<SslMode>() {
   return std::to_array<Choice<SslMode>>({{"disable", SslMode::disable},
                                          {"allow"},
@@ -166,6 +191,19 @@ struct Codec<E> {
       if (choice.value) names.emplace_back(choice.name);
     }
     return join(names, ", ");
+  }
+};
+
+/// PgBouncer's server_round_robin: two of the checkout orders by a flag.
+struct RoundRobinCodec : Codec<bool> {
+  static Outcome parse(std::string_view text, const Range& range, CheckoutOrder& into) {
+    bool value = false;
+    const Outcome outcome = Codec<bool>::parse(text, range, value);
+    into = value ? CheckoutOrder::round_robin : CheckoutOrder::lifo;
+    return outcome;
+  }
+  static std::string print(CheckoutOrder value) {
+    return Codec<bool>::print(value == CheckoutOrder::round_robin);
   }
 };
 

@@ -35,6 +35,8 @@ PoolSettings effective_settings(const Settings& settings, const Database& databa
           database.reserve_pool_size.value_or(settings.reserve_pool_size)),
       .max_db_connections = database.max_db_connections.value_or(settings.max_db_connections),
       .max_user_connections = by_user.max_user_connections.value_or(settings.max_user_connections),
+      .on_residue = database.on_residue.value_or(settings.on_residue),
+      .max_pinned_fraction = database.max_pinned_fraction.value_or(settings.max_pinned_fraction),
       .server_lifetime = database.server_lifetime.value_or(settings.server_lifetime),
       .query_timeout = by_user.query_timeout.value_or(settings.query_timeout),
       .query_wait_timeout = by_user.query_wait_timeout.value_or(

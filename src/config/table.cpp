@@ -119,11 +119,41 @@ constexpr Row<Settings> kPools[] = {
       "not twenty"},
      on_reload,
      "Server logins that may be in progress at once in one pool."},
-    {"server_round_robin",
-     field<&Settings::server_round_robin>(),
-     {"0", "PgBouncer's: the connection used last is the one with warm caches"},
+    {"checkout_order",
+     field<&Settings::checkout_order>(),
+     {"lifo", "PgBouncer's: the connection used last is the one with warm caches"},
      on_reload,
-     "Use idle server connections in turn instead of the one used last."},
+     "Which idle server connection is used next: the one used last, the one that has been idle "
+     "longest, or any."},
+    {"server_round_robin",
+     field<&Settings::checkout_order, RoundRobinCodec>(),
+     {"0", "PgBouncer's"},
+     on_reload,
+     "PgBouncer's word for checkout_order: 0 is lifo, 1 is round_robin; the later line wins."},
+};
+
+constexpr Row<Settings> kSessionState[] = {
+    {"on_residue", field<&Settings::on_residue>(),
+     must_be_given("pin",
+                   "the application works as with PostgreSQL itself; error suits applications that "
+                   "should hold no session state, and tells which of them do"),
+     on_reload,
+     "What a statement meets that leaves more behind than settings (a temporary table, LISTEN, a "
+     "session advisory lock, …), with pool_mode = transaction: pin keeps the server connection for "
+     "its client, error refuses the statement."},
+    {"max_pinned_fraction", field<&Settings::max_pinned_fraction>({0, 1}),
+     must_be_given("0.5",
+                   "half of each pool goes on serving everyone else, whatever some clients do"),
+     on_reload,
+     "Largest share of a pool's server connections that may be pinned; statements that would pin "
+     "one more are refused."},
+    {"on_sequence_state",
+     field<&Settings::on_sequence_state>(),
+     {"pin", "what PDO's lastInsertId and the like need"},
+     on_reload,
+     "What lastval and currval meet outside the transaction that drew from the sequence: pin keeps "
+     "the server connection for the client, from then on for all clients of the pool that draw "
+     "from sequences; error refuses the statement with 55000."},
 };
 
 constexpr Row<Settings> kAuthentication[] = {
@@ -331,6 +361,7 @@ constexpr Row<Settings> kSockets[] = {
 
 constexpr Group kGroups[] = {
     {"Pools", kPools},
+    {"Session state", kSessionState},
     {"Clients", kClients},
     {"Server connections", kServers},
     {"Authentication and TLS", kAuthentication},

@@ -109,10 +109,22 @@ void Pool::give_back(ServerConnection& server) {
 
 void Pool::make_idle(ServerConnection& server) {
   server.go_idle(loop().now());
-  if (global().server_round_robin) {
-    idle_.push_back(server);
-  } else {
-    idle_.push_front(server);
+  switch (global().checkout_order) {
+    case config::CheckoutOrder::lifo: return idle_.push_front(server);
+    case config::CheckoutOrder::round_robin: return idle_.push_back(server);
+    case config::CheckoutOrder::random: return insert_anywhere(server);
+  }
+}
+
+/// One of the idle ones changes places with the front, so that the front is as good as drawn.
+void Pool::insert_anywhere(ServerConnection& server) {
+  idle_.push_front(server);
+  std::size_t steps = order_() % idle_.size();
+  for (ServerConnection& other : idle_) {
+    if (steps-- > 0) continue;
+    other.unlink();
+    idle_.push_front(other);
+    return;
   }
 }
 
@@ -256,7 +268,8 @@ void Pool::on_timeout(Timeout& timeout) {
 
 bool Pool::evict_idle() {
   if (idle_.empty()) return false;
-  close(global().server_round_robin ? idle_.front() : idle_.back(), "evicted");
+  const bool newest_is_last = global().checkout_order == config::CheckoutOrder::round_robin;
+  close(newest_is_last ? idle_.front() : idle_.back(), "evicted");
   return true;
 }
 

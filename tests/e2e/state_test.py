@@ -10,7 +10,7 @@ from raw import SYNC, bind, execute, parse
 class Isolation(harness.PoolerTest):
     """PROTOCOL: a pooler that hands the same client the same server hides every defect of this kind."""
 
-    settings = {"default_pool_size": 4, "server_round_robin": 1}
+    settings = {"default_pool_size": 4, "checkout_order": "round_robin"}
 
     def setUp(self):
         super().setUp()

@@ -33,7 +33,7 @@ config::Settings random_settings(Random& random) {
   settings.default_pool_size = 1 + static_cast<std::uint32_t>(random.below(4));
   settings.pool_mode =
       random.chance(80) ? config::PoolMode::transaction : config::PoolMode::session;
-  settings.server_round_robin = random.chance(50);
+  settings.checkout_order = static_cast<config::CheckoutOrder>(random.below(3));
   if (random.chance(30))
     settings.max_db_connections = 1 + static_cast<std::uint32_t>(random.below(4));
   if (random.chance(20)) settings.max_user_connections = 2;

@@ -16,6 +16,10 @@ namespace pgproxy::config {
 enum class PoolMode { session, transaction, statement };
 enum class AuthType { any, trust, plain, md5, scram_sha_256 };
 enum class LogFormat { text, logfmt, json };
+/// What happens to a statement that would keep a server connection for its client.
+enum class OnResidue { pin, error };
+/// Which idle server connection is given out next.
+enum class CheckoutOrder { lifo, round_robin, random };
 enum class LoadBalanceHosts { round_robin, disable };
 enum class SslMode { disable, allow, prefer, require, verify_ca, verify_full };
 
@@ -33,6 +37,8 @@ struct Database {
   std::optional<std::uint32_t> max_db_connections;
   std::optional<std::uint32_t> max_db_client_connections;
   std::optional<PoolMode> pool_mode;
+  std::optional<OnResidue> on_residue;
+  std::optional<double> max_pinned_fraction;
   std::optional<Duration> query_wait_timeout;
   std::optional<Duration> server_lifetime;
   std::string connect_query;
@@ -92,7 +98,11 @@ struct Settings {
   std::uint32_t max_user_connections = 0;
   std::uint32_t max_user_client_connections = 0;
   std::uint32_t max_server_logins = 0;  ///< ours: server logins in progress per pool
-  bool server_round_robin = false;
+  CheckoutOrder checkout_order = CheckoutOrder::lifo;
+  OnResidue on_residue = OnResidue::pin;
+  /// Largest share of a pool that may be pinned before further statements are refused.
+  double max_pinned_fraction = 0;
+  OnResidue on_sequence_state = OnResidue::pin;  ///< for lastval and currval
 
   // Authentication of clients.
   AuthType auth_type = AuthType::scram_sha_256;
@@ -153,6 +163,8 @@ struct PoolSettings {
   std::uint32_t reserve_pool_size = 0;
   std::uint32_t max_db_connections = 0;
   std::uint32_t max_user_connections = 0;
+  OnResidue on_residue = OnResidue::pin;
+  double max_pinned_fraction = 0;
   Duration server_lifetime{};
   Duration query_timeout{};
   Duration query_wait_timeout{};

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -129,6 +130,7 @@ class Pool final : private TimeoutListener {
   bool open_connection(bool from_reserve);
   void give_out(ServerConnection& server, PoolClient& client);
   void make_idle(ServerConnection& server);
+  void insert_anywhere(ServerConnection& server);
   void give_back(ServerConnection& server);
   void serve_waiters();
   void enqueue(PoolClient& client);
@@ -146,6 +148,7 @@ class Pool final : private TimeoutListener {
   std::unordered_map<std::uint64_t, std::unique_ptr<ServerConnection>> servers_;
   IntrusiveList<ServerConnection> idle_;  ///< front is given out next
   IntrusiveList<PoolClient> waiters_;
+  std::minstd_rand order_;  ///< for checkout_order = random: nothing secret, and repeatable
   StateRef default_state_;
   std::unordered_map<std::string, StateRef> canonical_states_;
   std::size_t next_host_ = 0;
