@@ -17,18 +17,6 @@ Postgres::~Postgres() {
   for (const auto& backend : backends_) backend->link_->set_peer(nullptr);
 }
 
-const NameMap& Postgres::defaults() {
-  static const NameMap defaults = {
-      {"application_name", ""},  {"client_encoding", "UTF8"},
-      {"DateStyle", "ISO, MDY"}, {"standard_conforming_strings", "on"},
-      {"TimeZone", "UTC"},       {"server_version", "15.9"},
-      {"is_superuser", "off"},   {"statement_timeout", "0"},
-      {"search_path", "public"}, {"work_mem", "4MB"},
-      {"app.tenant", ""},
-  };
-  return defaults;
-}
-
 void Postgres::accept(std::shared_ptr<Link> link) {
   const auto pid = static_cast<std::uint32_t>(backends_.size() + 1);
   backends_.push_back(std::make_unique<Backend>(*this, std::move(link), pid));
@@ -64,7 +52,7 @@ void Postgres::cut_one(bool by_reset) {
   Backend* victim = random_ready();
   if (victim == nullptr) return;
   victim->link_->drop_unsent(random_.below(20));
-  victim->is_gone_ = true;
+  victim->fall_silent();
   victim->link_->end(by_reset);
 }
 
@@ -92,10 +80,8 @@ void Postgres::for_each(const std::function<void(Backend&)>& visit) const {
   for (const auto& backend : backends_) visit(*backend);
 }
 
-const NameMap& Postgres::settings_of(unsigned number) const {
-  static const NameMap none;
-  const auto at = clients_.find(number);
-  return at != clients_.end() ? at->second : none;
+void Postgres::register_client(unsigned number, const std::string& user, const NameMap& startup) {
+  references_.try_emplace(number, user, startup);
 }
 
 Backend::Backend(Postgres& postgres, std::shared_ptr<Link> link, std::uint32_t pid)
@@ -109,6 +95,8 @@ void Backend::check_clean() const {
   if (status_ != 'I') violation("a backend was left in a transaction");
   if (is_skipping_ || copy_in_ || sleep_) violation("a backend was left in the middle of a cycle");
   if (!residue_.empty()) violation("residue was left behind: " + residue_.front());
+  const std::string objects = session_->objects();
+  if (!objects.empty()) violation("left behind: " + objects);
 }
 
 void Backend::put(char type, std::string_view body) {
@@ -120,7 +108,7 @@ void Backend::put(char type, std::string_view body) {
     link_->send(out.substr(0, part));
     *cut_after_bytes -= part;
     if (part == out.size()) return;
-    is_gone_ = true;
+    fall_silent();
     return link_->end();
   }
   link_->send(out);
@@ -130,14 +118,19 @@ void Backend::fatal(std::string_view sqlstate, std::string_view message) {
   std::string out;
   wire::put_error(out, wire::Severity::fatal, {std::string(sqlstate), std::string(message)});
   link_->send(out);
-  is_gone_ = true;
-  sleep_.reset();
+  fall_silent();
   link_->end();
 }
 
-void Backend::on_end() {
+/// The process is over.
+void Backend::fall_silent() {
   is_gone_ = true;
   sleep_.reset();
+  if (session_) session_->end();
+}
+
+void Backend::on_end() {
+  fall_silent();
 }
 
 void Backend::on_bytes(std::string_view bytes) {
@@ -167,10 +160,12 @@ bool Backend::take_startup() {
     return false;
   }
   if (postgres_.is_silent_at_login) return false;
-  settings_ = Postgres::defaults();
-  for (const auto& [name, value] : startup->settings) settings_[name] = value;
-  settings_["session_authorization"] = startup->user;
-  session_defaults_ = settings_;
+  const NameMap settings(startup->settings.begin(), startup->settings.end());
+  if (const std::string sqlstate = Session::startup_error(settings); !sqlstate.empty()) {
+    fatal(sqlstate, "bad startup setting");
+    return false;
+  }
+  session_.emplace(postgres_.cluster_, std::string(startup->user), settings);
   phase_ = Phase::password;
   if (!postgres_.is_password_wanted) log_in();
   if (postgres_.is_password_wanted) put('R', "\0\0\0\3");
@@ -183,7 +178,7 @@ void Backend::log_in() {
   }
   ++postgres_.logins_ever;
   put('R', "\0\0\0\0");
-  for (const auto& [name, value] : settings_) report(name);
+  report();
   std::string key;
   wire::put_u32(key, pid_);
   put('K', key + secret_);
@@ -218,12 +213,7 @@ void Backend::on_message(char type, std::string_view body) {
     case 'Q': {
       unnamed_.reset();
       const std::string text(body.substr(0, body.size() - 1));
-      statements_.clear();
-      for (std::size_t at = 0; at <= text.size();) {
-        const std::size_t end = std::min(text.find("; ", at), text.size());
-        statements_.push_back(text.substr(at, end - at));
-        at = end + 2;
-      }
+      statements_ = split_statements(text);
       return on_simple();
     }
     case 'P': {
@@ -257,7 +247,7 @@ void Backend::on_message(char type, std::string_view body) {
       return;
     }
     case 'S': return on_sync();
-    case 'X': is_gone_ = true; return link_->end();
+    case 'X': fall_silent(); return link_->end();
     default: return;  // Flush; CopyData, CopyDone, CopyFail outside of COPY
   }
 }
@@ -347,27 +337,32 @@ void Backend::error(std::string_view sqlstate, std::string_view message, bool is
 
 void Backend::ready() {
   if (status_ == 'I' || is_implicit_) transaction_owner_ = 0;
+  report();
   const char shown = is_implicit_ ? 'I' : status_;
   put('Z', std::string_view(&shown, 1));
 }
 
-void Backend::report(const std::string& name) {
-  static constexpr std::string_view reported[] = {
-      "application_name",      "client_encoding", "DateStyle",    "standard_conforming_strings",
-      "session_authorization", "TimeZone",        "is_superuser", "server_version"};
-  if (std::ranges::find(reported, name) == std::end(reported)) return;
-  std::string body;
-  wire::put_c_string(body, name);
-  wire::put_c_string(body, settings_[name]);
-  put('S', body);
+/// Right before ReadyForQuery, as PostgreSQL since 14.
+void Backend::report() {
+  for (const auto& [name, value] : session_->reported()) {
+    const auto [known, is_new] = reported_.try_emplace(name, value);
+    if (!is_new && std::exchange(known->second, value) == value) continue;
+    std::string body;
+    wire::put_c_string(body, name);
+    wire::put_c_string(body, value);
+    put('S', body);
+  }
 }
 
-void Backend::row(const std::string& value, bool is_simple) {
+void Backend::row(const Row& values, bool is_simple) {
   if (is_simple) put('T', "\0\0");
   std::string body;
-  wire::put_u16(body, 1);
-  wire::put_u32(body, static_cast<std::uint32_t>(value.size()));
-  put('D', body + value);
+  wire::put_u16(body, static_cast<std::uint16_t>(values.size()));
+  for (const auto& value : values) {
+    wire::put_u32(body, value ? static_cast<std::uint32_t>(value->size()) : 0xffffffff);
+    body += value.value_or("");
+  }
+  put('D', body);
 }
 
 void Backend::complete(std::string_view tag) {

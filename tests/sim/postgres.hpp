@@ -1,5 +1,6 @@
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -9,18 +10,21 @@
 #include <vector>
 
 #include "network.hpp"
+#include "session.hpp"
 
 #include "pgproxy/base/result.hpp"
 #include "pgproxy/wire/message.hpp"
 
 namespace pgproxy::sim {
 
-using NameMap = std::map<std::string, std::string>;
-
 class Backend;
 
+/// What goes wrong with the question about what a session holds.
+enum class QuestionFault { error, timeout, garbage, death };
+
 /// A PostgreSQL cluster that understands a handful of statements. Clients tag their statements with
-/// 'c<client>.<number>'; it watches that nobody's session shows through to anybody else.
+/// 'c<client>.<number>'; beside each client's backends it runs a session that has PostgreSQL to
+/// itself, and complains about each difference between the two.
 class Postgres {
  public:
   Postgres(Loop& loop, Random& random, std::function<void(std::string)> violation);
@@ -34,12 +38,7 @@ class Postgres {
   void black_hole_one();
   bool has_black_hole() const;
 
-  /// What client `number` gave at startup and expects to find.
-  void register_client(unsigned number, NameMap settings) {
-    clients_[number] = std::move(settings);
-  }
-  const NameMap& settings_of(unsigned number) const;
-  static const NameMap& defaults();
+  void register_client(unsigned number, const std::string& user, const NameMap& startup);
 
   /// Backends whose connection is open at pgproxy's end.
   std::size_t open_count() const;
@@ -47,22 +46,31 @@ class Postgres {
   void check_clean() const;
   void for_each(const std::function<void(Backend&)>& visit) const;
 
-  std::optional<Error> login_error;  ///< every login ends with it
-  bool is_password_wanted = false;   ///< AuthenticationCleartextPassword first
-  bool is_silent_at_login = false;   ///< accepts and never answers
-  bool is_mute = false;              ///< reads queries and never answers
+  std::optional<Error> login_error;           ///< every login ends with it
+  bool is_password_wanted = false;            ///< AuthenticationCleartextPassword first
+  bool is_silent_at_login = false;            ///< accepts and never answers
+  bool is_mute = false;                       ///< reads queries and never answers
+  std::deque<QuestionFault> question_faults;  ///< of the next questions
+  Duration question_time{};                   ///< how long answering one takes
+  unsigned questions_ever = 0;
   unsigned logins_ever = 0;
   unsigned cancels_ever = 0;
 
  private:
   friend class Backend;
+  struct Reference {
+    Reference(const std::string& user, const NameMap& startup) : session(cluster, user, startup) {}
+    Cluster cluster;
+    Session session;
+  };
   Backend* random_ready();
   void cancel(std::uint32_t pid, std::string_view secret);
 
   Loop& loop_;
   Random& random_;
   std::function<void(std::string)> violation_;
-  std::map<unsigned, NameMap> clients_;
+  Cluster cluster_;
+  std::map<unsigned, Reference> references_;  ///< by client
   std::vector<std::unique_ptr<Backend>> backends_;
 };
 
@@ -74,7 +82,10 @@ class Backend final : public Peer {
   bool is_ready() const { return phase_ == Phase::ready && !is_gone_; }
   bool is_open() const { return !is_gone_ && phase_ != Phase::startup && link_->is_open_near(); }
   char status() const { return status_; }
-  const NameMap& settings() const { return settings_; }
+  /// Once it has logged in.
+  const Session& session() const { return *session_; }
+  /// The question is being answered.
+  bool is_questioned() const { return sleep_ && sleep_->is_question; }
   /// Statements that ran, cleaning up included.
   const std::vector<std::string>& history() const { return history_; }
   std::uint32_t pid() const { return pid_; }
@@ -97,7 +108,8 @@ class Backend final : public Peer {
   };
   struct Sleep {
     std::string tag;
-    bool is_simple;
+    bool is_simple = true;
+    bool is_question = false;
   };
 
   bool take_startup();
@@ -112,8 +124,13 @@ class Backend final : public Peer {
   Outcome execute(const std::string& text, const std::string& parameter, bool is_simple);
   Outcome control(const std::string& text, bool is_simple);
   Outcome select(const std::string& text, const std::string& parameter, bool is_simple);
-  bool change_session(const std::string& text);
-  bool set_pairs(const std::string& text);
+  std::optional<Outcome> run_in_session(const std::string& text, bool is_simple);
+  /// The proxy's own questions (question.cpp).
+  std::optional<Outcome> answer_question(const std::string& text);
+  Outcome ask_objects();
+  void answer_objects();
+  void answer_functions(const std::string& text);
+  void answer_settings();
   void finish_sleep(bool was_cancelled);
   bool commit();
   void roll_back();
@@ -121,10 +138,11 @@ class Backend final : public Peer {
   void ready();
   void begin_if_needed();
   void check_owner(const std::string& text);
-  void set(const std::string& name, const std::string& value, bool is_local);
-  void reset(const std::string& name);
-  void report(const std::string& name);
-  void row(const std::string& value, bool is_simple);
+  Session* reference();
+  void report();
+  void fall_silent();
+  using Row = std::vector<std::optional<std::string>>;
+  void row(const Row& values, bool is_simple);
   void complete(std::string_view tag);
   void put(char type, std::string_view body = {});
   template <std::size_t size>
@@ -143,10 +161,8 @@ class Backend final : public Peer {
   bool is_implicit_ = false;  ///< a transaction that ends at the next Sync
   bool is_skipping_ = false;
   bool is_gone_ = false;
-  NameMap settings_;
-  NameMap session_defaults_;
-  NameMap at_begin_;
-  NameMap after_commit_;  ///< what SET LOCAL hides
+  std::optional<Session> session_;
+  NameMap reported_;
   std::optional<std::string> unnamed_;
   std::map<std::string, std::string> named_;
   std::map<std::string, Portal> portals_;

@@ -1,5 +1,7 @@
 #include "random_client.hpp"
 
+#include "random_texts.hpp"
+
 #include "pgproxy/wire/encode.hpp"
 
 namespace pgproxy::sim {
@@ -19,7 +21,8 @@ void RandomClient::act() {
     is_sleeping_ = false;
     client_->allow_cancel(false);
     const bool may_leave = unfinished_ == Unfinished::nothing;
-    if (is_stopping_ && may_leave && client_->status() == 'I') return;
+    if (may_leave) check_parameters();
+    if (is_stopping_ && may_leave && client_->status() == 'I') return client_->terminate();
     if (batches_left_ > 0) {
       --batches_left_;
     } else if (may_leave && world_.random.chance(50)) {
@@ -33,21 +36,25 @@ void RandomClient::act() {
 
 void RandomClient::arrive() {
   Random& random = world_.random;
-  startup_.clear();
+  NameMap startup;
   const std::string number = std::to_string(random.below(3));
-  if (random.chance(40)) startup_["application_name"] = "app" + number;
-  if (random.chance(20)) startup_["statement_timeout"] = number;
-  if (random.chance(20)) startup_["search_path"] = "tenant" + number;
-  if (random.chance(20)) startup_["app.tenant"] = number;
-  if (random.chance(10)) startup_["TimeZone"] = "Zone" + number;
-  if (random.chance(10)) startup_["DateStyle"] = "iso";
-  client_ = &world_.client(startup_, random.chance(80) ? "u" : "v");
+  if (random.chance(40)) startup["application_name"] = "app" + number;
+  if (random.chance(20)) startup["statement_timeout"] = number;
+  if (random.chance(20)) startup["search_path"] = "tenant" + number;
+  if (random.chance(20)) startup["app.tenant"] = number;
+  if (random.chance(10)) startup["TimeZone"] = "Etc/GMT+" + number;
+  if (random.chance(10)) startup["DateStyle"] = "iso";
+  if (random.chance(10)) startup["work_mem"] = "5" + number + "MB";
+  const std::string user = random.chance(80) ? "u" : "v";
+  client_ = &world_.client(startup, user);
+  session_.emplace(cluster_, user, startup);
   client_->may_lose_connection = temper_.expects_faults;
   number_ = 0;
   batches_left_ = 1 + static_cast<unsigned>(random.below(12));
   unfinished_ = Unfinished::nothing;
   unnamed_.reset();
   has_deferred_error_ = false;
+  has_savepoint_ = false;
   is_sleeping_ = false;
   cancel_ = nullptr;
   if (random.chance(20)) batch();  // glued behind the startup packet
@@ -95,12 +102,15 @@ void RandomClient::cycle(Script& script) {
   const auto dice = random.below(100);
   if (dice < 30) return simple(script);
   if (dice < 45 && temper_.uses_transactions) return transaction(script);
-  if (dice < 85) return extended(script);
-  if (dice < 89) return copy_in(script, false);
-  if (dice < 92) return copy_in(script, true);
-  if (dice < 96) return sleep(script);
-  if (temper_.leaves_residue) return residue(script);
-  simple(script);
+  if (dice < 75) return extended(script);
+  if (dice < 79) return copy_in(script, false);
+  if (dice < 82) return copy_in(script, true);
+  if (dice < 86) return sleep(script);
+  std::vector<std::string> texts;
+  do {
+    texts.push_back(state_text(script));
+  } while (random.chance(20));
+  say(script, texts);
 }
 
 void RandomClient::simple(Script& script) {
@@ -112,18 +122,12 @@ void RandomClient::simple(Script& script) {
   const std::string tag = script.tag();
   if (dice < 70) {
     const auto size = temper_.asks_for_much && random.chance(20) ? 300'000 : random.below(2000);
-    return script.query("select repeat(" + std::to_string(size) + "), '" + tag + "'",
+    return script.query("select repeat('x', " + std::to_string(size) + "), '" + tag + "'",
                         {"T", "D:" + tag + std::string(size, 'x'), "C:SELECT 1"});
   }
-  if (dice < 80) {
+  if (dice < 85) {
     return script.query("copy t to stdout /* " + tag + " */",
                         {"H", "d:" + tag, "d:" + tag, "d:" + tag, "c", "C:COPY 3"});
-  }
-  if (dice < 90) {
-    const std::string name = random.chance(50) ? "search_path" : "application_name";
-    const std::string value =
-        startup_.contains(name) ? startup_.at(name) : Postgres::defaults().at(name);
-    return script.query("show " + name + " /* " + tag + " */", {"T", "D:" + value, "C:SHOW"});
   }
   const std::string other = script.tag();
   script.query("select '" + tag + "'; select '" + other + "'",
@@ -135,23 +139,87 @@ void RandomClient::transaction(Script& script) {
   unnamed_.reset();
   if (script.status == 'I') {
     script.begin();
+    session_->begin();
     has_deferred_error_ = false;
-    if (random.chance(20)) {
-      script.query("set local work_mem = '1MB' /* " + script.tag() + " */", {"C:SET"});
-    }
+    has_savepoint_ = false;
     return;
   }
-  if (random.chance(10) && script.status == 'T') {
-    script.query("insert deferred /* " + script.tag() + " */", {"C:INSERT 0 1"});
+  if (random.chance(10) && script.status == 'T' && !is_stopping_) {
+    script.query("insert into deferred values (1) /* " + script.tag() + " */", {"C:INSERT 0 1"});
     has_deferred_error_ = true;
     return;
   }
+  if (random.chance(20) && script.status == 'T' && !is_stopping_) {
+    say(script, {"savepoint s /* " + script.tag() + " */"});
+    has_savepoint_ = true;
+    return;
+  }
+  if (has_savepoint_ && random.chance(40)) {
+    const std::string text = "rollback to savepoint s /* " + script.tag() + " */";
+    session_->run(text);
+    script.status = 'T';
+    return script.query(text, {"C:ROLLBACK"});
+  }
   const bool commits = random.chance(70);
-  if (commits && has_deferred_error_ && script.status == 'T') {
+  const bool is_failed = script.status == 'E';
+  if (commits && has_deferred_error_ && !is_failed) {
+    session_->roll_back();
     script.status = 'I';
     script.query("commit /* " + script.tag() + " */", {"E:23505"});
   } else {
+    commits && !is_failed ? session_->commit() : session_->roll_back();
     script.end(commits);
+  }
+}
+
+/// A statement that changes the session or asks for what it holds.
+std::string RandomClient::state_text(Script& script) {
+  Random& random = world_.random;
+  const std::string tag = script.tag();
+  if (temper_.runs_code && random.chance(25)) {
+    return random_code_text(random, client_->number(), tag);
+  }
+  if (temper_.leaves_residue && random.chance(40)) {
+    return random_object_text(random, client_->number(), tag);
+  }
+  if (temper_.changes_settings) return random_setting_text(random, tag);
+  return "show search_path /* " + tag + " */";
+}
+
+/// One Query with these statements, answered as the session says.
+void RandomClient::say(Script& script, const std::vector<std::string>& texts) {
+  unnamed_.reset();
+  std::string query;
+  std::vector<std::string> answers;
+  bool is_failed = script.status == 'E';
+  session_->begin();
+  for (const std::string& text : texts) {
+    query += (query.empty() ? "" : "; ") + text;
+    if (is_failed) continue;
+    const std::vector<std::string> tokens = session_->run(text)->tokens();
+    if (tokens.front().starts_with("D:")) answers.emplace_back("T");
+    answers.insert(answers.end(), tokens.begin(), tokens.end());
+    is_failed = tokens.front().starts_with("E:");
+  }
+  script.query(query, std::move(answers));
+  if (script.status == 'I') is_failed ? session_->roll_back() : session_->commit();
+}
+
+/// Ends a cycle, and the transaction of one that is in no block.
+void RandomClient::sync(Script& script) {
+  const bool is_failed = script.is_skipping;
+  script.sync();
+  if (script.status == 'I') is_failed ? session_->roll_back() : session_->commit();
+}
+
+/// What the server reports is what our session has.
+void RandomClient::check_parameters() {
+  for (const auto& [name, value] : session_->reported()) {
+    const auto told = client_->parameters().find(name);
+    if (told != client_->parameters().end() && told->second == value) continue;
+    world_.complain("client " + std::to_string(client_->number()) + " believes that " + name +
+                    " is '" + (told != client_->parameters().end() ? told->second : "") +
+                    "' instead of '" + value + "'");
   }
 }
 
@@ -163,22 +231,28 @@ void RandomClient::extended(Script& script) {
     unfinished_ = Unfinished::flushed;
     return;
   }
-  script.sync();
+  sync(script);
 }
 
 void RandomClient::statement(Script& script) {
   Random& random = world_.random;
-  if (unnamed_ && random.chance(40)) {
-    const bool fails = unnamed_->starts_with("select 1/0");
-    return script.extended(
-        *unnamed_, {fails ? "E:22012" : "D:" + tag_of(*unnamed_) + "|", "C:SELECT 1"}, false);
+  const bool parses = !unnamed_ || random.chance(60);
+  std::string text;
+  if (parses) {
+    text = random.chance(40)
+               ? state_text(script)
+               : (random.chance(15) ? "select 1/0, '" : "select '") + script.tag() + "', $1";
+    if (!script.is_skipping) unnamed_ = text;
+  } else {
+    text = *unnamed_;
   }
-  const std::string tag = script.tag();
-  const bool fails = random.chance(15);
-  const std::string text = (fails ? "select 1/0, '" : "select '") + tag + "', $1";
-  if (!script.is_skipping) unnamed_ = text;
-  if (fails) return script.extended(text, {"E:22012"});
-  script.extended(text, {"D:" + tag + "|", "C:SELECT 1"});
+  std::vector<std::string> answers = {"D:" + tag_of(text) + "|", "C:SELECT 1"};
+  if (text.starts_with("select 1/0")) answers = {"E:22012"};
+  if (!script.is_skipping && script.status != 'E') {
+    session_->begin();
+    if (const auto answer = session_->run(text)) answers = answer->tokens();
+  }
+  script.extended(text, std::move(answers), parses);
 }
 
 void RandomClient::copy_in(Script& script, bool is_extended) {
@@ -188,7 +262,7 @@ void RandomClient::copy_in(Script& script, bool is_extended) {
     script.extended(text, {"G"});
     if (script.is_skipping) {
       unnamed_.reset();  // whether it is there is not asked
-      return script.sync();
+      return sync(script);
     }
     script.message('S');  // eaten by the COPY
     unfinished_ = Unfinished::extended_copy;
@@ -206,7 +280,7 @@ void RandomClient::copy_in(Script& script, bool is_extended) {
 void RandomClient::go_on(Script& script) {
   Random& random = world_.random;
   const Unfinished what = std::exchange(unfinished_, Unfinished::nothing);
-  if (what == Unfinished::flushed) return script.sync();
+  if (what == Unfinished::flushed) return sync(script);
   for (auto lines = random.below(4); lines > 0; --lines) {
     script.message('d', std::string(random.below(2000), 'y'));
   }
@@ -224,18 +298,8 @@ void RandomClient::go_on(Script& script) {
     script.message('c');
   }
   if (dice >= 60 && script.status == 'T') script.status = 'E';
-  if (what == Unfinished::extended_copy) return script.sync();
+  if (what == Unfinished::extended_copy) return sync(script);
   script.replies.push_back(std::string("Z:") + script.status);
-}
-
-void RandomClient::residue(Script& script) {
-  unnamed_.reset();
-  const std::string tag = " /* " + script.tag() + " */";
-  switch (world_.random.below(3)) {
-    case 0: return script.query("create temp table x" + tag, {"C:CREATE TABLE"});
-    case 1: return script.query("listen channel" + tag, {"C:LISTEN"});
-    default: return script.query("set work_mem = '8MB'" + tag, {"C:SET"});
-  }
 }
 
 /// On its own: what is pipelined with it would depend on whether it is cancelled.

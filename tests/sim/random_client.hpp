@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "world.hpp"
 
@@ -9,7 +10,9 @@ namespace pgproxy::sim {
 
 /// What random clients may do besides asking.
 struct Temper {
+  bool changes_settings = true;
   bool leaves_residue = false;
+  bool runs_code = false;
   bool asks_for_much = true;  ///< rows above every high-water mark
   bool cancels = true;
   bool vanishes = true;
@@ -38,20 +41,26 @@ class RandomClient {
   void statement(Script& script);
   void copy_in(Script& script, bool is_extended);
   void go_on(Script& script);
-  void residue(Script& script);
+  std::string state_text(Script& script);
+  void say(Script& script, const std::vector<std::string>& texts);
+  void sync(Script& script);
+  void check_parameters();
   void sleep(Script& script);
 
   World& world_;
   Temper temper_;
   Client* client_ = nullptr;
   const Client* cancel_ = nullptr;
-  NameMap startup_;
+  /// What our session holds if nobody comes between us and PostgreSQL.
+  Cluster cluster_;
+  std::optional<Session> session_;
   unsigned number_ = 0;
   unsigned batches_left_ = 0;
   Unfinished unfinished_ = Unfinished::nothing;
   std::optional<std::string>
       unnamed_;  ///< text of the unnamed statement that PostgreSQL has for us
   bool has_deferred_error_ = false;
+  bool has_savepoint_ = false;
   bool is_sleeping_ = false;
   bool is_stopping_ = false;
 };

@@ -59,7 +59,7 @@ TEST_CASE("a server goes from hand to hand, paused or not") {
   Script big(slow.number());
   const std::string tag = big.tag();
   // Over the high-water mark with the very read that also brings ReadyForQuery.
-  big.query("select repeat(300000), '" + tag + "'",
+  big.query("select repeat('x', 300000), '" + tag + "'",
             {"T", "D:" + tag + std::string(300000, 'x'), "C:SELECT 1"});
   slow.play(big);
   next.play(select(next));
@@ -81,7 +81,7 @@ TEST_CASE("a client that does not read does not get ever more") {
     Script script(slow.number());
     script.go_on_from(i);
     const std::string tag = script.tag();
-    script.query("select repeat(50000), '" + tag + "'",
+    script.query("select repeat('x', 50000), '" + tag + "'",
                  {"T", "D:" + tag + std::string(50000, 'x'), "C:SELECT 1"});
     slow.play(script);
     world.run();
@@ -189,7 +189,7 @@ TEST_CASE("what a client leaves behind is removed before the next one comes") {
     script.failing_query();
   }
   SUBCASE("a temporary table") {
-    script.query("create temp table x /* " + script.tag() + " */", {"C:CREATE TABLE"});
+    script.query("create temp table x (i int) /* " + script.tag() + " */", {"C:CREATE TABLE"});
   }
   SUBCASE("a session setting") {
     script.query("set application_name = 'mine' /* " + script.tag() + " */", {"C:SET"});
@@ -352,7 +352,7 @@ TEST_CASE("a deferred error at Sync is the client's") {
   World world(one_server());
   Client& client = world.ready_client();
   Script script(client.number());
-  script.extended("insert deferred /* " + script.tag() + " */", {"C:INSERT 0 1"});
+  script.extended("insert into deferred values (1) /* " + script.tag() + " */", {"C:INSERT 0 1"});
   script.replies.push_back("E:23505");
   script.sync();
   client.play(script);

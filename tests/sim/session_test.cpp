@@ -31,7 +31,7 @@ TEST_CASE("startup settings follow each client and nobody else") {
   Client& plain = world.ready_client();
   for (int round = 0; round < 3; ++round) {
     first.play(show(first, "search_path", "a"));
-    second.play(show(second, "statement_timeout", "5"));
+    second.play(show(second, "statement_timeout", "5ms"));
     plain.play(show(plain, "search_path", "public"));
     first.play(show(first, "application_name", "one"));
     second.play(show(second, "app.tenant", "7"));
@@ -80,7 +80,7 @@ TEST_CASE("a pipeline sent behind the startup packet is answered in order, howev
 TEST_CASE("session mode keeps the server until the client leaves, then resets it") {
   World world(one_server(config::PoolMode::session));
   Client& first = world.ready_client({{"statement_timeout", "5"}});
-  first.play(show(first, "statement_timeout", "5"));
+  first.play(show(first, "statement_timeout", "5ms"));
   world.run();
   CHECK(world.pool().idle_count() == 0);
   Client& second = world.ready_client();
@@ -100,7 +100,7 @@ TEST_CASE(
   settings.server_reset_query = "select 'reset'";
   World world(settings);
   Client& first = world.ready_client({{"statement_timeout", "5"}});
-  first.play(show(first, "statement_timeout", "5"));
+  first.play(show(first, "statement_timeout", "5ms"));
   world.run();
   first.terminate();
   world.run();
@@ -110,7 +110,7 @@ TEST_CASE(
   CHECK(second.is_content());
   Client& third = world.client({{"statement_timeout", "5"}});
   second.terminate();
-  third.play(show(third, "statement_timeout", "5"));
+  third.play(show(third, "statement_timeout", "5ms"));
   world.run();
   CHECK(third.is_content());
   world.drain();

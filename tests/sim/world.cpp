@@ -97,9 +97,7 @@ Client& World::client(const NameMap& startup, const std::string& user,
   auto transport = link->make_transport();
   clients_.push_back(std::make_unique<Client>(
       std::move(link), number, [this](std::string what) { complain(std::move(what)); }));
-  NameMap settings = startup;
-  if (settings.contains("DateStyle")) settings["DateStyle"] = "ISO, MDY";
-  postgres.register_client(number, std::move(settings));
+  postgres.register_client(number, user, startup);
   sessions_.on_accepted(std::move(transport));
   clients_.back()->start(user, database, startup);
   return *clients_.back();

@@ -68,8 +68,12 @@ std::string run_world(std::uint64_t seed) {
   world.server_weather = random_weather(random);
   const bool is_fine = world.client_weather.split == Weather::Split::bytes ||
                        world.server_weather.split == Weather::Split::bytes;
-  const Temper temper{
-      .leaves_residue = random.chance(50), .asks_for_much = !is_fine, .expects_faults = has_faults};
+  const Temper temper{.changes_settings = random.chance(80),
+                      .leaves_residue = random.chance(50),
+                      .runs_code = random.chance(30),
+                      .asks_for_much = !is_fine,
+                      .expects_faults = has_faults};
+  if (random.chance(50)) world.postgres.question_time = Duration(random.below(4000));
   std::deque<RandomClient> clients;
   for (auto count = 2 + random.below(10); count > 0; --count) clients.emplace_back(world, temper);
   for (int round = 0; round < 30 && world.violations().empty(); ++round) {
