@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <utility>
 
 namespace pgproxy::sim {
 namespace {
@@ -124,22 +125,22 @@ void Session::commit() {
     if (!is_begun) now_.channels.erase(channel);
   }
   now_.listens.clear();
-  release_transaction_locks();
+  for (const std::string& key : std::exchange(now_.locks, {})) release_if_free(key);
   before_.reset();
   savepoints_.clear();
 }
 
-/// What is only in memory (locks, statements, sequences, closed cursors) stays as it is.
+/// What is only in memory (session locks, statements, sequences, closed cursors) stays as it is.
 void Session::roll_back_to(const Undoable& before) {
   for (const std::string& name : now_.new_cursors) {
     if (!before.new_cursors.contains(name)) cursors_.erase(name);
   }
-  now_ = before;
+  const std::set<std::string> locks = std::exchange(now_, before).locks;
+  for (const std::string& key : locks) release_if_free(key);
 }
 
 void Session::roll_back() {
   if (before_) roll_back_to(*before_);
-  release_transaction_locks();
   before_.reset();
   savepoints_.clear();
 }

@@ -81,6 +81,7 @@ class Session {
     std::set<std::string> channels;
     std::vector<std::pair<bool, std::string>> listens;  ///< to be done at commit; false: UNLISTEN
     std::set<std::string> new_cursors;
+    std::set<std::string> locks;  ///< that end with the transaction
   };
   enum class LockLife { session, transaction };
 
@@ -114,7 +115,6 @@ class Session {
   bool unlock(const std::string& key);
   void release_locks();
   void release_if_free(const std::string& key);
-  void release_transaction_locks();
 
   Cluster& cluster_;
   NameMap startup_;
@@ -122,11 +122,10 @@ class Session {
   Undoable now_;
   std::optional<Undoable> before_;  ///< as at BEGIN
   std::vector<std::pair<std::string, Undoable>> savepoints_;
-  NameMap cursors_;     ///< WITH HOLD, and the text in their only row
-  NameMap statements_;  ///< by PREPARE
-  std::map<std::string, unsigned> locks_;
-  std::set<std::string> transaction_locks_;
-  std::map<std::string, long> drawn_;  ///< what currval tells
+  NameMap cursors_;                        ///< WITH HOLD, and the text in their only row
+  NameMap statements_;                     ///< by PREPARE
+  std::map<std::string, unsigned> locks_;  ///< of the session, and how often
+  std::map<std::string, long> drawn_;      ///< what currval tells
   std::optional<long> last_value_;
   std::string seed_;  ///< by setseed
 };

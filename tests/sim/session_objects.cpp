@@ -61,7 +61,7 @@ std::optional<Answer> Session::call_function(std::string_view name, Tokens& text
     const std::string what = text.next();
     if (what == "pg_listening_channels") return value(std::to_string(now_.channels.size()));
     if (what != "pg_locks") return std::nullopt;
-    std::set<std::string> keys = transaction_locks_;
+    std::set<std::string> keys = now_.locks;
     for (const auto& [key, count] : locks_) keys.insert(key);
     return value(std::to_string(keys.size()));
   }
@@ -202,7 +202,7 @@ bool Session::lock(const std::string& key, LockLife life) {
   const auto [holder, is_new] = cluster_.locks.emplace(key, this);
   if (holder->second != this) return false;
   if (life == LockLife::session) ++locks_[key];
-  if (life == LockLife::transaction) transaction_locks_.insert(key);
+  if (life == LockLife::transaction) now_.locks.insert(key);
   return true;
 }
 
@@ -215,20 +215,16 @@ bool Session::unlock(const std::string& key) {
 }
 
 void Session::release_if_free(const std::string& key) {
-  if (!locks_.contains(key) && !transaction_locks_.contains(key)) cluster_.locks.erase(key);
+  if (!locks_.contains(key) && !now_.locks.contains(key)) cluster_.locks.erase(key);
 }
 
 void Session::end() {
   release_locks();
-  release_transaction_locks();
+  roll_back();
 }
 
 void Session::release_locks() {
   for (const auto& [key, count] : std::exchange(locks_, {})) release_if_free(key);
-}
-
-void Session::release_transaction_locks() {
-  for (const std::string& key : std::exchange(transaction_locks_, {})) release_if_free(key);
 }
 
 std::string Session::objects() const {
