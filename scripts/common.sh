@@ -7,7 +7,8 @@ export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=true  # another checkout finds the 
 export CCACHE_SLOPPINESS=pch_defines,time_macros   # what precompiled headers need
 
 build_packages=(g++ cmake ninja-build pkgconf ccache libuv1-dev libssl-dev libinih-dev libspdlog-dev
-                libcli11-dev libsystemd-dev libpq-dev)
+                libcli11-dev libsystemd-dev libpq-dev libpg-query-dev libprotobuf-c-dev
+                libxxhash-dev)
 
 say() { if [[ -t 2 ]]; then printf '\e[1m== %s\e[0m\n' "$*" >&2; else echo "== $*" >&2; fi; }
 

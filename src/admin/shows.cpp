@@ -82,6 +82,27 @@ constexpr Column<config::ConfigRow> config_columns[] = {
     column<&config::ConfigRow::reason>("reason"),
 };
 
+constexpr Column<PinRow> pin_columns[] = {
+    column<&PinRow::database>("database"),
+    column<&PinRow::user>("user"),
+    column<&PinRow::client_id>("client_id"),
+    column<&PinRow::server_id>("server_id"),
+    column<&PinRow::backend_pid>("backend_pid"),
+    column<&PinRow::reason>("reason"),
+    column<&PinRow::pinned_since>("pinned_since"),
+    {"age", ColumnType::int4, [](const PinRow& row) { return whole_seconds(row.age); }},
+    {"statement", ColumnType::text,
+     [](const PinRow& row) {
+       return row.fingerprint == 0 ? std::nullopt : Cell(hex_id(row.fingerprint));
+     }},
+};
+
+constexpr Column<PinTotalRow> pin_total_columns[] = {
+    column<&PinTotalRow::database>("database"), column<&PinTotalRow::user>("user"),
+    column<&PinTotalRow::reason>("reason"),     column<&PinTotalRow::pins>("pins"),
+    column<&PinTotalRow::refusals>("refusals"),
+};
+
 struct ListRow {
   std::string list;
   std::uint32_t items = 0;
@@ -110,6 +131,14 @@ ResultSet show_clients(const StatusSource& source, const config::Loaded&) {
 
 ResultSet show_servers(const StatusSource& source, const config::Loaded&) {
   return table(connection_columns<'S'>, source.servers());
+}
+
+ResultSet show_pins(const StatusSource& source, const config::Loaded&) {
+  return table(pin_columns, source.pins());
+}
+
+ResultSet show_pin_totals(const StatusSource& source, const config::Loaded&) {
+  return table(pin_total_columns, source.pin_totals());
 }
 
 ResultSet show_config(const StatusSource&, const config::Loaded& loaded) {
@@ -150,6 +179,8 @@ std::span<const Show> shows() {
       {"stats_totals", show_stats_totals},
       {"stats_averages", show_stats_averages},
       {"totals", show_totals},
+      {"pins", show_pins},
+      {"pin_totals", show_pin_totals},
       {"config", show_config},
       {"lists", show_lists},
   };

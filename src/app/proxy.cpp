@@ -107,6 +107,14 @@ std::vector<StatsRow> Proxy::stats() const {
   return pools_.stats();
 }
 
+std::vector<PinRow> Proxy::pins() const {
+  return sessions_.describe_pins();
+}
+
+std::vector<PinTotalRow> Proxy::pin_totals() const {
+  return sessions_.describe_pin_totals();
+}
+
 ListCounts Proxy::lists() const {
   ListCounts counts = sessions_.count();
   counts.databases = static_cast<std::uint32_t>(pools_.database_count());

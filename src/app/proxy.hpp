@@ -30,6 +30,8 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   std::vector<PoolRow> pools() const override;
   std::vector<StatsRow> stats() const override;
   ListCounts lists() const override;
+  std::vector<PinRow> pins() const override;
+  std::vector<PinTotalRow> pin_totals() const override;
   void execute(std::string_view text, std::string& out) override;
   std::vector<std::pair<std::string, std::string>> parameters() const override;
 

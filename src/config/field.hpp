@@ -152,6 +152,12 @@ constexpr auto choices<OnResidue>() {
   return std::to_array<Choice<OnResidue>>({{"pin", OnResidue::pin}, {"error", OnResidue::error}});
 }
 template <>
+constexpr auto choices<OnSequenceState>() {
+  return std::to_array<Choice<OnSequenceState>>({{"learn", OnSequenceState::learn},
+                                                 {"pin", OnSequenceState::pin},
+                                                 {"error", OnSequenceState::error}});
+}
+template <>
 constexpr auto choices<CheckoutOrder>() {
   return std::to_array<Choice<CheckoutOrder>>({{"lifo", CheckoutOrder::lifo},
                                                {"round_robin", CheckoutOrder::round_robin},

@@ -149,11 +149,12 @@ constexpr Row<Settings> kSessionState[] = {
      "one more are refused."},
     {"on_sequence_state",
      field<&Settings::on_sequence_state>(),
-     {"pin", "what PDO's lastInsertId and the like need"},
+     {"learn", "pools that never ask pay nothing, and no client is told another one's value"},
      on_reload,
-     "What lastval and currval meet outside the transaction that drew from the sequence: pin keeps "
-     "the server connection for the client, from then on for all clients of the pool that draw "
-     "from sequences; error refuses the statement with 55000."},
+     "What becomes of lastval and currval. pin: a client that draws from a sequence (INSERT, "
+     "nextval) keeps its server connection. learn: as pin from the first lastval in a pool on, "
+     "which is refused with 55000. error: always refused, except on the server connection on which "
+     "the client has just drawn."},
 };
 
 constexpr Row<Settings> kAuthentication[] = {

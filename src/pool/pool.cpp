@@ -151,6 +151,8 @@ bool Pool::needs_check(const ServerConnection& server) const {
 
 void Pool::reset(ServerConnection& server, bool cancel_what_runs) {
   if (server.expected().is_uncertain()) return close(server, "unclean server");
+  if (server.has_hidden_residue())
+    return close(server, "client left what DISCARD ALL may not remove");
   server.run_reset("DISCARD ALL", cancel_what_runs);
 }
 
@@ -302,17 +304,6 @@ StateRef Pool::find_canonical(const std::string& raw_settings) const {
 void Pool::remember_canonical(const std::string& raw_settings, const StateRef& state) {
   if (canonical_states_.size() >= max_canonical_states) canonical_states_.clear();
   canonical_states_[raw_settings] = state;
-}
-
-void Pool::note_pin(unsigned reason_bit, std::string_view reason) {
-  ++counters_.pin_count;
-  if ((logged_pins_ & reason_bit) != 0) return;
-  logged_pins_ |= reason_bit;
-  log::line(log::Level::log,
-            "pool {}/{}: a client keeps its server connection until it leaves, because of: {} "
-            "(first time; counted from now on, see SHOW CLIENTS). Avoid it in transaction mode, or "
-            "give such clients a database entry with pool_mode = session.",
-            database_.config.name, user_.name, reason);
 }
 
 Error Pool::exhausted_error(std::string_view setting) const {

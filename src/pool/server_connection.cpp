@@ -129,6 +129,10 @@ void ServerConnection::send(Bytes first, Bytes second) {
 }
 
 bool ServerConnection::is_releasable() {
+  return residue_ == Residue::none && is_settled();
+}
+
+bool ServerConnection::is_settled() {
   // After a FATAL only the end is to come.
   return status_ == wire::TransactionStatus::idle && cancellation_ == nullptr && body_left_ == 0 &&
          held_.empty() && last_error_.sqlstate.empty() && expected_.is_quiet() &&
@@ -152,7 +156,9 @@ void ServerConnection::resume_reading() {
   transport_->resume_reading();
 }
 
+/// The only way to idle: from nothing but a session that is known to hold nothing.
 void ServerConnection::go_idle(TimePoint now) {
+  PGPROXY_ASSERT(residue_ == Residue::none);
   holder_ = nullptr;
   body_owner_ = nullptr;
   resume_reading();
@@ -197,6 +203,37 @@ void ServerConnection::run_task(std::vector<std::string> queries, const ReplyOwn
   task_->start_after(*client);
 }
 
+void ServerConnection::ask_session(QuestionScope scope) {
+  io::Loop& loop = pool_.loop();
+  loop.timeouts().queue(pool_.global().server_connect_timeout).arm(deadline_, loop.now());
+  question_ = std::make_unique<SessionQuestion>(*this, std::move(scope));
+  question_count_ = 1;
+  question_->ask();
+}
+
+/// A statement_timeout of a millisecond can end the question's first statement, which switches it
+/// off for the rest.
+bool ServerConnection::ask_again() {
+  constexpr std::uint8_t max_questions = 5;
+  if (question_ == nullptr || !question_->was_cancelled()) return false;
+  if (++question_count_ > max_questions) return false;
+  question_->ask();
+  return true;
+}
+
+std::optional<SessionTruth> ServerConnection::take_answer() {
+  deadline_.disarm();
+  auto truth = question_->answer();
+  pool_.loop().destroy_later(std::move(question_));  // it may be on the stack
+  return truth;
+}
+
+void ServerConnection::settle(StateRef state) {
+  PGPROXY_ASSERT(residue_ != Residue::hidden);
+  residue_ = Residue::none;
+  session_state_ = std::move(state);
+}
+
 void ServerConnection::on_task_done(bool ok) {
   deadline_.disarm();
   holder_ = nullptr;
@@ -205,6 +242,7 @@ void ServerConnection::on_task_done(bool ok) {
     return pool_.close(*this, "query of ours failed on the server");
   }
   if (state_ == ServerState::resetting) {
+    residue_ = Residue::none;
     session_state_ = pool_.context().states.reported_only(session_state_);
   }
   if (state_ == ServerState::preparing) return pool_.on_server_ready(*this);
@@ -267,7 +305,11 @@ void ServerConnection::on_timeout(Timeout& timeout) {
                               .hint = "Raise server_connect_timeout, or check the server's load "
                                       "and host and port of the database entry."});
     }
-    return pool_.close(*this, "server_connect_timeout: server did not answer a query of ours");
+    const Error late{.sqlstate = "08006",
+                     .message = "server_connect_timeout: server did not answer a query of ours",
+                     .hint = "Raise server_connect_timeout, or check the server's load."};
+    if (state_ == ServerState::active) return lost(late);
+    return pool_.close(*this, late.message);
   }
   if (&timeout == &lifetime_) {
     is_expired_ = true;

@@ -16,7 +16,8 @@ constexpr std::uint32_t max_held_bytes = 64 * 1024;
 bool needs_whole(const wire::Header& header) {
   switch (header.type) {
     case 'Z':
-    case 'S': return true;
+    case 'S':
+    case 'A': return true;
     case 'E': return header.body_bytes <= max_held_bytes;
     default: return false;
   }
@@ -24,7 +25,7 @@ bool needs_whole(const wire::Header& header) {
 
 /// Messages that must be seen whole and are too long for that: nothing that PostgreSQL sends.
 bool is_absurd(const wire::Header& header) {
-  return header.body_bytes > max_held_bytes && (header.type == 'S' || header.type == 'Z');
+  return header.body_bytes > max_held_bytes && needs_whole(header);
 }
 
 }  // namespace
@@ -131,6 +132,14 @@ bool ServerConnection::read_message(ReadPass& pass) {
 /// belong.
 bool ServerConnection::hand_on(ReadPass& pass, const wire::Header& header, Bytes body,
                                std::size_t there) {
+  if (header.type == 'A') {
+    // For whoever listens, whatever it is that runs.
+    pass.skip(*this, there);
+    body_left_ = 0;
+    drop_body_ = true;
+    if (holder_ != nullptr) holder_->on_notification(*this, body);
+    return true;
+  }
   ReplyOwner* owner = expected_.next_owner();
   if (owner == nullptr) owner = holder_;
   if (header.type == 'E') pass.flush(*this);  // on_reply_error comes after what was before it
@@ -193,8 +202,7 @@ bool ServerConnection::complete_held(ReadPass& pass) {
 ReplyVerdict ServerConnection::judge(char type, Bytes body) {
   recent_types_[recent_count_++ % recent_types_.size()] = type;
   switch (type) {
-    case 'N':
-    case 'A': return ReplyVerdict::forward;
+    case 'N': return ReplyVerdict::forward;
     case 'S': return take_parameter(body) ? ReplyVerdict::forward : ReplyVerdict::unexpected;
     case 'E': return judge_error(body);
     case 'Z': {
@@ -213,6 +221,7 @@ ReplyVerdict ServerConnection::judge_error(Bytes body) {
   const auto decoded = wire::decode_error(body);
   const wire::ErrorFields fields = decoded.value_or(wire::ErrorFields{});
   ReplyOwner* owner = expected_.next_owner();
+  const std::uint32_t number = expected_.oldest_number();
   ReplyVerdict verdict = expected_.received('E');
   if (fields.is_fatal()) {
     // The server says goodbye; EOF follows. A holder without a question hears it too.
@@ -223,7 +232,10 @@ ReplyVerdict ServerConnection::judge_error(Bytes body) {
     fatal_forwarded_ = owner != nullptr;
   }
   if (owner != nullptr) owner->on_reply_error(*this, fields);
-  return verdict;
+  if (verdict != ReplyVerdict::substitute) return verdict;
+  if (fields.is_fatal()) return ReplyVerdict::forward;  // the server's own end comes before that
+  owner->on_refusal_due(number);
+  return ReplyVerdict::swallow;
 }
 
 bool ServerConnection::take_parameter(Bytes body) {
@@ -239,6 +251,7 @@ void ServerConnection::notify_quiet() {
   if (!expected_.is_quiet() && !expected_.is_uncertain()) return;
   quiet_due_ = false;
   ++cycle_;
+  if (ask_again()) return;
   if (holder_ != nullptr) holder_->on_replies_done(*this);
 }
 

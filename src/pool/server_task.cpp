@@ -5,6 +5,15 @@
 
 namespace pgproxy::pool {
 
+namespace {
+
+bool is_clean(const std::optional<SessionTruth>& truth) {
+  return truth && !truth->holds_objects() && truth->role == "none" &&
+         truth->session_settings.empty();
+}
+
+}  // namespace
+
 void ServerTask::start_after(const ReplyOwner& client) {
   ExpectedReplies& expected = server_.expected();
   expected.replace_owner(client, *this);
@@ -39,6 +48,7 @@ void ServerTask::on_reply_error(ServerConnection& /*server*/, const wire::ErrorF
 void ServerTask::on_replies_done(ServerConnection& server) {
   // What is still to come cannot be told from the answers to our own queries.
   if (failed_ || server.expected().is_uncertain()) return server.on_task_done(false);
+  if (server.is_asked()) return server.on_task_done(is_clean(server.take_answer()));
   advance();
 }
 
@@ -47,7 +57,10 @@ void ServerTask::advance() {
   if (server_.has_cancel_in_flight()) return;
   draining_ = false;
   const bool in_transaction = server_.transaction_status() != wire::TransactionStatus::idle;
-  if (!in_transaction && next_ == queries_.size()) return server_.on_task_done(true);
+  if (!in_transaction && next_ == queries_.size()) {
+    if (!server_.may_have_residue()) return server_.on_task_done(true);
+    return server_.ask_session({.all_settings = true});  // nobody's residue: trust the truth only
+  }
   std::string out;
   wire::put_query(out, in_transaction ? std::string_view("ROLLBACK") : queries_[next_++]);
   server_.expect(*this, ReplyKind::query);

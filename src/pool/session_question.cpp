@@ -27,8 +27,7 @@ constexpr std::string_view objects_sql =
     "pg_catalog.current_setting('role'); ";
 constexpr std::size_t objects_columns = 7;
 
-constexpr std::string_view timeout_sql =
-    "SELECT pg_catalog.current_setting('statement_timeout'); ";
+constexpr std::string_view timeout_sql = "SELECT pg_catalog.current_setting('statement_timeout'); ";
 
 /// Built-in objects have oids below 16384.
 constexpr std::string_view functions_sql =
@@ -130,8 +129,9 @@ std::string question_sql(const QuestionScope& scope) {
     sql += "]::pg_catalog.name[]) GROUP BY proname; ";
   }
   if (scope.all_settings) {
-    sql += "SELECT name, setting FROM pg_catalog.pg_show_all_settings() WHERE source "
-           "OPERATOR(pg_catalog.=) 'session'; SET LOCAL statement_timeout TO DEFAULT; ";
+    sql +=
+        "SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.pg_show_all_settings() "
+        "WHERE source OPERATOR(pg_catalog.=) 'session'; SET LOCAL statement_timeout TO DEFAULT; ";
     sql += timeout_sql;
   }
   return sql;
@@ -163,24 +163,30 @@ void SessionQuestion::on_reply_error(ServerConnection& /*server*/,
 
 std::optional<SessionTruth> SessionQuestion::answer() const {
   if (is_too_long_ || !sqlstate_.empty()) return std::nullopt;
-  auto results = read_results(as_bytes(replies_));
+  return read_answer(scope_, as_bytes(replies_));
+}
+
+std::optional<SessionTruth> read_answer(const QuestionScope& scope, Bytes replies) {
+  const auto results = read_results(replies);
   if (!results) return std::nullopt;
-  const std::size_t expected_count = 1 + (scope_.settings.empty() ? 0 : 1) +
-                                     (scope_.functions.empty() ? 0 : 1) +
-                                     (scope_.all_settings ? 3 : 0);
+  const std::size_t expected_count = 1 + (scope.settings.empty() ? 0 : 1) +
+                                     (scope.functions.empty() ? 0 : 1) +
+                                     (scope.all_settings ? 3 : 0);
   if (results->size() != expected_count) return std::nullopt;
   SessionTruth truth;
-  std::size_t next = scope_.all_settings ? 1 : 0;
+  std::size_t next = scope.all_settings ? 1 : 0;
   if (!read_objects((*results)[next++], truth)) return std::nullopt;
-  if (!scope_.settings.empty()) {
+  if (!scope.settings.empty()) {
     const auto& rows = (*results)[next++];
-    if (rows.size() != 1 || rows[0].size() != scope_.settings.size()) return std::nullopt;
-    truth.values = rows[0];
+    if (rows.size() != 1 || rows[0].size() != scope.settings.size()) return std::nullopt;
+    for (std::size_t i = 0; i < scope.settings.size(); ++i) {
+      truth.values.emplace_back(scope.settings[i], rows[0][i]);
+    }
   }
-  if (!scope_.functions.empty() && !read_pairs((*results)[next++], truth.volatile_functions)) {
+  if (!scope.functions.empty() && !read_pairs((*results)[next++], truth.volatile_functions)) {
     return std::nullopt;
   }
-  if (!scope_.all_settings) return truth;
+  if (!scope.all_settings) return truth;
   if (!read_pairs((*results)[next++], truth.session_settings)) return std::nullopt;
   std::erase_if(truth.session_settings,
                 [](const auto& setting) { return setting.first == "statement_timeout"; });

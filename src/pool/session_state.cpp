@@ -40,13 +40,6 @@ std::string content_key(const std::vector<Setting>& settings) {
   return key;
 }
 
-/// set_config takes a value as it would stand in postgresql.conf, so that lists (search_path) need
-/// no parsing here; its result is thrown away with the reply.
-std::string set_sql(const Setting& setting) {
-  return "pg_catalog.set_config(" + wire::quote_literal(setting.name) + ", " +
-         wire::quote_literal(setting.value) + ", false)";
-}
-
 /// "a.b" is one custom setting, not a qualified name: RESET wants its parts quoted one by one.
 std::string reset_sql(std::string_view name) {
   std::string quoted;
@@ -60,7 +53,30 @@ std::string reset_sql(std::string_view name) {
   return "RESET " + quoted + "; ";
 }
 
+/// Whose rights a session has.
+struct Identity {
+  std::string_view user;  ///< session_authorization
+  std::string_view role;  ///< "none": the user's own
+};
+
+bool is_identity(std::string_view name) {
+  return name == "role" || name == "session_authorization";
+}
+
+Identity identity(const SessionState& state) {
+  const Setting* role = state.find("role");
+  return {state.value("session_authorization"),
+          role != nullptr ? std::string_view(role->value) : std::string_view("none")};
+}
+
 }  // namespace
+
+/// set_config takes a value as it would stand in postgresql.conf, so that lists (search_path) need
+/// no parsing here; its result is thrown away with the reply.
+std::string set_sql(const Setting& setting) {
+  return "pg_catalog.set_config(" + wire::quote_literal(setting.name) + ", " +
+         wire::quote_literal(setting.value) + ", false)";
+}
 
 const Setting* SessionState::find(std::string_view name) const {
   const auto at = place_of(settings_, name);
@@ -96,6 +112,23 @@ StateRef StateInterner::reported_only(const StateRef& base) {
   return intern(std::move(settings));
 }
 
+StateRef StateInterner::updated(
+    const StateRef& base,
+    const std::vector<std::pair<std::string, std::optional<std::string>>>& values,
+    bool only_these) {
+  std::vector<Setting> settings = base->settings();
+  if (only_these) std::erase_if(settings, [](const Setting& s) { return !s.is_reported; });
+  for (const auto& [name, value] : values) {
+    const auto at = place_of(settings, name);
+    const bool is_there = at != settings.end() && same_name(at->name, name);
+    if (is_there && at->is_reported) continue;  // ParameterStatus tells
+    if (is_there && value) at->value = *value;
+    if (is_there && !value) settings.erase(at);
+    if (!is_there && value) settings.insert(at, Setting{name, *value, false});
+  }
+  return intern(std::move(settings));
+}
+
 StateRef StateInterner::merged(const StateRef& server, const StateRef& wanted) {
   StateRef result = reported_only(server);
   for (const Setting& setting : wanted->settings()) {
@@ -122,29 +155,36 @@ StateRef StateInterner::intern(std::vector<Setting> settings) {
 }
 
 std::string difference(const SessionState& server, const SessionState& wanted) {
-  std::string sets;
-  std::string role;
+  const Identity now = identity(server);
+  const Identity wish = identity(wanted);
+  std::vector<std::string> sets;
   for (const Setting& setting : wanted.settings()) {
+    if (is_identity(setting.name) || is_read_only_setting(setting.name)) continue;
     const Setting* there = server.find(setting.name);
-    if (there != nullptr && there->value == setting.value) continue;
-    if (is_read_only_setting(setting.name)) continue;
-    if (setting.name == "role") {
-      role = set_sql(setting);  // last: it takes rights away that other settings may need
-    } else {
-      sets += (sets.empty() ? "" : ", ") + set_sql(setting);
-    }
+    if (there == nullptr || there->value != setting.value) sets.push_back(set_sql(setting));
   }
   std::string resets;
   for (const Setting& setting : server.settings()) {
-    if (setting.is_reported) continue;
-    const Setting* wish = wanted.find(setting.name);
-    const bool must_leave_role = setting.name == "role" && (!sets.empty() || !role.empty());
-    if (wish == nullptr || (must_leave_role && wish->value != setting.value)) {
-      resets.insert(setting.name == "role" ? 0 : resets.size(), reset_sql(setting.name));
-    }
+    if (setting.is_reported || is_identity(setting.name)) continue;
+    if (wanted.find(setting.name) == nullptr) resets += reset_sql(setting.name);
   }
-  if (!role.empty()) sets += (sets.empty() ? "" : ", ") + role;
-  return sets.empty() ? resets : resets + "SELECT " + sets;
+  // Who one is comes last: it takes rights away that other settings may need. And it is left first.
+  const bool is_other_user = now.user != wish.user;
+  const bool changes = is_other_user || now.role != wish.role || !sets.empty() || !resets.empty();
+  std::string sql;
+  if (changes && is_other_user) sql += "RESET SESSION AUTHORIZATION; ";
+  if (changes && now.role != "none") sql += "RESET ROLE; ";
+  sql += resets;
+  if (is_other_user) sets.push_back(set_sql({"session_authorization", std::string(wish.user)}));
+  // A role that is given up, for rights or with the user, is taken again.
+  if (wish.role != "none" && changes) sets.push_back(set_sql({"role", std::string(wish.role)}));
+  std::string_view separator = "SELECT ";
+  for (const std::string& set : sets) {
+    sql += separator;
+    sql += set;
+    separator = ", ";
+  }
+  return sql;
 }
 
 std::vector<Setting> announcements(const SessionState& now, const SessionState& before) {
@@ -158,9 +198,8 @@ std::vector<Setting> announcements(const SessionState& now, const SessionState& 
 }
 
 bool is_read_only_setting(std::string_view name) {
-  static constexpr std::array<std::string_view, 6> names = {
-      "server_version",        "server_encoding", "is_superuser",
-      "session_authorization", "in_hot_standby",  "integer_datetimes",
+  static constexpr std::array<std::string_view, 5> names = {
+      "server_version", "server_encoding", "is_superuser", "in_hot_standby", "integer_datetimes",
   };
   return std::ranges::any_of(names, [&](std::string_view n) { return same_name(n, name); });
 }

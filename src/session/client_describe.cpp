@@ -1,5 +1,6 @@
 // What a ClientSession tells people.
 #include "session/client_login.hpp"
+#include "session/session_traces.hpp"
 
 #include "pgproxy/session/sessions.hpp"
 
@@ -28,6 +29,8 @@ std::string_view ClientSession::state_word() const {
     case ClientState::idle: return "idle";
     case ClientState::replaying:
     case ClientState::active:
+    case ClientState::restoring:
+    case ClientState::asking:
     case ClientState::console: return "active";
     case ClientState::closing: return "closing";
   }
@@ -56,8 +59,27 @@ ConnectionRow ClientSession::describe() const {
   if (server_ != nullptr) row.link = server_->id();
   if (session_state_ != nullptr) row.application_name = session_state_->value("application_name");
   if (is_pinned()) {
-    row.pin_reason = sql::to_string(pinned_by_);
-    row.pinned_since = pinned_since_;
+    row.pin_reason = sql::to_string(traces_->pinned_by.first());
+    row.pinned_since = traces_->pinned_since;
+  }
+  return row;
+}
+
+/// Of a pinned client.
+PinRow ClientSession::describe_pin() const {
+  PinRow row{
+      .database = pool_->database().config.name,
+      .user = pool_->user().name,
+      .client_id = id_,
+      .server_id = server_->id(),
+      .backend_pid = server_->backend_pid(),
+      .pinned_since = traces_->pinned_since,
+      .age = std::chrono::duration_cast<Duration>(pool_->loop().wall_now() - traces_->pinned_since),
+      .fingerprint = traces_->pinned_shape};
+  sql::ResidueSet left = traces_->pinned_by;
+  while (!left.empty()) {
+    row.reason += (row.reason.empty() ? "" : ", ") + std::string(sql::to_string(left.first()));
+    left = left - sql::ResidueSet{left.first()};
   }
   return row;
 }

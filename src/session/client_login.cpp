@@ -311,6 +311,8 @@ void ClientSession::finish_login() {
   for (const pool::Setting& setting : session_state_->settings()) {
     if (setting.is_reported) wire::put_parameter_status(out, setting.name, setting.value);
   }
+  startup_state_ = session_state_;
+  workload_ = &sessions_.workload(*pool_);
   const Sessions::CancelKey key = sessions_.register_key(*this);
   cancel_pid_ = key.pid;
   cancel_secret_ = key.secret;

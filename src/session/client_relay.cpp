@@ -233,7 +233,7 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
     case 'F':
       // Large objects mostly, but any function can be called this way, by number.
       if (!attach()) return wait_or_stop();
-      pin(sql::Residue::unknown);
+      admit_unseen();
       return ask(pool::ReplyKind::function_call);
     case 'S': return on_sync();
     case 'H': return server_ != nullptr ? Step::forward : Step::drop;
@@ -270,13 +270,18 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
     text = *decoded;
   }
   if (!attach()) return wait_or_stop();
-  if (is_whole) {
-    check_residue(text);
-  } else {
-    pin(sql::Residue::unknown);
+  std::optional<Error> objection;
+  if (!is_whole) {
+    admit_unseen();
+  } else if (tracks_residue()) {
+    objection = admit(shape_of(text), text, true);
   }
   // A simple Query destroys the unnamed statement (55.2.3).
   if (note_unnamed_change()) unnamed_.reset();
+  if (objection) {
+    refuse(pool::ReplyKind::refused_query, *objection);
+    return Step::drop;
+  }
   return ask(pool::ReplyKind::query);
 }
 
@@ -293,18 +298,30 @@ ClientSession::Step ClientSession::on_parse(Bytes message, bool is_whole) {
   if (!attach()) return wait_or_stop();
   ++pool_->counters().client_parse_count;
   if (!is_whole) {
-    pin(sql::Residue::unknown);
+    pin_for_good();
     const bool is_unnamed = message.size() > wire::header_bytes && message[wire::header_bytes] == 0;
     if (!is_unnamed) provide_unnamed(false);
     // Too long to be kept: this server has it, and stays.
     if (is_unnamed && note_unnamed_change()) unnamed_.reset();
   } else {
-    check_residue(parse.query);
-    if (!parse.statement.empty()) {
+    const bool is_unnamed = parse.statement.empty();
+    std::optional<Error> objection;
+    if (tracks_residue()) {
+      const sql::ShapeRef& shape = shape_of(parse.query);
+      objection = admit(shape, parse.query, false);
+      if (is_unnamed) unnamed_shape_ = shape;
+    }
+    if (!is_unnamed) {
       provide_unnamed(false);
-      pin(sql::Residue::prepared_statement);
+      if (!objection) pin_for_good();
+    } else if (objection) {
+      if (note_unnamed_change()) unnamed_.reset();
     } else {
       remember_unnamed(message);
+    }
+    if (objection) {
+      refuse(pool::ReplyKind::refused_parse, *objection);
+      return Step::drop;
     }
   }
   return ask(pool::ReplyKind::parse);
@@ -318,7 +335,9 @@ ClientSession::Step ClientSession::on_bind(Bytes body) {
   }
   if (!attach()) return wait_or_stop();
   ++pool_->counters().bind_count;
-  provide_unnamed(names->statement.empty());
+  const bool is_unnamed = names->statement.empty();
+  provide_unnamed(is_unnamed);
+  if (is_unnamed) admit_unnamed();
   return ask(pool::ReplyKind::bind);
 }
 
@@ -421,43 +440,8 @@ ClientSession::Step ClientSession::on_copy_message(char type) {
   return Step::forward;
 }
 
-void ClientSession::check_residue(std::string_view text) {
-  if (pinned_by_ != sql::Residue::none) return;
-  if (pool_->settings().pool_mode == config::PoolMode::session) return;
-  const pool::SessionState& state = *server_->session_state();  // SET LOCAL may have changed it
-  const sql::Residue residue = state.has_ambiguous_bytes()
-                                   ? sql::Residue::unknown
-                                   : sql::may_leave_residue(text, state.backslashes_are_plain());
-  if (residue != sql::Residue::none) pin(residue);
-}
-
-/// From here on lastval and currval are the client's own: until it has drawn something,
-/// PostgreSQL's 55000 is the honest answer, and not what another client drew on this server before.
-void ClientSession::forget_sequences() {
-  if (!is_between_transactions() || server_->expected().is_uncertain()) return;
-  flush_pass();
-  std::string out;
-  wire::put_query(out, "DISCARD SEQUENCES");
-  server_->expect(*this, pool::ReplyKind::injected_query);
-  server_->send(as_bytes(out));
-}
-
 ClientSession::Step ClientSession::wait_or_stop() const {
   return state_ == ClientState::closing ? Step::stop : Step::wait;
-}
-
-void ClientSession::pin(sql::Residue reason) {
-  if (pool_->settings().pool_mode == config::PoolMode::session) {
-    // The server is the client's anyway; only what DISCARD ALL cannot undo matters at the end.
-    if (reason == sql::Residue::unknown && server_->expected().is_uncertain()) pinned_by_ = reason;
-    return;
-  }
-  if (pinned_by_ == sql::Residue::none) {
-    pinned_since_ = pool_->loop().wall_now();
-    pool_->note_pin(1U << static_cast<unsigned>(reason), sql::to_string(reason));
-    forget_sequences();
-  }
-  if (pinned_by_ == sql::Residue::none || reason == sql::Residue::unknown) pinned_by_ = reason;
 }
 
 }  // namespace pgproxy::session

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "session/client_login.hpp"
+#include "session/session_traces.hpp"
+#include "session/workload.hpp"
 
 #include "pgproxy/auth/random.hpp"
 #include "pgproxy/session/sessions.hpp"
@@ -56,6 +58,9 @@ bool ClientSession::take(pool::ServerConnection& server) {
   server_ = &server;
   unnamed_there_ = UnnamedThere::strangers;
   unnamed_changes_.reset();
+  has_drawn_ = false;
+  must_scrub_ = false;
+  settings_in_doubt_ = false;
   attached_at_ = pool_->loop().now();
   if (server.session_state() == session_state_) {
     state_ = ClientState::active;
@@ -123,14 +128,30 @@ void ClientSession::start_cycle() {
 }
 
 void ClientSession::on_reply(pool::ServerConnection& server, Bytes first, Bytes second) {
-  if (state_ == ClientState::replaying || state_ == ClientState::welcoming) return;
+  if (state_ != ClientState::active) return;
   transport_->write(first, second);
   if (transport_->queued_bytes() > high_water_bytes) server.pause_reading();
 }
 
+/// A client that notifies itself compares the pid with the one that it was given at login.
+void ClientSession::on_notification(pool::ServerConnection& server, Bytes body) {
+  std::string own(as_text(body));
+  if (own.size() >= 4 && wire::load_u32(body.data()) == server.backend_pid()) {
+    std::string pid;
+    wire::put_u32(pid, cancel_pid_);
+    own.replace(0, 4, pid);
+  }
+  std::string out;
+  wire::put_message(out, 'A', own);
+  send(out);
+}
+
 void ClientSession::on_reply_error(pool::ServerConnection& /*server*/,
                                    const wire::ErrorFields& fields) {
-  if (state_ == ClientState::active) return restore_skipped_unnamed();
+  if (state_ == ClientState::active) {
+    if (traces_ != nullptr) traces_->constant.reset();
+    return restore_skipped_unnamed();
+  }
   has_server_error_ = true;
   const Error error{std::string(fields.sqlstate), std::string(fields.message),
                     std::string(fields.detail), std::string(fields.hint)};
@@ -147,6 +168,11 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
     if (!was_welcoming && state_ == ClientState::active) process_inbox();
     return;
   }
+  if (state_ == ClientState::asking) return on_answer();
+  if (state_ == ClientState::restoring) {
+    if (has_server_error_) return fail(Error(login_->replay_error));
+    state_ = ClientState::active;
+  }
   unnamed_changes_.reset();  // nothing is left that could be skipped
   const TimePoint now = pool_->loop().now();
   if (in_cycle_) {
@@ -154,6 +180,7 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
     pool_->counters().query_time += static_cast<std::uint64_t>((now - request_at_).count());
     timer_.disarm();
   }
+  if (traces_ != nullptr && restore_startup_settings()) return;
   if (server.transaction_status() != wire::TransactionStatus::idle) {
     if (pool_->settings().pool_mode == config::PoolMode::statement) {
       return fail({.sqlstate = "0A000",
@@ -161,11 +188,12 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
                    .hint = "Use pool_mode = transaction for this database or user."});
     }
     pool_->idle_transaction_queue().arm(timer_, now);
+    if (inbox_ != nullptr) process_inbox();  // it waited for the startup settings
     return;
   }
   transaction_timer_.disarm();
   release_if_possible();
-  if (state_ == ClientState::idle && inbox_ != nullptr) process_inbox();
+  if (inbox_ != nullptr && may_process()) process_inbox();
 }
 
 /// Gives the server back when nothing ties it to this client any more.
@@ -173,9 +201,13 @@ void ClientSession::release_if_possible() {
   if (state_ != ClientState::active || in_cycle_) return;
   // In a transaction idle_transaction_timeout runs; what is no message yet does not stop it.
   if (server_->transaction_status() != wire::TransactionStatus::idle) return;
-  if (server_->expected().is_uncertain()) pin(sql::Residue::unknown);
-  const bool keeps_server = pinned_by_ != sql::Residue::none || body_left_ > 0 ||
-                            pool_->settings().pool_mode == config::PoolMode::session;
+  if (server_->expected().is_uncertain()) {
+    server_->note_residue(true);
+    pin({sql::Residue::hidden}, 0);
+  }
+  if (traces_ != nullptr && ask_what_is_left()) return;
+  const bool keeps_server =
+      is_pinned() || body_left_ > 0 || pool_->settings().pool_mode == config::PoolMode::session;
   if (keeps_server || !server_->is_releasable()) {
     pool_->client_idle_queue().arm(timer_, pool_->loop().now());
     if (is_draining_) shut_down();
@@ -189,7 +221,13 @@ void ClientSession::release_if_possible() {
   state_ = ClientState::idle;
   pool_->client_idle_queue().arm(timer_, now);
   const config::Settings& settings = sessions_.settings();
-  pool_->reset(server, settings.server_reset_query_always ? settings.server_reset_query : "");
+  settings_in_doubt_ = false;
+  if (must_scrub_) {
+    must_scrub_ = false;
+    pool_->reset(server, "RESET ALL; DISCARD SEQUENCES");
+  } else {
+    pool_->reset(server, settings.server_reset_query_always ? settings.server_reset_query : "");
+  }
   if (is_draining_ && state_ == ClientState::idle) shut_down();
 }
 
@@ -207,7 +245,7 @@ void ClientSession::on_server_lost(pool::ServerConnection& server, const Error& 
                                    bool was_told) {
   server_ = nullptr;
   const bool can_tell = !was_told && !server.is_mid_message();
-  const bool hears_nothing = state_ == ClientState::replaying || state_ == ClientState::welcoming;
+  const bool hears_nothing = state_ != ClientState::active;
   close(error.message, can_tell || hears_nothing ? &error : nullptr, true);
 }
 
@@ -238,7 +276,7 @@ void ClientSession::on_timeout(Timeout& timeout) {
       return fail(error("client_idle_timeout", "57P05", "client was idle for too long"));
     default: break;
   }
-  if (in_cycle_ || state_ == ClientState::replaying) {
+  if (in_cycle_ || state_ == ClientState::replaying || state_ == ClientState::restoring) {
     return fail(error("query_timeout", "57014", "query took too long"));
   }
   if (server_ != nullptr && server_->transaction_status() == wire::TransactionStatus::idle) {
@@ -299,11 +337,10 @@ void ClientSession::give_up_server(pool::ServerConnection& server) {
   pool_->counters().xact_time +=
       static_cast<std::uint64_t>((pool_->loop().now() - attached_at_).count());
   const bool half_sent = body_left_ > 0 && !drop_body_;
-  if (half_sent || pinned_by_ == sql::Residue::unknown) {
-    return pool_->close(server, half_sent ? "client left in the middle of a message"
-                                          : "client left what DISCARD ALL may not remove");
-  }
-  if (pinned_by_ == sql::Residue::none && server.is_releasable() && !has_server_error_) {
+  unpin();
+  if (half_sent) return pool_->close(server, "client left in the middle of a message");
+  if (server.is_asked()) return pool_->close(server, "client left before its session was known");
+  if (server.is_releasable() && !has_server_error_) {
     return pool_->reset(server, pool_->settings().pool_mode == config::PoolMode::session
                                     ? sessions_.settings().server_reset_query
                                     : std::string());

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,15 +15,18 @@
 #include "pgproxy/io/loop.hpp"
 #include "pgproxy/pool/pools.hpp"
 #include "pgproxy/pool/reply_owner.hpp"
-#include "pgproxy/sql/residue.hpp"
+#include "pgproxy/sql/shapes.hpp"
 #include "pgproxy/wire/startup.hpp"
 
 namespace pgproxy::session {
 
 class Sessions;
+struct SessionTraces;
+struct Workload;
 
 //  startup -> authenticating -> welcoming -> idle -> waiting -> [replaying ->] active -> idle
 //             authenticating -> console;     idle -> [replaying ->] active;    any -> closing
+//             active -> [restoring -> active] -> [asking ->] idle, or active when pinned
 enum class ClientState : std::uint8_t {
   startup,
   authenticating,
@@ -31,6 +35,8 @@ enum class ClientState : std::uint8_t {
   waiting,    ///< in the pool's queue
   replaying,  ///< has a server, whose session state is being brought in line
   active,     ///< has a server
+  restoring,  ///< its startup settings are given again behind a RESET
+  asking,     ///< its server is asked what its transaction left there
   console,
   closing,
 };
@@ -48,8 +54,9 @@ class ClientSession final : public io::Disposable,
   std::uint64_t id() const { return id_; }
   ClientState state() const { return state_; }
   pool::Pool* pool() const { return pool_; }
-  /// The server connection stays with this client until it leaves.
-  bool is_pinned() const { return server_ != nullptr && pinned_by_ != sql::Residue::none; }
+  /// The server connection stays with this client between transactions.
+  bool is_pinned() const;
+  PinRow describe_pin() const;
   std::uint32_t cancel_pid() const { return cancel_pid_; }
   bool has_cancel_secret(Bytes secret) const;
 
@@ -83,6 +90,8 @@ class ClientSession final : public io::Disposable,
   void on_timeout(Timeout& timeout) override;
   void on_reply(pool::ServerConnection& server, Bytes first, Bytes second) override;
   void on_reply_error(pool::ServerConnection& server, const wire::ErrorFields& fields) override;
+  void on_notification(pool::ServerConnection& server, Bytes body) override;
+  void on_refusal_due(std::uint32_t number) override;
   void on_replies_done(pool::ServerConnection& server) override;
   void on_server_drained(pool::ServerConnection& server) override;
   void on_server_lost(pool::ServerConnection& server, const Error& error, bool was_told) override;
@@ -128,10 +137,36 @@ class ClientSession final : public io::Disposable,
   void stash(Bytes bytes);
   bool may_process() const;
   Step wait_or_stop() const;
-  void check_residue(std::string_view text);
-  void forget_sequences();
-  void pin(sql::Residue reason);
   void update_back_pressure();
+
+  // What statements leave behind (client_residue.cpp).
+  const sql::ShapeRef& shape_of(std::string_view text) const;
+  bool tracks_residue() const;
+  std::optional<Error> admit(const sql::ShapeRef& shape, std::string_view text, bool is_query);
+  std::optional<Error> examine(const sql::ShapeRef& shape, std::string_view text, bool is_query);
+  void admit_unseen();
+  void admit_unnamed();
+  void pin_for_good();
+  std::optional<Error> objection(const sql::Shape& shape, sql::ResidueSet leaves);
+  std::optional<Error> objection_to_sequence_state(const sql::Shape& shape);
+  bool is_cap_reached() const;
+  void note_names(std::vector<std::string> names);
+  bool take_constant(const sql::Shape& shape, std::string_view text, bool is_query);
+  void demote_constant();
+  void apply_constant();
+  void note_residue(sql::ResidueSet leaves, std::uint64_t fingerprint);
+  void forget_sequences();
+  SessionTraces& traces();
+  void pin(sql::ResidueSet reasons, std::uint64_t fingerprint);
+  void unpin();
+  void drop_traces();
+  bool restore_startup_settings();
+  bool ask_what_is_left();
+  void on_answer();
+  bool needs_second_question(const pool::SessionTruth& truth);
+  pool::StateRef state_from(const pool::SessionTruth& truth) const;
+  void learn_from(const pool::SessionTruth& truth, bool is_clean);
+  void refuse(pool::ReplyKind kind, const Error& error);
 
   // Server connection: getting, keeping, giving back (client_session.cpp).
   bool attach();
@@ -162,12 +197,15 @@ class ClientSession final : public io::Disposable,
   pool::Pool* pool_ = nullptr;
   pool::UserEntry* user_ = nullptr;  ///< whom the client logged in as
   pool::ServerConnection* server_ = nullptr;
+  sql::ShapeRef unnamed_shape_;
   pool::StateRef session_state_;
+  pool::StateRef startup_state_;  ///< what RESET goes back to
+  Workload* workload_ = nullptr;
+  std::unique_ptr<SessionTraces> traces_;  ///< null: nothing may be left on the server
   std::uint32_t cancel_pid_ = 0;
   std::uint32_t cancel_secret_ = 0;
   std::uint32_t body_left_ = 0;  ///< of the client's current message, still to come
   ClientState state_ = ClientState::startup;
-  sql::Residue pinned_by_ = sql::Residue::none;
   Discard discard_ = Discard::nothing;
   UnnamedThere unnamed_there_ = UnnamedThere::strangers;
   bool is_counted_ : 1 = false;  ///< in Sessions::counted_clients
@@ -175,10 +213,12 @@ class ClientSession final : public io::Disposable,
   bool in_cycle_ : 1 = false;    ///< something was sent that is not fully answered
   bool is_paused_ : 1 = false;   ///< the client is not read
   bool is_draining_ : 1 = false;
-  bool has_terminated_ : 1 = false;    ///< left by Terminate: what it asked for still counts
-  bool has_server_error_ : 1 = false;  ///< the replay failed
+  bool has_terminated_ : 1 = false;     ///< left by Terminate: what it asked for still counts
+  bool has_server_error_ : 1 = false;   ///< the replay failed
+  bool must_scrub_ : 1 = false;         ///< code ran here that is not known to be clean
+  bool settings_in_doubt_ : 1 = false;  ///< the transaction may have changed some
+  bool has_drawn_ : 1 = false;          ///< from a sequence, since it has this server
   WallTime connect_time_{};
-  WallTime pinned_since_{};
   TimePoint request_at_{};
   TimePoint attached_at_{};
   Timeout timer_;  ///< the one that the state asks for

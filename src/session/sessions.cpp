@@ -5,6 +5,7 @@
 
 #include "session/cancel_session.hpp"
 #include "session/client_session.hpp"
+#include "session/workload.hpp"
 
 #include "pgproxy/auth/random.hpp"
 
@@ -98,6 +99,36 @@ void Sessions::close_all() {
   draining_ = true;
   when_empty_ = nullptr;
   while (!sessions_.empty()) sessions_.begin()->second->shut_down();
+}
+
+Workload& Sessions::workload(const pool::Pool& pool) {
+  auto& slot = workloads_[&pool];
+  if (slot == nullptr) slot = std::make_unique<Workload>();
+  return *slot;
+}
+
+std::vector<PinRow> Sessions::describe_pins() const {
+  std::vector<PinRow> rows;
+  for (const auto& [id, session] : sessions_) {
+    if (session->is_pinned()) rows.push_back(session->describe_pin());
+  }
+  return rows;
+}
+
+std::vector<PinTotalRow> Sessions::describe_pin_totals() const {
+  std::vector<PinTotalRow> rows;
+  for (const auto& [pool, workload] : workloads_) {
+    for (std::size_t i = 0; i < sql::residue_count; ++i) {
+      const Workload::Counts& counts = workload->counts[i];
+      if (counts.pins == 0 && counts.refusals == 0) continue;
+      rows.push_back({.database = pool->database().config.name,
+                      .user = pool->user().name,
+                      .reason = std::string(sql::to_string(static_cast<sql::Residue>(i))),
+                      .pins = counts.pins,
+                      .refusals = counts.refusals});
+    }
+  }
+  return rows;
 }
 
 std::unique_ptr<std::string> Sessions::take_buffer() {

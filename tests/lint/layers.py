@@ -28,7 +28,7 @@ ALLOWED = {
 THIRD_PARTY = [
     (r"spdlog/", "base"),
     (r"fmt/", " ".join(ALLOWED)),  # part of what base/log.hpp offers: everybody's way to format
-    (r"(pg_query|xxhash)\.h", "sql"),
+    (r"pg_query(\.h|/)|protobuf-c/|xxhash\.h", "sql"),
     (r"ini\.h", "config"),
     (r"prometheus/", "metrics"),
     (r"openssl/", "auth net"),

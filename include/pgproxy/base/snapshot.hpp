@@ -34,6 +34,28 @@ struct ConnectionRow {
   WallTime pinned_since{};
 };
 
+/// A server connection that stays with its client, as SHOW PINS lists it.
+struct PinRow {
+  std::string database;
+  std::string user;
+  std::uint64_t client_id = 0;
+  std::uint64_t server_id = 0;
+  std::uint32_t backend_pid = 0;
+  std::string reason;  ///< several by commas
+  WallTime pinned_since{};
+  Duration age{};
+  std::uint64_t fingerprint = 0;  ///< of the statement that brought it; 0 none
+};
+
+/// Pins of one pool by one reason since the start.
+struct PinTotalRow {
+  std::string database;
+  std::string user;
+  std::string reason;
+  std::uint64_t pins = 0;
+  std::uint64_t refusals = 0;  ///< statements that were not sent
+};
+
 /// Monotonic totals of one pool; times in microseconds.
 struct PoolCounters {
   std::uint64_t server_assignment_count = 0;
@@ -107,6 +129,8 @@ class StatusSource {
   virtual std::vector<PoolRow> pools() const = 0;
   virtual std::vector<StatsRow> stats() const = 0;
   virtual ListCounts lists() const = 0;
+  virtual std::vector<PinRow> pins() const = 0;
+  virtual std::vector<PinTotalRow> pin_totals() const = 0;
 
  protected:
   ~StatusSource() = default;

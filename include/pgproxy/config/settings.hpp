@@ -18,6 +18,8 @@ enum class AuthType { any, trust, plain, md5, scram_sha_256 };
 enum class LogFormat { text, logfmt, json };
 /// What happens to a statement that would keep a server connection for its client.
 enum class OnResidue { pin, error };
+/// What lastval and currval meet when the client does not have the server on which it drew.
+enum class OnSequenceState { learn, pin, error };
 /// Which idle server connection is given out next.
 enum class CheckoutOrder { lifo, round_robin, random };
 enum class LoadBalanceHosts { round_robin, disable };
@@ -102,7 +104,7 @@ struct Settings {
   OnResidue on_residue = OnResidue::pin;
   /// Largest share of a pool that may be pinned before further statements are refused.
   double max_pinned_fraction = 0;
-  OnResidue on_sequence_state = OnResidue::pin;  ///< for lastval and currval
+  OnSequenceState on_sequence_state = OnSequenceState::learn;
 
   // Authentication of clients.
   AuthType auth_type = AuthType::scram_sha_256;

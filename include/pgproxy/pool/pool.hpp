@@ -94,8 +94,6 @@ class Pool final : private TimeoutListener {
   /// Clients of this pool, waiting or not; kept by the sessions.
   std::uint32_t client_count = 0;
 
-  /// Counts a pin and logs the first of each reason with advice.
-  void note_pin(unsigned reason_bit, std::string_view reason);
   /// 53300 with pool, sizes, waiters and longest wait, and what to change.
   Error exhausted_error(std::string_view setting) const;
   PoolRow describe() const;
@@ -167,7 +165,6 @@ class Pool final : private TimeoutListener {
   Timeout retry_;
   Timeout reserve_;
   PoolCounters counters_;
-  unsigned logged_pins_ = 0;  ///< reason bits
 };
 
 }  // namespace pgproxy::pool

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -15,6 +16,7 @@
 #include "pgproxy/pool/capacity.hpp"
 #include "pgproxy/pool/expected_replies.hpp"
 #include "pgproxy/pool/reply_owner.hpp"
+#include "pgproxy/pool/session_question.hpp"
 #include "pgproxy/pool/session_state.hpp"
 
 namespace pgproxy::pool {
@@ -64,8 +66,25 @@ class ServerConnection final : public io::Disposable,
   ExpectedReplies& expected() { return expected_; }
   wire::TransactionStatus transaction_status() const { return status_; }
   /// True when the server may go to someone else: nothing outstanding, no transaction, no cancel
-  /// under way, every count certain.
+  /// under way, every count certain, and no residue.
   bool is_releasable();
+  /// Nothing runs and nothing is on its way: the session may be asked what it holds.
+  bool is_settled();
+
+  /// Something was sent that may stay behind in the session. `is_hidden`: no question can show it.
+  /// Only settle(), or DISCARD ALL and a clean answer, undo it.
+  void note_residue(bool is_hidden) {
+    residue_ = std::max(residue_, is_hidden ? Residue::hidden : Residue::possible);
+  }
+  bool may_have_residue() const { return residue_ != Residue::none; }
+  bool has_hidden_residue() const { return residue_ == Residue::hidden; }
+  /// Asks the session what it holds; the holder hears on_replies_done when it has answered.
+  void ask_session(QuestionScope scope);
+  bool is_asked() const { return question_ != nullptr; }
+  /// The answer; nullopt: none that can be trusted.
+  std::optional<SessionTruth> take_answer();
+  /// The session holds `state` and nothing else, as a question told.
+  void settle(StateRef state);
   const StateRef& session_state() const { return session_state_; }
   void set_session_state(StateRef state) { session_state_ = std::move(state); }
   std::uint32_t backend_pid() const { return backend_pid_; }
@@ -116,6 +135,7 @@ class ServerConnection final : public io::Disposable,
   void on_cancel_finished();
   void run_task(std::vector<std::string> queries, const ReplyOwner* client);
   void notify_quiet();
+  bool ask_again();
 
   // Reading replies (server_replies.cpp).
   struct ReadPass;
@@ -130,13 +150,17 @@ class ServerConnection final : public io::Disposable,
   void in_doubt(char type);
   void lost(const Error& error);
 
+  enum class Residue : std::uint8_t { none, possible, hidden };
+
   Pool& pool_;
   std::uint64_t id_;
   std::optional<Permit> permit_;
   io::ServerAddress address_;
   ServerState state_ = ServerState::connecting;
   wire::TransactionStatus status_ = wire::TransactionStatus::idle;
-  bool is_expired_ = false;  ///< server_lifetime is over: close it when released
+  Residue residue_ = Residue::none;
+  std::uint8_t question_count_ = 0;  ///< how often the one at hand was asked
+  bool is_expired_ = false;          ///< server_lifetime is over: close it when released
   bool fatal_forwarded_ = false;
   bool quiet_due_ = false;       ///< a ReadyForQuery came: tell when the read is dealt with
   bool is_paused_ = false;       ///< not read, because the holder does not keep up
@@ -157,8 +181,9 @@ class ServerConnection final : public io::Disposable,
   std::unique_ptr<io::Transport> transport_;
   std::unique_ptr<ServerLogin> login_;
   std::unique_ptr<ServerTask> task_;
+  std::unique_ptr<SessionQuestion> question_;
   std::unique_ptr<Cancellation> cancellation_;
-  Timeout deadline_;  ///< of connect, login, check or reset
+  Timeout deadline_;  ///< of connect, login, check, reset or question
   Timeout idle_timeout_;
   Timeout lifetime_;
   std::array<char, 16> recent_types_{};  ///< the last message types, for the log of a doubt

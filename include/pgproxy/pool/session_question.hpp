@@ -27,12 +27,12 @@ struct SessionTruth {
   bool has_temporary_objects = false;
   bool has_advisory_locks = false;  ///< session level: no other can be left
   bool listens = false;
-  bool has_cursors = false;        ///< WITH HOLD: no other can be left
+  bool has_cursors = false;         ///< WITH HOLD: no other can be left
   bool has_sql_statements = false;  ///< by PREPARE, not by Parse
   std::uint32_t parsed_statement_count = 0;
   std::string role;  ///< "none": as logged in
-  /// Of QuestionScope::settings, in that order; nullopt: there is no such setting.
-  std::vector<std::optional<std::string>> values;
+  /// Of QuestionScope::settings; nullopt: there is no such setting.
+  std::vector<std::pair<std::string, std::optional<std::string>>> values;
   /// For all_settings: name and value of each.
   std::vector<std::pair<std::string, std::string>> session_settings;
   /// Volatile functions among those asked for that are not built in, and their sources.
@@ -73,5 +73,8 @@ class SessionQuestion final : public io::Disposable, public ReplyOwner {
 
 /// The text of the question.
 std::string question_sql(const QuestionScope& scope);
+/// What the server's messages say, from the first result to ReadyForQuery; nullopt: they are not
+/// the answer to this question.
+std::optional<SessionTruth> read_answer(const QuestionScope& scope, Bytes replies);
 
 }  // namespace pgproxy::pool

@@ -2,9 +2,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "pgproxy/wire/startup.hpp"
@@ -53,6 +55,11 @@ class StateInterner {
   /// `base` without the settings that the server does not report: what a session has after its
   /// RESET ALL or DISCARD ALL.
   StateRef reported_only(const StateRef& base);
+  /// `base` with `values` for settings that the server does not report; nullopt: without it.
+  /// `only_these`: every other one that is not reported goes.
+  StateRef updated(const StateRef& base,
+                   const std::vector<std::pair<std::string, std::optional<std::string>>>& values,
+                   bool only_these);
   /// What `server` reports, and everything else as `wanted` has it: the state of a server
   /// connection after the SQL of difference() succeeded.
   StateRef merged(const StateRef& server, const StateRef& wanted);
@@ -63,6 +70,9 @@ class StateInterner {
   std::unordered_map<std::string, std::weak_ptr<const SessionState>> states_;
   std::size_t purge_at_ = 64;
 };
+
+/// The call that sets one, for a SELECT.
+std::string set_sql(const Setting& setting);
 
 /// One Query that brings a server with state `server` in line with `wanted`; empty: none needed.
 /// Every name is qualified and every literal safe under either standard_conforming_strings.

@@ -17,6 +17,7 @@ namespace pgproxy::session {
 
 class CancelSession;
 class ClientSession;
+struct Workload;
 
 /// All clients of a loop: takes new connections in, finds a client by its cancel key, counts.
 /// Single threaded.
@@ -40,6 +41,8 @@ class Sessions final : public io::AcceptListener {
   /// Adds the clients' part to the rows of SHOW POOLS.
   void describe_pools(std::vector<PoolRow>& rows) const;
   ListCounts count() const;
+  std::vector<PinRow> describe_pins() const;
+  std::vector<PinTotalRow> describe_pin_totals() const;
 
   // For the sessions.
 
@@ -54,6 +57,8 @@ class Sessions final : public io::AcceptListener {
   pool::Pools& pools() { return pools_; }
   ConsoleTarget& console() { return console_; }
   auth::VerifierCache& verifiers() { return verifiers_; }
+  /// Of one pool; lives as long as this object.
+  Workload& workload(const pool::Pool& pool);
   /// A key that no other client has; `session` is found by it until it is removed.
   CancelKey register_key(ClientSession& session);
   /// Clients that passed or are passing max_client_conn (the console's are exempt).
@@ -76,6 +81,7 @@ class Sessions final : public io::AcceptListener {
   std::unordered_map<std::uint64_t, std::unique_ptr<ClientSession>> sessions_;
   std::unordered_map<std::uint32_t, ClientSession*> by_pid_;
   std::unordered_map<CancelSession*, std::unique_ptr<CancelSession>> cancels_;
+  std::unordered_map<const pool::Pool*, std::unique_ptr<Workload>> workloads_;
   std::vector<std::unique_ptr<std::string>> free_buffers_;
   void note_if_empty();
 

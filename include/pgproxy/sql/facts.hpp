@@ -115,7 +115,8 @@ struct Facts {
   /// common.
   std::vector<std::string> functions;
   /// Settings that are set or reset by SET, RESET and their relatives (not set_config), lower case:
-  /// "work_mem", "app.tenant", "role", "session_authorization", "timezone".
+  /// "work_mem", "app.tenant", "role", "session_authorization", "timezone". Those of SET LOCAL are
+  /// among them.
   std::vector<std::string> settings;
   /// Those of them that go back to their defaults: RESET, SET … TO DEFAULT. "all": RESET ALL,
   /// DISCARD ALL.

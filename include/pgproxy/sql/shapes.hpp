@@ -33,12 +33,13 @@ class Shapes {
   ~Shapes();
 
   /// The shape of a Query's or Parse's text. `backslashes_are_plain`: standard_conforming_strings
-  /// is on. Texts over 64 KiB, or that do not end properly, get the one shape for unknown text,
-  /// and so does what libpg_query cannot parse (newer syntax) or may not (over 16 KiB), with a
-  /// shape of its own if it has a fingerprint.
+  /// is on. Texts over 64 KiB, and those that do not end properly or are nested deeper than 250
+  /// parentheses, get the one shape for unknown text. What libpg_query cannot parse (newer syntax),
+  /// or may not as it has more than 16 KiB without its constants, is unknown with a shape of its
+  /// own. The facts never depend on which of the texts with this shape came first.
   ///
   /// Every byte below 0x80 is taken for ASCII: of the client encodings in which that is not so the
-  /// caller uses unknown().
+  /// caller uses unknown(). The reference is good until the next call.
   const ShapeRef& find(std::string_view text, bool backslashes_are_plain);
   const ShapeRef& unknown() const { return unknown_; }
   /// Forgets what was learned (clean_count, run_count) of all of them.
@@ -52,7 +53,8 @@ class Shapes {
 };
 
 /// Facts from the parse tree, by libpg_query on a thread with a stack of known size. Blocks until
-/// it is done (microseconds for common statements). Texts over 16 KiB are unknown, unread.
+/// it is done (microseconds for common statements). Texts over 16 KiB are unknown, unread. The text
+/// is read as if standard_conforming_strings were on.
 Facts analyse(std::string_view text);
 
 /// `SET [SESSION] name {= | TO} constant` as the only statement of a text.

@@ -58,8 +58,45 @@ TEST_CASE("a role is left first and taken last") {
   const StateRef server = states.with(states.with(states.reported, "a", "1"), "role", "one");
   const StateRef wanted = states.with(states.with(states.reported, "b", "2"), "role", "two");
   CHECK(difference(*server, *wanted) ==
-        "RESET \"role\"; RESET \"a\"; SELECT pg_catalog.set_config(E'b', E'2', false), "
+        "RESET ROLE; RESET \"a\"; SELECT pg_catalog.set_config(E'b', E'2', false), "
         "pg_catalog.set_config(E'role', E'two', false)");
+}
+
+TEST_CASE("a role is given up for what needs rights, and taken again") {
+  States states;
+  const StateRef server = states.with(states.reported, "role", "one");
+  const StateRef wanted = states.with(server, "b", "2");
+  CHECK(difference(*server, *wanted) ==
+        "RESET ROLE; SELECT pg_catalog.set_config(E'b', E'2', false), "
+        "pg_catalog.set_config(E'role', E'one', false)");
+  CHECK(difference(*server, *states.reported) == "RESET ROLE; ");
+  CHECK(difference(*server, *server) == "");
+}
+
+TEST_CASE("another user is left first and become last, before the role") {
+  States states;
+  const StateRef login = states.interner.with(states.reported, "session_authorization", "me", true);
+  const StateRef other = states.interner.with(
+      states.with(states.with(login, "role", "r"), "a", "1"), "session_authorization", "you", true);
+  CHECK(difference(*login, *other) ==
+        "RESET SESSION AUTHORIZATION; SELECT pg_catalog.set_config(E'a', E'1', false), "
+        "pg_catalog.set_config(E'session_authorization', E'you', false), "
+        "pg_catalog.set_config(E'role', E'r', false)");
+  CHECK(difference(*other, *login) ==
+        "RESET SESSION AUTHORIZATION; RESET ROLE; RESET \"a\"; "
+        "SELECT pg_catalog.set_config(E'session_authorization', E'me', false)");
+}
+
+TEST_CASE("values from a server replace, add and remove what it does not report") {
+  States states;
+  const StateRef before = states.with(states.with(states.reported, "a", "1"), "b", "2");
+  const StateRef some = states.interner.updated(
+      before, {{"a", std::nullopt}, {"c", "3"}, {"timezone", "ignored"}}, false);
+  CHECK(some->find("a") == nullptr);
+  CHECK(some->value("b") == "2");
+  CHECK(some->value("c") == "3");
+  CHECK(some->value("TimeZone") == before->value("TimeZone"));
+  CHECK(states.interner.updated(before, {{"c", "3"}}, true)->find("b") == nullptr);
 }
 
 TEST_CASE("what no SET can change is announced") {

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "pgproxy/base/result.hpp"
+#include "pgproxy/base/time.hpp"
+#include "pgproxy/sql/shapes.hpp"
+
+namespace pgproxy::session {
+
+/// A statement that was refused, by the number of what was sent in its place.
+struct Refusal {
+  std::uint32_t number = 0;
+  Error error;
+};
+
+/// What a client may have left in the session of the server that it holds; there while anything
+/// may be left.
+struct SessionTraces {
+  /// Since the server was last asked.
+  sql::ResidueSet pending;
+  /// Names of settings that the client may have changed.
+  std::vector<std::string> settings;
+  /// Startup settings to be given again behind a RESET; "all": each of them.
+  std::vector<std::string> resets;
+  /// What ran code that is not known to be clean.
+  std::vector<sql::ShapeRef> code;
+  /// `SET name = constant`, alone in its cycle: no question is needed when it succeeds.
+  std::optional<sql::SetConstant> constant;
+
+  std::vector<Refusal> refusals;
+
+  sql::ResidueSet pinned_by;
+  WallTime pinned_since{};
+  std::uint64_t pinned_shape = 0;   ///< fingerprint of the statement that brought the pin
+  std::uint64_t pending_shape = 0;  ///< likewise of the last one that may have left something
+  bool was_asked_twice = false;     ///< about settings that the first answer named
+
+  bool is_empty() const {
+    return pending.empty() && resets.empty() && !constant && pinned_by.empty() && refusals.empty();
+  }
+};
+
+}  // namespace pgproxy::session
