@@ -94,7 +94,7 @@ std::string random_object_text(Random& random, unsigned client, const std::strin
       "fetch first from cur",
       "execute p",
       "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()",
-      "select nextval('s" + std::to_string(client) + "')",
+      "select nextval('public.s" + std::to_string(client) + "')",
   };
   const auto dice = random.below(100);
   return pick(random, dice < 30 ? making : dice < 60 ? removing : asking) + " /* " + tag + " */";
