@@ -102,13 +102,11 @@ bool read_pairs(const std::vector<Row>& rows,
 
 }  // namespace
 
-/// statement_timeout is read before it is switched off for the rest, and its default after that:
-/// the list of settings shows what the question itself has set.
+/// Settings are read before statement_timeout, which may be one of them, is switched off for the
+/// rest, and its default after that: the list of settings shows what the question itself has set.
 std::string question_sql(const QuestionScope& scope) {
   std::string sql;
   if (scope.all_settings) sql += timeout_sql;
-  sql += "SET LOCAL statement_timeout = 0; ";
-  sql += objects_sql;
   if (!scope.settings.empty()) {
     std::string_view separator = "SELECT ";
     for (const std::string& name : scope.settings) {
@@ -118,6 +116,8 @@ std::string question_sql(const QuestionScope& scope) {
     }
     sql += "; ";
   }
+  sql += "SET LOCAL statement_timeout = 0; ";
+  sql += objects_sql;
   if (!scope.functions.empty()) {
     std::string_view separator;
     sql += functions_sql;
@@ -175,7 +175,6 @@ std::optional<SessionTruth> read_answer(const QuestionScope& scope, Bytes replie
   if (results->size() != expected_count) return std::nullopt;
   SessionTruth truth;
   std::size_t next = scope.all_settings ? 1 : 0;
-  if (!read_objects((*results)[next++], truth)) return std::nullopt;
   if (!scope.settings.empty()) {
     const auto& rows = (*results)[next++];
     if (rows.size() != 1 || rows[0].size() != scope.settings.size()) return std::nullopt;
@@ -183,6 +182,7 @@ std::optional<SessionTruth> read_answer(const QuestionScope& scope, Bytes replie
       truth.values.emplace_back(scope.settings[i], rows[0][i]);
     }
   }
+  if (!read_objects((*results)[next++], truth)) return std::nullopt;
   if (!scope.functions.empty() && !read_pairs((*results)[next++], truth.volatile_functions)) {
     return std::nullopt;
   }

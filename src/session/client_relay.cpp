@@ -76,7 +76,8 @@ bool ClientSession::may_process() const {
       // Who does not take his replies gets no more of them.
       return transport_->queued_bytes() <= client_high_water_bytes;
     case ClientState::console: return true;
-    case ClientState::active: return server_->queued_bytes() <= server_high_water_bytes;
+    case ClientState::active:
+      return server_->queued_bytes() <= server_high_water_bytes && !is_held_back();
     default: return false;
   }
 }
@@ -128,7 +129,7 @@ std::size_t ClientSession::process(Bytes in) {
   pool_->counters().bytes_received += in.size();
   Pass pass{.in = in};
   pass_ = &pass;
-  while (pass.pos < in.size()) {
+  while (pass.pos < in.size() && (body_left_ > 0 || !is_held_back())) {
     if (body_left_ > 0) {
       const std::size_t part = std::min<std::size_t>(body_left_, in.size() - pass.pos);
       body_left_ -= static_cast<std::uint32_t>(part);
@@ -282,6 +283,7 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
     refuse(pool::ReplyKind::refused_query, *objection);
     return Step::drop;
   }
+  hold_back_behind_reset();
   return ask(pool::ReplyKind::query);
 }
 
@@ -336,8 +338,8 @@ ClientSession::Step ClientSession::on_bind(Bytes body) {
   if (!attach()) return wait_or_stop();
   ++pool_->counters().bind_count;
   const bool is_unnamed = names->statement.empty();
-  provide_unnamed(is_unnamed);
   if (is_unnamed) admit_unnamed();
+  provide_unnamed(is_unnamed);
   return ask(pool::ReplyKind::bind);
 }
 
@@ -429,6 +431,7 @@ ClientSession::Step ClientSession::on_sync() {
     send(out);
     return Step::drop;
   }
+  hold_back_behind_reset();
   return ask(pool::ReplyKind::sync);
 }
 

@@ -32,6 +32,15 @@ constexpr std::uint32_t runs_between_questions = 1000;
 /// Settings of one client that are asked for by name.
 constexpr std::size_t max_names = 64;
 
+/// ROLLBACK, ABORT and the like; a comment may make it true.
+bool may_roll_back(std::string_view text) {
+  const auto same = [](char a, char b) { return (a | 0x20) == b; };
+  const auto mentions = [&](std::string_view word) {
+    return !std::ranges::search(text, word, same).empty();
+  };
+  return mentions("rollback") || mentions("abort");
+}
+
 bool contains(const std::vector<std::string>& names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
 }
@@ -119,6 +128,7 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
     pin({Residue::sequence_state}, shape->fingerprint);
   }
   if (facts.changes_code) workload_->shapes.forget_learned();
+  if (traces_ != nullptr && facts.controls_transaction) traces_->is_undone |= may_roll_back(text);
   const bool may_unpin = is_pinned() && facts.may_remove_residue;
   if (leaves.empty() && !may_unpin) return std::nullopt;
   if (take_constant(*shape, text, is_query)) return std::nullopt;
@@ -150,7 +160,8 @@ void ClientSession::admit_unseen() {
 void ClientSession::admit_unnamed() {
   if (unnamed_shape_ == nullptr || unnamed_ == nullptr) return;
   const sql::Facts& facts = unnamed_shape_->facts;
-  if (facts.leaves.empty() && !facts.may_remove_residue && !facts.may_draw) return;
+  const bool is_plain = facts.leaves.empty() && !facts.may_remove_residue && !facts.may_draw;
+  if (is_plain && !facts.controls_transaction) return;
   const auto parse = wire::decode_parse(as_bytes(*unnamed_).subspan(wire::header_bytes));
   if (!parse) return;
   if (!admit(unnamed_shape_, parse->query, false)) return;
@@ -204,6 +215,7 @@ std::optional<Error> ClientSession::objection(const sql::Shape& shape, ResidueSe
 bool ClientSession::is_cap_reached() const {
   if (is_pinned()) return false;
   const config::PoolSettings& settings = pool_->settings();
+  if (settings.max_pinned_fraction >= 1) return false;  // servers of the reserve, too
   return workload_->pinned_count + 1 > settings.max_pinned_fraction * settings.pool_size;
 }
 
@@ -289,6 +301,7 @@ SessionTraces& ClientSession::traces() {
 void ClientSession::forget_sequences() {
   if (!is_between_transactions() || server_->expected().is_uncertain()) return;
   flush_pass();
+  unnamed_there_ = UnnamedThere::none;  // a Query destroys it
   std::string out;
   wire::put_query(out, "DISCARD SEQUENCES");
   server_->expect(*this, pool::ReplyKind::injected_query);
@@ -328,6 +341,7 @@ void ClientSession::drop_traces() {
 bool ClientSession::restore_startup_settings() {
   if (traces_->resets.empty()) return false;
   const std::vector<std::string> resets = std::exchange(traces_->resets, {});
+  traces_->before_restore = server_->session_state();
   if (server_->transaction_status() == wire::TransactionStatus::failed) return false;
   const bool all = contains(resets, "all");
   std::string sql;
@@ -342,7 +356,15 @@ bool ClientSession::restore_startup_settings() {
     sql += (sql.empty() ? "SELECT " : ", ") + pool::set_sql(setting);
   }
   if (sql.empty()) return false;
+  if (server_->expected().is_uncertain()) {
+    fail({.sqlstate = "0A000",
+          .message = "RESET behind a COPY that failed with a Sync in it",
+          .detail = "Whose the server's next answer is cannot be told, so that the settings of the "
+                    "client's startup packet cannot be given again."});
+    return true;
+  }
   state_ = ClientState::restoring;
+  unnamed_there_ = UnnamedThere::none;  // a Query destroys it
   has_server_error_ = false;
   std::string out;
   wire::put_query(out, sql);
@@ -350,6 +372,27 @@ bool ClientSession::restore_startup_settings() {
   server_->send(as_bytes(out));
   pool_->query_timeout_queue().arm(timer_, pool_->loop().now());
   return true;
+}
+
+/// What is read behind a RESET must find the startup settings: it waits until they are there.
+void ClientSession::hold_back_behind_reset() {
+  if (traces_ != nullptr && !traces_->resets.empty()) waits_for_restore_ = true;
+}
+
+bool ClientSession::is_held_back() const {
+  return waits_for_restore_ && server_ != nullptr && !server_->expected().is_copying_in();
+}
+
+/// The client has seen what the RESET itself made of settings that the server reports.
+void ClientSession::announce_restored() {
+  std::string out;
+  for (const pool::Setting& setting : server_->session_state()->settings()) {
+    const pool::Setting* told = traces_->before_restore->find(setting.name);
+    if (!setting.is_reported || (told != nullptr && told->value == setting.value)) continue;
+    wire::put_parameter_status(out, setting.name, setting.value);
+  }
+  traces_->before_restore.reset();
+  if (!out.empty()) send(out);
 }
 
 /// Between transactions: settles what can be settled without the server, asks it about the rest.
@@ -376,6 +419,7 @@ bool ClientSession::ask_what_is_left() {
     }
   }
   state_ = ClientState::asking;
+  unnamed_there_ = UnnamedThere::none;  // a Query destroys it
   server_->ask_session(std::move(scope));
   return true;
 }
@@ -408,6 +452,7 @@ void ClientSession::on_answer() {
   traces_->pending = {};
   traces_->code.clear();
   traces_->was_asked_twice = false;
+  traces_->is_undone = false;
   if (found.empty()) {
     unpin();
     server_->settle(state);
@@ -454,7 +499,7 @@ void ClientSession::learn_from(const pool::SessionTruth& truth, bool is_clean) {
       shape->clean_count = 0;
     } else if (!runs_unseen_code(facts) && std::ranges::none_of(facts.functions, is_volatile)) {
       shape->clean_count = clean_enough;
-    } else if (facts.kind != sql::StatementKind::unknown) {
+    } else if (facts.kind != sql::StatementKind::unknown && !traces_->is_undone) {
       ++shape->clean_count;
     }
   }

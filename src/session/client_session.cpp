@@ -149,7 +149,10 @@ void ClientSession::on_notification(pool::ServerConnection& server, Bytes body) 
 void ClientSession::on_reply_error(pool::ServerConnection& /*server*/,
                                    const wire::ErrorFields& fields) {
   if (state_ == ClientState::active) {
-    if (traces_ != nullptr) traces_->constant.reset();
+    if (traces_ != nullptr) {
+      traces_->constant.reset();
+      traces_->is_undone = true;
+    }
     return restore_skipped_unnamed();
   }
   has_server_error_ = true;
@@ -172,7 +175,9 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
   if (state_ == ClientState::restoring) {
     if (has_server_error_) return fail(Error(login_->replay_error));
     state_ = ClientState::active;
+    announce_restored();
   }
+  waits_for_restore_ = false;
   unnamed_changes_.reset();  // nothing is left that could be skipped
   const TimePoint now = pool_->loop().now();
   if (in_cycle_) {

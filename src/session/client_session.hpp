@@ -161,6 +161,9 @@ class ClientSession final : public io::Disposable,
   void unpin();
   void drop_traces();
   bool restore_startup_settings();
+  void announce_restored();
+  bool is_held_back() const;
+  void hold_back_behind_reset();
   bool ask_what_is_left();
   void on_answer();
   bool needs_second_question(const pool::SessionTruth& truth);
@@ -214,6 +217,7 @@ class ClientSession final : public io::Disposable,
   bool is_paused_ : 1 = false;   ///< the client is not read
   bool is_draining_ : 1 = false;
   bool has_terminated_ : 1 = false;     ///< left by Terminate: what it asked for still counts
+  bool waits_for_restore_ : 1 = false;  ///< behind a RESET: what follows needs what it goes back to
   bool has_server_error_ : 1 = false;   ///< the replay failed
   bool must_scrub_ : 1 = false;         ///< code ran here that is not known to be clean
   bool settings_in_doubt_ : 1 = false;  ///< the transaction may have changed some

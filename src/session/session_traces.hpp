@@ -7,6 +7,7 @@
 
 #include "pgproxy/base/result.hpp"
 #include "pgproxy/base/time.hpp"
+#include "pgproxy/pool/session_state.hpp"
 #include "pgproxy/sql/shapes.hpp"
 
 namespace pgproxy::session {
@@ -26,6 +27,8 @@ struct SessionTraces {
   std::vector<std::string> settings;
   /// Startup settings to be given again behind a RESET; "all": each of them.
   std::vector<std::string> resets;
+  /// What the client was told of reported settings before they are given again.
+  pool::StateRef before_restore;
   /// What ran code that is not known to be clean.
   std::vector<sql::ShapeRef> code;
   /// `SET name = constant`, alone in its cycle: no question is needed when it succeeds.
@@ -37,6 +40,7 @@ struct SessionTraces {
   WallTime pinned_since{};
   std::uint64_t pinned_shape = 0;   ///< fingerprint of the statement that brought the pin
   std::uint64_t pending_shape = 0;  ///< likewise of the last one that may have left something
+  bool is_undone = false;           ///< an error or ROLLBACK: no proof that code is clean
   bool was_asked_twice = false;     ///< about settings that the first answer named
 
   bool is_empty() const {

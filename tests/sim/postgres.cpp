@@ -222,7 +222,8 @@ void Backend::on_message(char type, std::string_view body) {
       begin_if_needed();
       if (parse->statement.empty()) unnamed_.reset();
       const std::string text(parse->query);
-      if (text.starts_with("syntax error")) return error("42601", text, false);
+      if (text.starts_with("syntax error") || text.starts_with("pgproxy refused"))
+        return error("42601", text, false);
       if (parse->statement.empty()) unnamed_ = text;
       if (!parse->statement.empty()) {
         named_[std::string(parse->statement)] = text;

@@ -1,10 +1,23 @@
 #include "random_client.hpp"
 
+#include <algorithm>
+
 #include "random_texts.hpp"
 
 #include "pgproxy/wire/encode.hpp"
 
 namespace pgproxy::sim {
+namespace {
+
+/// So often a client looks at its settings before it says that they are wrong.
+constexpr unsigned max_doubts = 20;
+
+/// What goes back to startup settings does so, behind pgproxy, when its Query or cycle is over.
+bool is_reset(std::string_view text) {
+  return text.starts_with("reset") || text.find("to default") != std::string_view::npos;
+}
+
+}  // namespace
 
 void RandomClient::again() {
   world_.loop.after(Duration(world_.random.below(3000)), [this] { act(); });
@@ -21,7 +34,12 @@ void RandomClient::act() {
     is_sleeping_ = false;
     client_->allow_cancel(false);
     const bool may_leave = unfinished_ == Unfinished::nothing;
-    if (may_leave) check_parameters();
+    // ParameterStatus may come behind ReadyForQuery.
+    if (may_leave && !believes_the_truth()) {
+      if (++doubts_ == max_doubts) world_.complain("a client is not told of its settings");
+      if (doubts_ < max_doubts) return again();
+    }
+    doubts_ = 0;
     if (is_stopping_ && may_leave && client_->status() == 'I') return client_->terminate();
     if (batches_left_ > 0) {
       --batches_left_;
@@ -55,6 +73,7 @@ void RandomClient::arrive() {
   unnamed_.reset();
   has_deferred_error_ = false;
   has_savepoint_ = false;
+  may_reset_ = temper_.resets_settings;
   is_sleeping_ = false;
   cancel_ = nullptr;
   if (random.chance(20)) batch();  // glued behind the startup packet
@@ -109,7 +128,7 @@ void RandomClient::cycle(Script& script) {
   std::vector<std::string> texts;
   do {
     texts.push_back(state_text(script));
-  } while (random.chance(20));
+  } while (random.chance(20) && !is_reset(texts.back()));
   say(script, texts);
 }
 
@@ -182,7 +201,8 @@ std::string RandomClient::state_text(Script& script) {
   if (temper_.leaves_residue && random.chance(40)) {
     return random_object_text(random, client_->number(), tag);
   }
-  if (temper_.changes_settings) return random_setting_text(random, tag);
+  std::string text = random_setting_text(random, tag);
+  if (temper_.changes_settings && (may_reset_ || !is_reset(text))) return text;
   return "show search_path /* " + tag + " */";
 }
 
@@ -212,20 +232,20 @@ void RandomClient::sync(Script& script) {
   if (script.status == 'I') is_failed ? session_->roll_back() : session_->commit();
 }
 
-/// What the server reports is what our session has.
-void RandomClient::check_parameters() {
-  for (const auto& [name, value] : session_->reported()) {
-    const auto told = client_->parameters().find(name);
-    if (told != client_->parameters().end() && told->second == value) continue;
-    world_.complain("client " + std::to_string(client_->number()) + " believes that " + name +
-                    " is '" + (told != client_->parameters().end() ? told->second : "") +
-                    "' instead of '" + value + "'");
-  }
+/// What we were told of reported settings is what our session has.
+bool RandomClient::believes_the_truth() const {
+  return std::ranges::all_of(session_->reported(), [&](const auto& setting) {
+    const auto told = client_->parameters().find(setting.first);
+    return told != client_->parameters().end() && told->second == setting.second;
+  });
 }
 
 void RandomClient::extended(Script& script) {
   Random& random = world_.random;
-  for (auto count = 1 + random.below(3); count > 0; --count) statement(script);
+  for (auto count = 1 + random.below(3); count > 0; --count) {
+    statement(script);
+    if (unnamed_ && is_reset(*unnamed_)) break;
+  }
   if (random.chance(10) && !script.is_skipping) {
     script.message('H');
     unfinished_ = Unfinished::flushed;
@@ -297,6 +317,7 @@ void RandomClient::go_on(Script& script) {
     script.message('d', "more");
     script.message('c');
   }
+  if (dice >= 60 && what == Unfinished::extended_copy) may_reset_ = false;
   if (dice >= 60 && script.status == 'T') script.status = 'E';
   if (what == Unfinished::extended_copy) return sync(script);
   script.replies.push_back(std::string("Z:") + script.status);

@@ -13,7 +13,8 @@ struct Temper {
   bool changes_settings = true;
   bool leaves_residue = false;
   bool runs_code = false;
-  bool asks_for_much = true;  ///< rows above every high-water mark
+  bool resets_settings = true;  ///< not in session mode: startup settings are not the server's
+  bool asks_for_much = true;    ///< rows above every high-water mark
   bool cancels = true;
   bool vanishes = true;
   bool uses_transactions = true;  ///< not in statement mode
@@ -44,7 +45,7 @@ class RandomClient {
   std::string state_text(Script& script);
   void say(Script& script, const std::vector<std::string>& texts);
   void sync(Script& script);
-  void check_parameters();
+  bool believes_the_truth() const;
   void sleep(Script& script);
 
   World& world_;
@@ -61,8 +62,10 @@ class RandomClient {
       unnamed_;  ///< text of the unnamed statement that PostgreSQL has for us
   bool has_deferred_error_ = false;
   bool has_savepoint_ = false;
+  bool may_reset_ = true;  ///< startup settings can be given again
   bool is_sleeping_ = false;
   bool is_stopping_ = false;
+  unsigned doubts_ = 0;  ///< times in a row that it was told otherwise about its settings
 };
 
 }  // namespace pgproxy::sim

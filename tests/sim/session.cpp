@@ -319,11 +319,7 @@ std::vector<std::pair<std::string, std::string>> Session::settings_of_session() 
   std::vector<std::pair<std::string, std::string>> result;
   for (const auto& [name, standard] : defaults()) {
     if (is_identity(name) || !(now_.set.contains(name) || now_.local.contains(name))) continue;
-    std::string value = *setting(name);
-    const long number = std::strtol(value.c_str(), nullptr, 10);
-    if (name == "work_mem") value = std::to_string(number * 1024);
-    if (name == "statement_timeout") value = std::to_string(number);
-    result.emplace_back(name, value);
+    result.emplace_back(name, *setting(name));
   }
   return result;
 }

@@ -55,7 +55,7 @@ class Session {
 
   /// nullopt: there is no such setting.
   std::optional<std::string> setting(const std::string& name) const;
-  /// Names and values (in their basic units) of pg_show_all_settings() whose source is the session.
+  /// Those of pg_show_all_settings() whose source is the session.
   std::vector<std::pair<std::string, std::string>> settings_of_session() const;
   /// What the session has been told to report.
   NameMap reported() const;

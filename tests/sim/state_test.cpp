@@ -180,9 +180,11 @@ TEST_CASE("a rollback takes back what PostgreSQL takes back, and keeps what it k
     talk.say(kind.making, kind.made);
     talk.end(false);
     CHECK(world.pool().idle_count() == (kind.is_undone_by_rollback ? 1 : 0));
-    talk.begin();
-    talk.say(kind.making, kind.made);
-    talk.end(true);
+    if (kind.is_undone_by_rollback) {
+      talk.begin();
+      talk.say(kind.making, kind.made);
+      talk.end(true);
+    }
     CHECK(talk.client.is_content());
     CHECK(world.pool().idle_count() == 0);
     talk.leave();

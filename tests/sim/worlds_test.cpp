@@ -63,7 +63,8 @@ void stir(World& world) {
 std::string run_world(std::uint64_t seed) {
   Random random(seed);
   const bool has_faults = random.chance(50);
-  World world(random_settings(random), seed);
+  const config::Settings settings = random_settings(random);
+  World world(settings, seed);
   world.client_weather = random_weather(random);
   world.server_weather = random_weather(random);
   const bool is_fine = world.client_weather.split == Weather::Split::bytes ||
@@ -71,6 +72,7 @@ std::string run_world(std::uint64_t seed) {
   const Temper temper{.changes_settings = random.chance(80),
                       .leaves_residue = random.chance(50),
                       .runs_code = random.chance(30),
+                      .resets_settings = settings.pool_mode != config::PoolMode::session,
                       .asks_for_much = !is_fine,
                       .expects_faults = has_faults};
   if (random.chance(50)) world.postgres.question_time = Duration(random.below(4000));

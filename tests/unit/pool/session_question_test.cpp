@@ -1,9 +1,10 @@
+#include "pgproxy/pool/session_question.hpp"
+
 #include <doctest/doctest.h>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "pgproxy/pool/session_question.hpp"
 #include "pgproxy/wire/encode.hpp"
 
 using namespace pgproxy;
@@ -62,6 +63,11 @@ TEST_CASE("names in the question are literals whatever is in them") {
   CHECK(sql.find("current_setting(E'a''b\\\\', true)") != std::string::npos);
 }
 
+TEST_CASE("settings are read before the question changes one of them") {
+  const std::string sql = question_sql({.settings = {"statement_timeout"}});
+  CHECK(sql.find("current_setting(E'statement_timeout'") < sql.find("SET LOCAL statement_timeout"));
+}
+
 TEST_CASE("a session that holds nothing") {
   const auto truth = read({}, result(nothing) + ready());
   REQUIRE(truth);
@@ -85,7 +91,7 @@ TEST_CASE("each kind of object is told") {
 
 TEST_CASE("values of settings come back under their names") {
   const auto truth =
-      read({.settings = {"a.b", "c.d"}}, result(nothing) + result({{"1", std::nullopt}}) + ready());
+      read({.settings = {"a.b", "c.d"}}, result({{"1", std::nullopt}}) + result(nothing) + ready());
   REQUIRE(truth);
   REQUIRE(truth->values.size() == 2);
   CHECK(truth->values[0] == std::pair<std::string, std::optional<std::string>>{"a.b", "1"});
@@ -115,7 +121,7 @@ TEST_CASE("what is no answer is not taken for one") {
   CHECK_FALSE(read({}, result({{"f", "f", "f", "f", std::nullopt, "0", "none"}}) + ready()));
   CHECK_FALSE(read({}, result(nothing) + good));
   CHECK_FALSE(read({.settings = {"a"}}, good));
-  CHECK_FALSE(read({.settings = {"a", "b"}}, result(nothing) + result({{"1"}}) + ready()));
+  CHECK_FALSE(read({.settings = {"a", "b"}}, result({{"1"}}) + result(nothing) + ready()));
   CHECK_FALSE(read({.functions = {"f"}}, result(nothing) + result({{"f"}}) + ready()));
   CHECK_FALSE(read({.all_settings = true}, good));
   const std::size_t end_of_row = good.find("SELECT") - wire::header_bytes;
