@@ -33,8 +33,7 @@ max_pinned_fraction = 0.5
 /// [pgproxy] with what must be given and `more`, which begins at line 11; then one database.
 inline Loaded load_with(std::string_view more) {
   return load_text("[pgproxy]" + std::string(kRequired) + std::string(more) +
-                       "\n[databases]\nlast_database = user=app\n" +
-                       std::string(kRequiredToo),
+                       "\n[databases]\nlast_database = user=app\n" + std::string(kRequiredToo),
                    "test.ini");
 }
 

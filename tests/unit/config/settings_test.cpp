@@ -75,7 +75,8 @@ TEST_CASE("times are seconds with decimals") {
 
 TEST_CASE("flags are 0 and 1 and their usual words") {
   for (const char* yes : {"1", "yes", "TRUE", "on"}) {
-    CHECK(load_with("server_round_robin = " + std::string(yes)).settings.server_round_robin);
+    CHECK(load_with("server_round_robin = " + std::string(yes)).settings.checkout_order ==
+          CheckoutOrder::round_robin);
   }
   for (const char* no : {"0", "no", "false", "Off"}) {
     CHECK_FALSE(load_with("tcp_keepalive = " + std::string(no)).settings.tcp_keepalive);

@@ -1,9 +1,10 @@
+#include "pgproxy/pool/session_question.hpp"
+
 #include <doctest/doctest.h>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "pgproxy/pool/session_question.hpp"
 #include "pgproxy/wire/encode.hpp"
 
 using namespace pgproxy;
