@@ -25,7 +25,7 @@ void ExpectedReplies::sent(ReplyOwner& owner, ReplyKind kind) {
   } else {
     // A Query within an extended cycle ends it: its ReadyForQuery comes without a Sync.
     open_cycle_ = kind != ReplyKind::query && kind != ReplyKind::function_call &&
-                  kind != ReplyKind::injected_query && kind != ReplyKind::refused_query;
+                  kind != ReplyKind::injected_query;
   }
   push({&owner, kind, next_number_++});
 }
@@ -43,7 +43,6 @@ ReplyVerdict ExpectedReplies::received(char type) {
     if (type == 'Z') pop();
     return ReplyVerdict::swallow;
   }
-  if (head == ReplyKind::refused_query && type == 'Z') return pop_if(true);
   switch (type) {
     case 'D':
     case 'd':
@@ -106,7 +105,6 @@ ReplyVerdict ExpectedReplies::failed() {
   // A Sync behind a COPY was either eaten by it or will be answered now: nobody can tell.
   if (copy_ate_syncs_) uncertain_ = true;
   copy_ate_syncs_ = false;
-  if (head == ReplyKind::refused_query) return ReplyVerdict::substitute;
   if (head == ReplyKind::query || head == ReplyKind::function_call || head == ReplyKind::sync) {
     return ReplyVerdict::forward;  // ReadyForQuery follows; at a Sync it was the commit that failed
   }
@@ -114,7 +112,7 @@ ReplyVerdict ExpectedReplies::failed() {
   while (count_ > 0 && at(0).kind != ReplyKind::sync) pop();
   skipped_.to = count_ > 0 ? at(0).number : next_number_;
   skipping_ = count_ == 0;
-  return head == ReplyKind::refused_parse ? ReplyVerdict::substitute : ReplyVerdict::forward;
+  return ReplyVerdict::forward;
 }
 
 ReplyOwner* ExpectedReplies::next_owner() {

@@ -221,7 +221,6 @@ ReplyVerdict ServerConnection::judge_error(Bytes body) {
   const auto decoded = wire::decode_error(body);
   const wire::ErrorFields fields = decoded.value_or(wire::ErrorFields{});
   ReplyOwner* owner = expected_.next_owner();
-  const std::uint32_t number = expected_.oldest_number();
   ReplyVerdict verdict = expected_.received('E');
   if (fields.is_fatal()) {
     // The server says goodbye; EOF follows. A holder without a question hears it too.
@@ -232,10 +231,7 @@ ReplyVerdict ServerConnection::judge_error(Bytes body) {
     fatal_forwarded_ = owner != nullptr;
   }
   if (owner != nullptr) owner->on_reply_error(*this, fields);
-  if (verdict != ReplyVerdict::substitute) return verdict;
-  if (fields.is_fatal()) return ReplyVerdict::forward;  // the server's own end comes before that
-  owner->on_refusal_due(number);
-  return ReplyVerdict::swallow;
+  return verdict;
 }
 
 bool ServerConnection::take_parameter(Bytes body) {

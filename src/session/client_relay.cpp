@@ -279,7 +279,7 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
   // A simple Query destroys the unnamed statement (55.2.3).
   if (note_unnamed_change()) unnamed_.reset();
   if (objection) {
-    refuse(pool::ReplyKind::refused_query, *objection);
+    refuse(pool::ReplyKind::query, *objection);
     return Step::drop;
   }
   return ask(pool::ReplyKind::query);
@@ -320,7 +320,7 @@ ClientSession::Step ClientSession::on_parse(Bytes message, bool is_whole) {
       remember_unnamed(message);
     }
     if (objection) {
-      refuse(pool::ReplyKind::refused_parse, *objection);
+      refuse(pool::ReplyKind::parse, *objection);
       return Step::drop;
     }
   }

@@ -466,27 +466,15 @@ void ClientSession::refuse(pool::ReplyKind kind, const Error& error) {
   flush_pass();
   std::string out;
   const std::string_view text("pgproxy refused a statement\0", 28);
-  const bool is_query = kind == pool::ReplyKind::refused_query;
+  const bool is_query = kind == pool::ReplyKind::query;
   if (is_query) {
     wire::put_message(out, 'Q', text);
   } else {
     wire::put_message(out, 'P', '\0' + std::string(text) + std::string(2, '\0'));
   }
-  traces().refusals.push_back({server_->expected().next_number(), error});
-  server_->expect(*this, kind);
+  server_->expect_refused(*this, kind, error);
   server_->send(as_bytes(out));
   start_cycle();
-}
-
-/// The server has failed what took the place of a refused statement.
-void ClientSession::on_refusal_due(std::uint32_t number) {
-  auto& refusals = traces().refusals;
-  const auto at = std::ranges::find(refusals, number, &Refusal::number);
-  PGPROXY_ASSERT(at != refusals.end());
-  std::string out;
-  wire::put_error(out, wire::Severity::error, at->error);
-  refusals.erase(refusals.begin(), at + 1);  // those before it were skipped
-  send(out);
 }
 
 }  // namespace pgproxy::session

@@ -91,7 +91,6 @@ class ClientSession final : public io::Disposable,
   void on_reply(pool::ServerConnection& server, Bytes first, Bytes second) override;
   void on_reply_error(pool::ServerConnection& server, const wire::ErrorFields& fields) override;
   void on_notification(pool::ServerConnection& server, Bytes body) override;
-  void on_refusal_due(std::uint32_t number) override;
   void on_replies_done(pool::ServerConnection& server) override;
   void on_server_drained(pool::ServerConnection& server) override;
   void on_server_lost(pool::ServerConnection& server, const Error& error, bool was_told) override;

@@ -5,17 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "pgproxy/base/result.hpp"
 #include "pgproxy/base/time.hpp"
 #include "pgproxy/sql/shapes.hpp"
 
 namespace pgproxy::session {
-
-/// A statement that was refused, by the number of what was sent in its place.
-struct Refusal {
-  std::uint32_t number = 0;
-  Error error;
-};
 
 /// What a client may have left in the session of the server that it holds; there while anything
 /// may be left.
@@ -30,8 +23,6 @@ struct SessionTraces {
   std::vector<sql::ShapeRef> code;
   /// `SET name = constant`, alone in its cycle: no question is needed when it succeeds.
   std::optional<sql::SetConstant> constant;
-
-  std::vector<Refusal> refusals;
 
   sql::ResidueSet pinned_by;
   WallTime pinned_since{};

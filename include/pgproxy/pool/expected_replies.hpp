@@ -20,8 +20,6 @@ enum class ReplyKind : std::uint8_t {
   function_call,
   sync,
   copy_end,       ///< CopyDone or CopyFail: no reply of its own, it marks where a COPY IN ends
-  refused_query,  ///< takes the place of a Query or a Parse that we refuse: it fails, and the owner
-  refused_parse,  ///< gives the error of its own
   injected_parse,  ///< ours, in front of a client's message: its ParseComplete is not passed on
   injected_close,  ///< likewise its CloseComplete
   injected_query,  ///< ours as well; nothing of its answer is passed on, and it may not fail
@@ -31,7 +29,6 @@ enum class ReplyKind : std::uint8_t {
 enum class ReplyVerdict : std::uint8_t {
   forward,
   swallow,
-  substitute,  ///< an error: its owner has another one for the client
   unexpected,  ///< nobody asked for it: the connection cannot be trusted any more
 };
 

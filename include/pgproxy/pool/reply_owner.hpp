@@ -18,9 +18,6 @@ class ReplyOwner {
   virtual void on_reply(ServerConnection& server, Bytes first, Bytes second) = 0;
   /// An ErrorResponse among the replies, before its bytes are handed over.
   virtual void on_reply_error(ServerConnection& server, const wire::ErrorFields& fields) = 0;
-  /// The server has failed the message of that number, which took the place of a refused statement
-  /// (ReplyKind::refused_query, refused_parse): now the refusal's own error is due.
-  virtual void on_refusal_due(std::uint32_t /*number*/) {}
   /// The body of a NotificationResponse: for the holder, at any time.
   virtual void on_notification(ServerConnection& /*server*/, Bytes /*body*/) {}
   /// Everything asked for has been answered and handed over; transaction_status() is current.
