@@ -219,6 +219,7 @@ void ServerConnection::on_task_done(bool ok) {
   }
   if (state_ == ServerState::resetting) {
     session_state_ = pool_.context().states.reported_only(session_state_);
+    may_have_unnamed_ = false;  // each Query destroys it
   }
   if (state_ == ServerState::preparing) return pool_.on_server_ready(*this);
   pool_.checkin(*this);

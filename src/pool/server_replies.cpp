@@ -256,7 +256,6 @@ ReplyVerdict ServerConnection::judge(char type, Bytes body) {
 void ServerConnection::judge_command(Bytes body) {
   if (body.empty() || body[0] != 'D') return;
   if (as_text(body) != discard_all && as_text(body) != deallocate_all) return;
-  if (body.size() == discard_all.size()) may_have_unnamed_ = false;
   if (statements_ != nullptr) statements_->clear(expected_);
   if (ReplyOwner* owner = expected_.next_owner()) owner->on_deallocated_all(*this);
 }

@@ -162,6 +162,9 @@ void ServerStatements::take_back(ExpectedReplies::Skipped skipped) {
 
 void ServerStatements::clear(ExpectedReplies& expected) {
   journal_.settle(expected.oldest_number());
+  journal_.drop([](const Change& change) {
+    return change.what == Change::What::closed || change.what == Change::What::own_closed;
+  });
   std::erase_if(by_number_, [this](const auto& entry) {
     return !journal_.any([&](std::uint32_t number, const Change& change) {
       return change.what == Change::What::parsed && number == entry.second->message &&

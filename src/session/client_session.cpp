@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "session/client_login.hpp"
+#include "session/prepared_statements.hpp"
 
 #include "pgproxy/auth/random.hpp"
 #include "pgproxy/session/sessions.hpp"
@@ -54,7 +55,7 @@ bool ClientSession::attach() {
 
 bool ClientSession::take(pool::ServerConnection& server) {
   server_ = &server;
-  unnamed_there_ = UnnamedThere::strangers;
+  unnamed_there_ = server.may_have_unnamed() ? UnnamedThere::strangers : UnnamedThere::none;
   unnamed_changes_.reset();
   attached_at_ = pool_->loop().now();
   if (server.session_state() == session_state_) {
@@ -128,9 +129,13 @@ void ClientSession::on_reply(pool::ServerConnection& server, Bytes first, Bytes 
   if (transport_->queued_bytes() > high_water_bytes) server.pause_reading();
 }
 
-void ClientSession::on_reply_error(pool::ServerConnection& /*server*/,
+void ClientSession::on_reply_error(pool::ServerConnection& server,
                                    const wire::ErrorFields& fields) {
-  if (state_ == ClientState::active) return restore_skipped_unnamed();
+  if (state_ == ClientState::active) {
+    restore_skipped_unnamed();
+    if (prepared_ != nullptr) on_statement_error(server, fields);
+    return;
+  }
   has_server_error_ = true;
   const Error error{std::string(fields.sqlstate), std::string(fields.message),
                     std::string(fields.detail), std::string(fields.hint)};
@@ -148,6 +153,13 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
     return;
   }
   unnamed_changes_.reset();  // nothing is left that could be skipped
+  if (prepared_ != nullptr) {
+    prepared_->settle();
+    names_in_doubt_ = false;
+    if (is_rerun_due_) return run_again();
+    is_kept_ = false;
+    if (cycle_copy_ != nullptr) sessions_.give_back(std::move(cycle_copy_));
+  }
   const TimePoint now = pool_->loop().now();
   if (in_cycle_) {
     in_cycle_ = false;
@@ -161,11 +173,12 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
                    .hint = "Use pool_mode = transaction for this database or user."});
     }
     pool_->idle_transaction_queue().arm(timer_, now);
+    if (inbox_ != nullptr) process_inbox();  // it may have waited for these answers
     return;
   }
   transaction_timer_.disarm();
   release_if_possible();
-  if (state_ == ClientState::idle && inbox_ != nullptr) process_inbox();
+  if (inbox_ != nullptr && may_process()) process_inbox();
 }
 
 /// Gives the server back when nothing ties it to this client any more.

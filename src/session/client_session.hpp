@@ -19,6 +19,7 @@
 
 namespace pgproxy::session {
 
+class PreparedStatements;
 class Sessions;
 
 //  startup -> authenticating -> welcoming -> idle -> waiting -> [replaying ->] active -> idle
@@ -66,7 +67,12 @@ class ClientSession final : public io::Disposable,
  private:
   struct Login;
   struct Pass;
-  enum class Step : std::uint8_t { forward, drop, wait, stop };
+  enum class Step : std::uint8_t {
+    forward,
+    drop,
+    wait,  ///< for a server, for more of the message, or for answers: tried again then
+    stop,
+  };
   /// The message with this number changes the unnamed statement; what it was before.
   struct UnnamedChange {
     std::uint32_t number;
@@ -84,6 +90,8 @@ class ClientSession final : public io::Disposable,
   void on_reply(pool::ServerConnection& server, Bytes first, Bytes second) override;
   void on_reply_error(pool::ServerConnection& server, const wire::ErrorFields& fields) override;
   void on_replies_done(pool::ServerConnection& server) override;
+  void on_cycle_done(pool::ServerConnection& server) override;
+  void on_deallocated_all(pool::ServerConnection& server) override;
   void on_server_drained(pool::ServerConnection& server) override;
   void on_server_lost(pool::ServerConnection& server, const Error& error, bool was_told) override;
   void on_server_granted(pool::ServerConnection& server) override;
@@ -113,9 +121,9 @@ class ClientSession final : public io::Disposable,
   bool process_one(Pass& pass);
   Step on_message(Pass& pass, const wire::Header& header, Bytes body);
   Step on_query(Bytes body, bool is_whole);
-  Step on_parse(Bytes message, bool is_whole);
-  Step on_bind(Bytes body);
-  Step on_target(char type, Bytes body);
+  Step on_parse(Pass& pass, Bytes message, bool is_whole);
+  Step on_bind(Pass& pass, const wire::Header& header, Bytes body);
+  Step on_target(Pass& pass, const wire::Header& header, Bytes body);
   Step on_copy_message(char type);
   Step on_sync();
   Step ask(pool::ReplyKind kind);
@@ -124,6 +132,7 @@ class ClientSession final : public io::Disposable,
   void remember_unnamed(Bytes message);
   bool note_unnamed_change();
   void restore_skipped_unnamed();
+  void put_in_front(std::string_view bytes);
   void flush_pass();
   void stash(Bytes bytes);
   bool may_process() const;
@@ -132,6 +141,27 @@ class ClientSession final : public io::Disposable,
   void forget_sequences();
   void pin(sql::Residue reason);
   void update_back_pressure();
+
+  // Named statements (client_prepared.cpp).
+  bool maps_names() const;
+  bool settings_in_doubt() const;
+  bool is_name_certain(std::string_view name) const;
+  Step on_named_parse(Pass& pass, Bytes message, const wire::Parse& parse);
+  Step on_long_parse(std::string_view name);
+  Step on_named_bind(Pass& pass, const wire::Header& header, const wire::BindNames& names);
+  Step on_named_describe(Pass& pass, std::string_view name);
+  Step on_named_close(std::string_view name);
+  PreparedStatements& prepared();
+  bool may_answer() const;
+  void put_close(std::string_view name);
+  void make_room(const pool::StatementRef& statement, bool is_there);
+  void provide(const pool::StatementRef& statement);
+  void make_duplicate(std::string_view name);
+  void let_be_unknown(std::string_view name);
+  void on_statement_error(pool::ServerConnection& server, const wire::ErrorFields& fields);
+  void keep_cycle(const Pass& pass);
+  bool may_run_again(pool::ServerConnection& server, const pool::Statement& statement) const;
+  void run_again();
 
   // Server connection: getting, keeping, giving back (client_session.cpp).
   bool attach();
@@ -158,14 +188,18 @@ class ClientSession final : public io::Disposable,
   std::unique_ptr<std::string> inbox_;    ///< bytes that could not be dealt with yet
   std::unique_ptr<std::string> unnamed_;  ///< the Parse message of the unnamed statement
   std::unique_ptr<std::vector<UnnamedChange>> unnamed_changes_;  ///< that may yet be skipped
-  Pass* pass_ = nullptr;                                         ///< while process() runs
+  std::unique_ptr<PreparedStatements> prepared_;                 ///< none: nullptr
+  /// What the client sent since the Bind that began this cycle, as long as it may be run again.
+  std::unique_ptr<std::string> cycle_copy_;
+  Pass* pass_ = nullptr;  ///< while process() runs
   pool::Pool* pool_ = nullptr;
   pool::UserEntry* user_ = nullptr;  ///< whom the client logged in as
   pool::ServerConnection* server_ = nullptr;
   pool::StateRef session_state_;
   std::uint32_t cancel_pid_ = 0;
   std::uint32_t cancel_secret_ = 0;
-  std::uint32_t body_left_ = 0;  ///< of the client's current message, still to come
+  std::uint32_t cycle_bind_ = 0;  ///< number of the Bind that cycle_copy_ begins with
+  std::uint32_t body_left_ = 0;   ///< of the client's current message, still to come
   ClientState state_ = ClientState::startup;
   sql::Residue pinned_by_ = sql::Residue::none;
   Discard discard_ = Discard::nothing;
@@ -175,6 +209,9 @@ class ClientSession final : public io::Disposable,
   bool in_cycle_ : 1 = false;    ///< something was sent that is not fully answered
   bool is_paused_ : 1 = false;   ///< the client is not read
   bool is_draining_ : 1 = false;
+  bool is_kept_ : 1 = false;          ///< cycle_copy_ is complete so far
+  bool is_rerun_due_ : 1 = false;     ///< the cycle failed and is to be run again
+  bool names_in_doubt_ : 1 = false;   ///< a Query was sent that may deallocate
   bool has_terminated_ : 1 = false;    ///< left by Terminate: what it asked for still counts
   bool has_server_error_ : 1 = false;  ///< the replay failed
   WallTime connect_time_{};

@@ -21,6 +21,11 @@ class Journal {
   void settle(std::uint32_t oldest_number) {
     std::erase_if(entries_, [&](const Entry& e) { return is_before(e.number, oldest_number); });
   }
+  /// Forgets those for which test(change) is true.
+  template <class Test>
+  void drop(Test test) {
+    std::erase_if(entries_, [&](const Entry& e) { return test(e.change); });
+  }
   void clear() { entries_.clear(); }
   bool empty() const { return entries_.empty(); }
 

@@ -93,6 +93,9 @@ class Pool final : private TimeoutListener {
   /// Clients of this pool, waiting or not; kept by the sessions.
   std::uint32_t client_count = 0;
 
+  /// The prepared statements of its clients.
+  Statements& statements() { return statements_; }
+
   /// Counts a pin and logs the first of each reason with advice.
   void note_pin(unsigned reason_bit, std::string_view reason);
   /// 53300 with pool, sizes, waiters and longest wait, and what to change.
@@ -147,6 +150,7 @@ class Pool final : private TimeoutListener {
   IntrusiveList<ServerConnection> idle_;  ///< front is given out next
   IntrusiveList<PoolClient> waiters_;
   StateRef default_state_;
+  Statements statements_;
   std::unordered_map<std::string, StateRef> canonical_states_;
   std::size_t next_host_ = 0;
   std::size_t logins_ = 0;  ///< servers that are connecting, authenticating or preparing

@@ -33,6 +33,8 @@ class Statement {
   /// A server that parsed another version must parse it anew.
   std::uint32_t version() const { return version_; }
   void outdate() { ++version_; }
+  /// True for the first time that it is run again.
+  bool note_rerun() { return !std::exchange(was_rerun_, true); }
   /// A Parse message that gives it `name` on a server.
   void put_parse(std::string& out, std::string_view name) const;
 
@@ -45,6 +47,7 @@ class Statement {
   ParseStateRef parse_state_;
   std::size_t hash_;
   std::uint32_t version_ = 0;
+  bool was_rerun_ = false;
 };
 using StatementRef = std::shared_ptr<Statement>;
 
