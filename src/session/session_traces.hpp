@@ -31,7 +31,7 @@ struct SessionTraces {
   bool was_asked_twice = false;     ///< about settings that the first answer named
 
   bool is_empty() const {
-    return pending.empty() && resets.empty() && !constant && pinned_by.empty() && refusals.empty();
+    return pending.empty() && resets.empty() && !constant && pinned_by.empty();
   }
 };
 
