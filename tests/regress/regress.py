@@ -54,7 +54,8 @@ def parse_arguments():
     parser.add_argument("--program", default=ROOT / "build" / "release" / "pgproxy", type=pathlib.Path,
                         help="the pooler; one that is called pgbouncer gets PgBouncer's ini")
     parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE",
-                        help="further setting for the pooler, as in pool_mode=session; may be repeated")
+                        help="further setting for the pooler, as in pool_mode=session; without a value: left "
+                        "out, as in server_round_robin= (1); may be repeated")
     parser.add_argument("--noise", type=int, default=2, help="further clients of the pool (2)")
     parser.add_argument("--bar", type=int, help="exit status 0 if so many tests pass; else: if all do")
     return parser.parse_args()
@@ -180,7 +181,7 @@ class Noise(threading.Thread):
                 with connection.transaction():
                     value, = connection.execute(f"show {name}").fetchone()
                 self.counts["transactions"] += 1
-                self.counts["foreign settings seen"] += value != expected.get(name, default)
+                self.counts["foreign"] += value != expected.get(name, default)
             if self.done.wait(self.PAUSE_SECONDS):
                 return
 
@@ -196,7 +197,8 @@ def start_pooler(server):
     if IS_PGBOUNCER:  # it cannot pass on the one startup parameter that pg_regress uses
         settings["ignore_startup_parameters"] = "options,extra_float_digits"
         database += " connect_query='set intervalstyle = postgres_verbose'"
-    settings |= dict(setting.split("=", 1) for setting in ARGUMENTS.setting)
+    for name, value in (setting.split("=", 1) for setting in ARGUMENTS.setting):
+        settings[name] = value or None
     return harness.Pooler(server, settings, {DATABASE: database}, secrets={USER: ""})
 
 
@@ -273,7 +275,8 @@ def main():
     print(f"\n{len(tests) - len(failed)} of {len(tests)} tests pass, {len(failed)} fail; "
           f"{time.monotonic() - begin:.0f} seconds")
     if counts:
-        print("noise:", ", ".join(f"{count} {what}" for what, count in counts.items()))
+        print(f"noise: {counts['transactions']} transactions, {counts['foreign']} of them with settings that are not "
+              f"its own; {counts['errors']} errors")
     if failed:
         print(f"failed (diffs in {RESULTS}): {' '.join(failed)}")
     if accepted := sorted({file.stem for file in PRINTED.iterdir()} & set(tests)):
