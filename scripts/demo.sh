@@ -198,5 +198,6 @@ server_connect_timeout = 5
 
 ; TLS to the server: not in this version.
 server_tls_sslmode = disable
+rerun_on = none
 END
 }

@@ -18,6 +18,7 @@ PoolCounters& PoolCounters::operator+=(const PoolCounters& other) {
   pin_count += other.pin_count;
   protocol_doubt_count += other.protocol_doubt_count;
   wait_timeout_count += other.wait_timeout_count;
+  rerun_count += other.rerun_count;
   return *this;
 }
 

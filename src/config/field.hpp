@@ -213,6 +213,29 @@ struct RoundRobinCodec : Codec<bool> {
   }
 };
 
+/// Words, comma separated; none: nothing.
+template <>
+struct Codec<RerunOn> {
+  static Outcome parse(std::string_view text, const Range&, RerunOn& into) {
+    const std::vector<std::string> words = parse_list(text);
+    if (words.empty()) return Outcome::not_allowed;
+    RerunOn value;
+    for (const std::string& word : words) {
+      if (equals_ignoring_case(word, "stale_plan")) {
+        value.stale_plan = true;
+      } else if (equals_ignoring_case(word, "replica_refusal")) {
+        return Outcome::not_in_this_version;
+      } else if (!equals_ignoring_case(word, "none") || words.size() > 1) {
+        return Outcome::not_allowed;
+      }
+    }
+    into = value;
+    return Outcome::stored;
+  }
+  static std::string print(RerunOn value) { return value.stale_plan ? "stale_plan" : "none"; }
+  static std::string allowed(const Range&) { return "stale_plan, none"; }
+};
+
 template <class Owner, class T>
 Owner owner_of(T Owner::*);
 template <class Owner, class T>

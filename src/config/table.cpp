@@ -119,6 +119,21 @@ constexpr Row<Settings> kPools[] = {
       "not twenty"},
      on_reload,
      "Server logins that may be in progress at once in one pool."},
+    {"max_prepared_statements",
+     field<&Settings::max_prepared_statements>({0, 100'000}),
+     {"200", "PgBouncer's"},
+     on_reload,
+     "Prepared statements that a server connection keeps for the clients of its pool; the least "
+     "recently used one goes first. 0: a client with a named one keeps its server connection."},
+    {"rerun_on", field<&Settings::rerun_on>(),
+     must_be_given("none",
+                   "nothing is run a second time; PgBouncer, too, passes the error on. stale_plan "
+                   "spares applications the errors that follow a change of a table"),
+     on_reload,
+     "When a cycle of messages is run again, once: it had failed at its first message, outside of "
+     "a "
+     "transaction, and nothing of its answer was passed on. stale_plan: \"cached plan must not "
+     "change result type\"."},
     {"checkout_order",
      field<&Settings::checkout_order>(),
      {"lifo", "PgBouncer's: the connection used last is the one with warm caches"},

@@ -47,13 +47,6 @@ constexpr Row<Settings> kRows[] = {
     {"dns_nxdomain_ttl", kLater, {"15", kPgBouncers}, on_reload, kDns},
     {"dns_zone_check_period", kLater, {"0", kPgBouncers}, on_reload, kDns},
     {"resolv_conf", kLater, {"", kPgBouncers}, on_restart, kDns},
-    {"max_prepared_statements",
-     kLater,
-     {"200", kPgBouncers},
-     on_reload,
-     "In this version a named prepared statement keeps its server connection with the client until "
-     "it leaves, whatever this setting says.",
-     {.also = "0"}},
     {"track_extra_parameters",
      kLater,
      {"IntervalStyle", kPgBouncers},

@@ -1,6 +1,23 @@
 #include "pgproxy/pool/expected_replies.hpp"
 
 namespace pgproxy::pool {
+namespace {
+
+bool is_sync(ReplyKind kind) {
+  return kind == ReplyKind::sync || kind == ReplyKind::injected_sync;
+}
+
+bool is_local(ReplyKind kind) {
+  return kind == ReplyKind::local_parse || kind == ReplyKind::local_close;
+}
+
+/// Its ReadyForQuery comes without a Sync.
+bool is_query(ReplyKind kind) {
+  return kind == ReplyKind::query || kind == ReplyKind::function_call ||
+         kind == ReplyKind::injected_query;
+}
+
+}  // namespace
 
 void ExpectedReplies::sent(ReplyOwner& owner, ReplyKind kind) {
   if (copying_in_) {
@@ -8,14 +25,14 @@ void ExpectedReplies::sent(ReplyOwner& owner, ReplyKind kind) {
     // anything else is an error that consumes the message.
     if (kind == ReplyKind::copy_end) {
       copying_in_ = false;
-    } else if (kind == ReplyKind::sync) {
+    } else if (is_sync(kind)) {
       copy_ate_syncs_ = true;
     } else {
       uncertain_ = true;
     }
     return;
   }
-  if (kind == ReplyKind::sync) {
+  if (is_sync(kind)) {
     open_cycle_ = false;
     skipping_ = false;
   } else if (skipping_) {
@@ -23,11 +40,10 @@ void ExpectedReplies::sent(ReplyOwner& owner, ReplyKind kind) {
   } else if (kind == ReplyKind::copy_end) {
     if (count_ == 0) return;  // stray: the server ignores it outside of COPY
   } else {
-    // A Query within an extended cycle ends it: its ReadyForQuery comes without a Sync.
-    open_cycle_ = kind != ReplyKind::query && kind != ReplyKind::function_call &&
-                  kind != ReplyKind::injected_query && kind != ReplyKind::refused_query;
+    open_cycle_ = !is_query(kind);  // a Query within an extended cycle ends it
   }
   push({&owner, kind, next_number_++});
+  if (is_sync(kind) || is_query(kind)) cycle_number_ = next_number_;
 }
 
 ReplyVerdict ExpectedReplies::received(char type) {
@@ -43,7 +59,6 @@ ReplyVerdict ExpectedReplies::received(char type) {
     if (type == 'Z') pop();
     return ReplyVerdict::swallow;
   }
-  if (head == ReplyKind::refused_query && type == 'Z') return pop_if(true);
   switch (type) {
     case 'D':
     case 'd':
@@ -66,38 +81,40 @@ ReplyVerdict ExpectedReplies::received(char type) {
       if (head == ReplyKind::injected_close) return pop_if(true, ReplyVerdict::swallow);
       return pop_if(head == ReplyKind::close);
     case 'V': return stay_if(head == ReplyKind::function_call);
-    case 'G':
-      if (!in_query && !in_execute) return ReplyVerdict::unexpected;
-      enter_copy_in();
-      return ReplyVerdict::forward;
+    case 'G': return stay_if((in_query || in_execute) && enter_copy_in());
     case 'E': return failed();
     case 'Z':
       copying_in_ = false;
       copy_ate_syncs_ = false;
+      if (head == ReplyKind::injected_sync) return pop_if(true, ReplyVerdict::swallow);
       return pop_if(in_query || head == ReplyKind::function_call || head == ReplyKind::sync);
     default: return ReplyVerdict::unexpected;
   }
 }
 
 /// The server now reads what was sent behind the COPY as its data: Syncs in there get no answer.
-void ExpectedReplies::enter_copy_in() {
+/// False: the server would have failed at a message that it was never sent.
+bool ExpectedReplies::enter_copy_in() {
   const Entry copy = at(0);
   copying_in_ = true;
   while (copying_in_ && count_ > 1) {
+    if (is_local(at(1).kind)) return false;
     switch (at(1).kind) {
       case ReplyKind::copy_end: copying_in_ = false; break;
+      case ReplyKind::injected_sync:
       case ReplyKind::sync: copy_ate_syncs_ = true; break;
       default: uncertain_ = true; break;  // an error to come, at a place that we cannot know
     }
     pop();
     at(0) = copy;
   }
-  if (copy.kind != ReplyKind::execute) return;
+  if (copy.kind != ReplyKind::execute) return true;
   open_cycle_ = true;
   for (std::size_t i = 1; i < count_; ++i) {
     const ReplyKind kind = at(i).kind;
-    if (kind != ReplyKind::copy_end) open_cycle_ = kind != ReplyKind::sync;
+    if (kind != ReplyKind::copy_end) open_cycle_ = !is_sync(kind);
   }
+  return true;
 }
 
 ReplyVerdict ExpectedReplies::failed() {
@@ -106,15 +123,30 @@ ReplyVerdict ExpectedReplies::failed() {
   // A Sync behind a COPY was either eaten by it or will be answered now: nobody can tell.
   if (copy_ate_syncs_) uncertain_ = true;
   copy_ate_syncs_ = false;
-  if (head == ReplyKind::refused_query) return ReplyVerdict::substitute;
-  if (head == ReplyKind::query || head == ReplyKind::function_call || head == ReplyKind::sync) {
+  if (head == ReplyKind::query || head == ReplyKind::function_call || is_sync(head)) {
     return ReplyVerdict::forward;  // ReadyForQuery follows; at a Sync it was the commit that failed
   }
+  failed_kind_ = head;
   skipped_.from = at(0).number;
-  while (count_ > 0 && at(0).kind != ReplyKind::sync) pop();
+  while (count_ > 0 && !is_sync(at(0).kind)) pop();
   skipped_.to = count_ > 0 ? at(0).number : next_number_;
   skipping_ = count_ == 0;
-  return head == ReplyKind::refused_parse ? ReplyVerdict::substitute : ReplyVerdict::forward;
+  return ReplyVerdict::forward;
+}
+
+bool ExpectedReplies::has_local() {
+  drop_copy_ends();
+  return count_ > 0 && is_local(at(0).kind);
+}
+
+char ExpectedReplies::take_local() {
+  const char type = at(0).kind == ReplyKind::local_parse ? '1' : '3';
+  pop();
+  return type;
+}
+
+void ExpectedReplies::swallow_next_sync() {
+  if (count_ > 0 && at(0).kind == ReplyKind::sync) at(0).kind = ReplyKind::injected_sync;
 }
 
 ReplyOwner* ExpectedReplies::next_owner() {

@@ -128,6 +128,19 @@ void ServerConnection::send(Bytes first, Bytes second) {
   transport_->write(first, second);
 }
 
+void ServerConnection::expect_refused(ReplyOwner& owner, ReplyKind kind, const Error& error) {
+  if (!expected_.is_skipping()) {
+    if (refusals_ == nullptr) refusals_ = std::make_unique<std::vector<Refusal>>();
+    refusals_->push_back({expected_.next_number(), error});
+  }
+  expect(owner, kind);
+}
+
+ServerStatements& ServerConnection::statements() {
+  if (statements_ == nullptr) statements_ = std::make_unique<ServerStatements>();
+  return *statements_;
+}
+
 bool ServerConnection::is_releasable() {
   return residue_ == Residue::none && is_settled();
 }
@@ -244,6 +257,7 @@ void ServerConnection::on_task_done(bool ok) {
   if (state_ == ServerState::resetting) {
     residue_ = Residue::none;
     session_state_ = pool_.context().states.reported_only(session_state_);
+    may_have_unnamed_ = false;  // each Query destroys it
   }
   if (state_ == ServerState::preparing) return pool_.on_server_ready(*this);
   pool_.checkin(*this);
@@ -368,7 +382,8 @@ ConnectionRow ServerConnection::describe() const {
                     .port = address_.port,
                     .connect_time = connect_time_,
                     .close_needed = is_expired_,
-                    .remote_pid = backend_pid_};
+                    .remote_pid = backend_pid_,
+                    .prepared_statements = static_cast<std::uint32_t>(statement_count())};
   if (transport_ != nullptr) {
     const io::Endpoint local = transport_->local();
     row.local_addr = local.host;

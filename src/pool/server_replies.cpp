@@ -5,6 +5,7 @@
 
 #include "pgproxy/pool/pool.hpp"
 #include "pgproxy/pool/server_connection.hpp"
+#include "pgproxy/wire/encode.hpp"
 
 namespace pgproxy::pool {
 namespace {
@@ -12,12 +13,25 @@ namespace {
 /// Longest message that is held back until it is complete (ErrorResponse, ParameterStatus).
 constexpr std::uint32_t max_held_bytes = 64 * 1024;
 
+constexpr std::string_view discard_all("DISCARD ALL\0", 12);
+constexpr std::string_view deallocate_all("DEALLOCATE ALL\0", 15);
+
+/// ParseComplete and CloseComplete.
+constexpr std::array<std::uint8_t, wire::header_bytes> parse_complete = {'1', 0, 0, 0, 4};
+constexpr std::array<std::uint8_t, wire::header_bytes> close_complete = {'3', 0, 0, 0, 4};
+
+Bytes local_reply(char type) {
+  return type == '1' ? Bytes(parse_complete) : Bytes(close_complete);
+}
+
 /// Messages that are judged by what is in them.
 bool needs_whole(const wire::Header& header) {
   switch (header.type) {
     case 'Z':
     case 'S':
     case 'A': return true;
+    case 'C':
+      return header.body_bytes == discard_all.size() || header.body_bytes == deallocate_all.size();
     case 'E': return header.body_bytes <= max_held_bytes;
     default: return false;
   }
@@ -80,8 +94,26 @@ void ServerConnection::read_replies(Bytes in) {
       break;
     }
   }
+  if (body_left_ == 0 && held_.empty()) give_locals(pass);
   pass.flush(*this);
   notify_quiet();
+}
+
+/// Answers of ours whose turn it is, in front of what comes next.
+void ServerConnection::give_locals(ReadPass& pass) {
+  while (expected_.has_local()) {
+    pass.switch_to(*this, expected_.next_owner());
+    pass.flush(*this);
+    pass.prefix = local_reply(expected_.take_local());
+  }
+}
+
+void ServerConnection::answer_locals() {
+  if (body_left_ > 0) return;  // they follow it
+  while (expected_.has_local()) {
+    ReplyOwner* owner = expected_.next_owner();
+    owner->on_reply(*this, local_reply(expected_.take_local()), {});
+  }
 }
 
 /// The bulk of all traffic: DataRow and CopyData of the reply at hand need no judgement each.
@@ -132,6 +164,7 @@ bool ServerConnection::read_message(ReadPass& pass) {
 /// belong.
 bool ServerConnection::hand_on(ReadPass& pass, const wire::Header& header, Bytes body,
                                std::size_t there) {
+  give_locals(pass);
   if (header.type == 'A') {
     // For whoever listens, whatever it is that runs.
     pass.skip(*this, there);
@@ -159,8 +192,13 @@ bool ServerConnection::hand_on(ReadPass& pass, const wire::Header& header, Bytes
   drop_body_ = verdict == ReplyVerdict::swallow || owner == nullptr;
   body_owner_ = owner;
   body_left_ = static_cast<std::uint32_t>(header.total_bytes() - wire::header_bytes - body.size());
-  if (drop_body_) {
+  if (drop_body_ || instead_of_error_) {
+    drop_body_ = true;
     pass.skip(*this, there);
+    if (!instead_of_error_) return true;
+    const std::string instead = std::move(*instead_of_error_);
+    instead_of_error_.reset();
+    if (owner != nullptr && !instead.empty()) owner->on_reply(*this, as_bytes(instead), {});
   } else {
     pass.switch_to(*this, owner);
     pass.pos += there;
@@ -189,6 +227,7 @@ bool ServerConnection::complete_held(ReadPass& pass) {
   const Bytes body = as_bytes(message).subspan(wire::header_bytes);
   if (!hand_on(pass, header, body, 0)) return false;
   if (drop_body_) return true;
+  pass.flush(*this);
   if (body.empty()) {
     // Only the header: it goes out together with what follows.
     std::copy_n(message.begin(), pass.header_copy.size(), pass.header_copy.begin());
@@ -201,6 +240,10 @@ bool ServerConnection::complete_held(ReadPass& pass) {
 
 ReplyVerdict ServerConnection::judge(char type, Bytes body) {
   recent_types_[recent_count_++ % recent_types_.size()] = type;
+  if (refusals_ != nullptr && is_refused() && type != 'E' && type != 'N' && type != 'A' &&
+      type != 'S') {
+    return ReplyVerdict::unexpected;  // what was sure to fail did not
+  }
   switch (type) {
     case 'N': return ReplyVerdict::forward;
     case 'S': return take_parameter(body) ? ReplyVerdict::forward : ReplyVerdict::unexpected;
@@ -213,16 +256,42 @@ ReplyVerdict ServerConnection::judge(char type, Bytes body) {
       if (*status == wire::TransactionStatus::idle) ++pool_.counters().xact_count;
       return expected_.received(type);
     }
+    case 'C': judge_command(body); return expected_.received(type);
     default: return expected_.received(type);
   }
+}
+
+void ServerConnection::judge_command(Bytes body) {
+  if (body.empty() || body[0] != 'D') return;
+  if (as_text(body) != discard_all && as_text(body) != deallocate_all) return;
+  if (statements_ != nullptr) statements_->clear(expected_);
+  if (ReplyOwner* owner = expected_.next_owner()) owner->on_deallocated_all(*this);
+}
+
+/// The message whose answer comes next is one that is to fail.
+bool ServerConnection::is_refused() {
+  const std::uint32_t oldest = expected_.oldest_number();
+  std::erase_if(*refusals_, [&](const Refusal& r) { return is_before(r.number, oldest); });
+  if (!refusals_->empty()) return refusals_->front().number == oldest;
+  refusals_.reset();
+  return false;
+}
+
+void ServerConnection::refuse(const wire::ErrorFields& fields) {
+  if (refusals_ == nullptr || !is_refused() || fields.is_fatal()) return;
+  std::string message;
+  wire::put_error(message, wire::Severity::error, refusals_->front().error);
+  refusals_->erase(refusals_->begin());  // a Query's ReadyForQuery is as usual
+  replace_error(std::move(message));
 }
 
 ReplyVerdict ServerConnection::judge_error(Bytes body) {
   const auto decoded = wire::decode_error(body);
   const wire::ErrorFields fields = decoded.value_or(wire::ErrorFields{});
   ReplyOwner* owner = expected_.next_owner();
-  const std::uint32_t number = expected_.oldest_number();
+  refuse(fields);
   ReplyVerdict verdict = expected_.received('E');
+  if (statements_ != nullptr) statements_->take_back(expected_.last_skipped());
   if (fields.is_fatal()) {
     // The server says goodbye; EOF follows. A holder without a question hears it too.
     last_error_ = {std::string(fields.sqlstate), std::string(fields.message),
@@ -231,11 +300,10 @@ ReplyVerdict ServerConnection::judge_error(Bytes body) {
     if (owner == nullptr) owner = holder_;
     fatal_forwarded_ = owner != nullptr;
   }
+  error_body_ = body;
   if (owner != nullptr) owner->on_reply_error(*this, fields);
-  if (verdict != ReplyVerdict::substitute) return verdict;
-  if (fields.is_fatal()) return ReplyVerdict::forward;  // the server's own end comes before that
-  owner->on_refusal_due(number);
-  return ReplyVerdict::swallow;
+  error_body_ = {};
+  return verdict;
 }
 
 bool ServerConnection::take_parameter(Bytes body) {
@@ -248,9 +316,13 @@ bool ServerConnection::take_parameter(Bytes body) {
 
 void ServerConnection::notify_quiet() {
   if (!quiet_due_ || body_left_ > 0 || !held_.empty()) return;
-  if (!expected_.is_quiet() && !expected_.is_uncertain()) return;
+  if (!expected_.is_quiet() && !expected_.is_uncertain()) {
+    if (holder_ != nullptr) holder_->on_cycle_done(*this);
+    return;
+  }
   quiet_due_ = false;
   ++cycle_;
+  if (statements_ != nullptr && !expected_.is_uncertain()) statements_->settle();
   if (ask_again()) return;
   if (holder_ != nullptr) holder_->on_replies_done(*this);
 }

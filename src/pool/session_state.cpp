@@ -30,6 +30,23 @@ bool is_ambiguous_encoding(std::string_view encoding) {
   return std::ranges::any_of(names, [&](std::string_view n) { return same_name(n, encoding); });
 }
 
+/// Settings without which a statement's parse tree, its types and its constants are the same.
+/// server_version and the like cannot differ between the clients of a server.
+bool is_harmless_when_parsing(std::string_view name) {
+  static constexpr std::array<std::string_view, 18> names = {
+      "application_name",     "client_min_messages",
+      "effective_cache_size", "idle_in_transaction_session_timeout",
+      "idle_session_timeout", "in_hot_standby",
+      "integer_datetimes",    "is_superuser",
+      "lock_timeout",         "log_min_duration_statement",
+      "maintenance_work_mem", "random_page_cost",
+      "server_encoding",      "server_version",
+      "statement_timeout",    "synchronous_commit",
+      "transaction_timeout",  "work_mem",
+  };
+  return std::ranges::any_of(names, [&](std::string_view n) { return same_name(n, name); });
+}
+
 std::string content_key(const std::vector<Setting>& settings) {
   std::string key;
   for (const Setting& setting : settings) {
@@ -146,11 +163,27 @@ StateRef StateInterner::intern(std::vector<Setting> settings) {
   state->settings_ = std::move(settings);
   state->backslashes_are_plain_ = state->value("standard_conforming_strings") != "off";
   state->has_ambiguous_bytes_ = is_ambiguous_encoding(state->value("client_encoding"));
+  state->parse_state_ = parse_state(state->settings_);
   slot = state;
   if (states_.size() >= purge_at_) {
     std::erase_if(states_, [](const auto& entry) { return entry.second.expired(); });
+    std::erase_if(parse_states_, [](const auto& entry) { return entry.second.expired(); });
     purge_at_ = std::max<std::size_t>(64, states_.size() * 2);
   }
+  return state;
+}
+
+ParseStateRef StateInterner::parse_state(const std::vector<Setting>& settings) {
+  std::string key;
+  for (const Setting& setting : settings) {
+    if (is_harmless_when_parsing(setting.name)) continue;
+    wire::put_c_string(key, setting.name);
+    wire::put_c_string(key, setting.value);
+  }
+  auto& slot = parse_states_[key];
+  if (ParseStateRef known = slot.lock()) return known;
+  auto state = std::make_shared<const std::string>(std::move(key));
+  slot = state;
   return state;
 }
 

@@ -1,5 +1,6 @@
 // What a ClientSession tells people.
 #include "session/client_login.hpp"
+#include "session/prepared_statements.hpp"
 #include "session/session_traces.hpp"
 
 #include "pgproxy/session/sessions.hpp"
@@ -56,6 +57,9 @@ ConnectionRow ClientSession::describe() const {
                     .remote_pid = static_cast<std::uint32_t>(peer.peer_pid)};
   if (request_at_ != TimePoint{}) row.request_time = loop.wall_now() - (loop.now() - request_at_);
   if (is_linked()) row.wait = loop.now() - queued_at;
+  if (prepared_ != nullptr) {
+    row.prepared_statements = static_cast<std::uint32_t>(prepared_->size());
+  }
   if (server_ != nullptr) row.link = server_->id();
   if (session_state_ != nullptr) row.application_name = session_state_->value("application_name");
   if (is_pinned()) {

@@ -1,9 +1,9 @@
 // ClientSession's relay: from the client's bytes to its server.
 #include <algorithm>
 
-#include "session/client_session.hpp"
+#include "session/client_pass.hpp"
+#include "session/prepared_statements.hpp"
 
-#include "pgproxy/session/sessions.hpp"
 #include "pgproxy/wire/decode.hpp"
 #include "pgproxy/wire/encode.hpp"
 
@@ -29,33 +29,11 @@ std::size_t needed_bytes(const wire::Header& header) {
   }
 }
 
-/// Message numbers wrap around.
-bool is_before(std::uint32_t a, std::uint32_t b) {
-  return static_cast<std::int32_t>(a - b) < 0;
-}
-
 Error protocol_error(std::string message) {
   return {.sqlstate = "08P01", .message = std::move(message)};
 }
 
 }  // namespace
-
-/// One call of process(): [begin, pos) is to be forwarded, in one write.
-struct ClientSession::Pass {
-  Bytes in;
-  std::size_t pos = 0;
-  std::size_t begin = 0;
-
-  void flush(ClientSession& client) {
-    if (begin < pos) client.server_->send(in.subspan(begin, pos - begin));
-    begin = pos;
-  }
-  void skip(ClientSession& client, std::size_t count) {
-    flush(client);
-    pos += count;
-    begin = pos;
-  }
-};
 
 void ClientSession::on_data(Bytes bytes) {
   if (login_ != nullptr && pool_ == nullptr && state_ != ClientState::console) {
@@ -118,6 +96,12 @@ void ClientSession::update_back_pressure() {
   }
 }
 
+/// Sends `bytes` behind everything before the message at hand.
+void ClientSession::put_in_front(std::string_view bytes) {
+  if (pass_ != nullptr) return pass_->insert(*this, bytes);
+  server_->send(as_bytes(bytes));
+}
+
 /// What was recorded as sent must be sent, also when the client leaves in the middle of process().
 void ClientSession::flush_pass() {
   if (pass_ != nullptr) pass_->flush(*this);
@@ -127,7 +111,7 @@ void ClientSession::flush_pass() {
 std::size_t ClientSession::process(Bytes in) {
   if (state_ == ClientState::console) return read_console(in);
   pool_->counters().bytes_received += in.size();
-  Pass pass{.in = in};
+  Pass pass(in);
   pass_ = &pass;
   while (pass.pos < in.size() && (body_left_ > 0 || !is_held_back())) {
     if (body_left_ > 0) {
@@ -148,6 +132,8 @@ std::size_t ClientSession::process(Bytes in) {
   if (state_ == ClientState::closing) return pass.pos;
   if (server_ != nullptr) {
     pass.flush(*this);
+    pass.finish(*this);
+    if (is_kept_) keep_cycle(pass);
     // A client that goes on sending, as in COPY, is not the one that query_timeout is for.
     if (in_cycle_ && pass.pos > 0) pool_->query_timeout_queue().arm(timer_, pool_->loop().now());
     release_if_possible();
@@ -222,11 +208,11 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
     case 'Q': return on_query(body, is_whole);
     case 'P': {
       const std::size_t there = wire::header_bytes + body.size();
-      return on_parse(pass.in.subspan(pass.pos, there), is_whole);
+      return on_parse(pass, pass.in.subspan(pass.pos, there), is_whole);
     }
-    case 'B': return on_bind(body);
+    case 'B': return on_bind(pass, header, body);
     case 'D':
-    case 'C': return on_target(header.type, body);
+    case 'C': return on_target(pass, header, body);
     case 'E':
       if (!attach()) return wait_or_stop();
       provide_unnamed(false);
@@ -237,7 +223,10 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
       admit_unseen();
       return ask(pool::ReplyKind::function_call);
     case 'S': return on_sync();
-    case 'H': return server_ != nullptr ? Step::forward : Step::drop;
+    case 'H':
+      if (server_ == nullptr) return Step::drop;
+      server_->answer_locals();
+      return Step::forward;
     case 'd':
     case 'c':
     case 'f': return on_copy_message(header.type);
@@ -278,16 +267,17 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
     objection = admit(shape_of(text), text, true);
   }
   // A simple Query destroys the unnamed statement (55.2.3).
+  if (server_->expected().is_quiet()) server_->set_may_have_unnamed(false);
   if (note_unnamed_change()) unnamed_.reset();
   if (objection) {
-    refuse(pool::ReplyKind::refused_query, *objection);
+    refuse(pool::ReplyKind::query, *objection);
     return Step::drop;
   }
   hold_back_behind_reset();
   return ask(pool::ReplyKind::query);
 }
 
-ClientSession::Step ClientSession::on_parse(Bytes message, bool is_whole) {
+ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_whole) {
   wire::Parse parse;
   if (is_whole) {
     const auto decoded = wire::decode_parse(message.subspan(wire::header_bytes));
@@ -297,14 +287,19 @@ ClientSession::Step ClientSession::on_parse(Bytes message, bool is_whole) {
     }
     parse = *decoded;
   }
+  const std::string_view name = wire::Cursor(message.subspan(wire::header_bytes)).c_string();
+  if (name.data() == nullptr) return Step::wait;  // names of any length
   if (!attach()) return wait_or_stop();
+  if (!name.empty() && maps_names()) {
+    return is_whole ? on_named_parse(pass, message, parse) : on_long_parse(name);
+  }
   ++pool_->counters().client_parse_count;
   if (!is_whole) {
     pin_for_good();
-    const bool is_unnamed = message.size() > wire::header_bytes && message[wire::header_bytes] == 0;
-    if (!is_unnamed) provide_unnamed(false);
+    if (!name.empty()) provide_unnamed(false);
     // Too long to be kept: this server has it, and stays.
-    if (is_unnamed && note_unnamed_change()) unnamed_.reset();
+    if (name.empty() && note_unnamed_change()) unnamed_.reset();
+    if (name.empty()) server_->set_may_have_unnamed(true);
   } else {
     const bool is_unnamed = parse.statement.empty();
     std::optional<Error> objection;
@@ -322,20 +317,22 @@ ClientSession::Step ClientSession::on_parse(Bytes message, bool is_whole) {
       remember_unnamed(message);
     }
     if (objection) {
-      refuse(pool::ReplyKind::refused_parse, *objection);
+      refuse(pool::ReplyKind::parse, *objection);
       return Step::drop;
     }
   }
   return ask(pool::ReplyKind::parse);
 }
 
-ClientSession::Step ClientSession::on_bind(Bytes body) {
+ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& header, Bytes body) {
   const auto names = wire::decode_bind_names(body);
   if (!names) {
+    if (body.size() < header.body_bytes) return Step::wait;  // names of any length
     fail(protocol_error("malformed Bind message"));
     return Step::stop;
   }
   if (!attach()) return wait_or_stop();
+  if (!names->statement.empty() && maps_names()) return on_named_bind(pass, header, *names);
   ++pool_->counters().bind_count;
   const bool is_unnamed = names->statement.empty();
   if (is_unnamed) admit_unnamed();
@@ -343,13 +340,18 @@ ClientSession::Step ClientSession::on_bind(Bytes body) {
   return ask(pool::ReplyKind::bind);
 }
 
-ClientSession::Step ClientSession::on_target(char type, Bytes body) {
+ClientSession::Step ClientSession::on_target(Pass& pass, const wire::Header& header, Bytes body) {
+  const char type = header.type;
   const auto target = wire::decode_target(body);
   if (!target) {
+    if (body.size() < header.body_bytes) return Step::wait;
     fail(protocol_error(type == 'D' ? "malformed Describe message" : "malformed Close message"));
     return Step::stop;
   }
   if (!attach()) return wait_or_stop();
+  if (target->kind == 'S' && !target->name.empty() && maps_names()) {
+    return type == 'D' ? on_named_describe(pass, target->name) : on_named_close(target->name);
+  }
   const bool is_unnamed_statement = target->kind == 'S' && target->name.empty();
   if (type == 'C') {
     if (!is_unnamed_statement) provide_unnamed(false);
@@ -370,22 +372,23 @@ void ClientSession::provide_unnamed(bool is_used) {
   if (unnamed_there_ == UnnamedThere::ours) return;
   if (unnamed_there_ == UnnamedThere::none && !gets_ours) return;
   unnamed_there_ = gets_ours ? UnnamedThere::ours : UnnamedThere::none;
-  flush_pass();
+  server_->set_may_have_unnamed(gets_ours);
   if (gets_ours) {
     server_->expect(*this, pool::ReplyKind::injected_parse);
-    server_->send(as_bytes(*unnamed_));
+    put_in_front(*unnamed_);
     ++pool_->counters().server_parse_count;
     return;
   }
   std::string out;
   wire::put_message(out, 'C', std::string_view("S\0", 2));
   server_->expect(*this, pool::ReplyKind::injected_close);
-  server_->send(as_bytes(out));
+  put_in_front(out);
 }
 
 /// It outlives the transaction (55.2.3): kept, so that the next server can have it too.
 void ClientSession::remember_unnamed(Bytes message) {
   if (!note_unnamed_change()) return;
+  server_->set_may_have_unnamed(true);
   if (unnamed_ == nullptr) unnamed_ = std::make_unique<std::string>();
   unnamed_->assign(as_text(message));
 }
@@ -404,7 +407,7 @@ bool ClientSession::note_unnamed_change() {
     unnamed_changes_ = std::make_unique<std::vector<UnnamedChange>>();
   }
   std::erase_if(*unnamed_changes_, [&](const auto& change) {
-    return is_before(change.number, expected.oldest_number());  // answered: it did happen
+    return pool::is_before(change.number, expected.oldest_number());  // answered: it did happen
   });
   unnamed_changes_->push_back({expected.next_number(), std::move(unnamed_)});
   return true;
@@ -415,11 +418,12 @@ void ClientSession::restore_skipped_unnamed() {
   if (unnamed_changes_ == nullptr) return;
   const auto [from, to] = server_->expected().last_skipped();
   auto& changes = *unnamed_changes_;
-  const auto first = std::ranges::find_if(
-      changes, [&](const auto& c) { return is_before(from, c.number) && is_before(c.number, to); });
+  const auto first = std::ranges::find_if(changes, [&](const auto& c) {
+    return pool::is_before(from, c.number) && pool::is_before(c.number, to);
+  });
   if (first == changes.end()) return;
-  const auto behind =
-      std::find_if(first, changes.end(), [&](const auto& c) { return !is_before(c.number, to); });
+  const auto behind = std::find_if(first, changes.end(),
+                                   [&](const auto& c) { return !pool::is_before(c.number, to); });
   (behind == changes.end() ? unnamed_ : behind->before) = std::move(first->before);
   changes.erase(first, behind);
 }

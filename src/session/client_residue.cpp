@@ -156,17 +156,16 @@ void ClientSession::admit_unseen() {
   note_residue(unknown->facts.leaves, unknown->fingerprint);
 }
 
-/// The unnamed statement was judged when it was parsed; now it runs, perhaps again.
+/// A statement was judged when it was parsed; now it runs, perhaps again. It is too late to refuse
+/// it: what it leaves pins all the same.
+void ClientSession::admit_again(const sql::ShapeRef& shape, std::string_view text) {
+  if (admit(shape, text, false)) note_residue(shape->facts.leaves, shape->fingerprint);
+}
+
 void ClientSession::admit_unnamed() {
   if (unnamed_shape_ == nullptr || unnamed_ == nullptr) return;
-  const sql::Facts& facts = unnamed_shape_->facts;
-  const bool is_plain = facts.leaves.empty() && !facts.may_remove_residue && !facts.may_draw;
-  if (is_plain && !facts.controls_transaction) return;
   const auto parse = wire::decode_parse(as_bytes(*unnamed_).subspan(wire::header_bytes));
-  if (!parse) return;
-  if (!admit(unnamed_shape_, parse->query, false)) return;
-  // Refused now: the Bind goes on, and what it leaves pins all the same.
-  note_residue(facts.leaves, unnamed_shape_->fingerprint);
+  if (parse) admit_again(unnamed_shape_, parse->query);
 }
 
 /// The server holds what cannot be moved to another one, nor seen.
@@ -300,12 +299,11 @@ SessionTraces& ClientSession::traces() {
 /// PostgreSQL's 55000 is the honest answer, and not what another client drew on this server before.
 void ClientSession::forget_sequences() {
   if (!is_between_transactions() || server_->expected().is_uncertain()) return;
-  flush_pass();
   unnamed_there_ = UnnamedThere::none;  // a Query destroys it
   std::string out;
   wire::put_query(out, "DISCARD SEQUENCES");
   server_->expect(*this, pool::ReplyKind::injected_query);
-  server_->send(as_bytes(out));
+  put_in_front(out);
 }
 
 void ClientSession::pin(ResidueSet reasons, std::uint64_t fingerprint) {
@@ -508,30 +506,17 @@ void ClientSession::learn_from(const pool::SessionTruth& truth, bool is_clean) {
 /// The server is sent something that fails in place of the statement, so that its transaction and
 /// the messages behind it go as after any error; the client gets `error`.
 void ClientSession::refuse(pool::ReplyKind kind, const Error& error) {
-  flush_pass();
   std::string out;
   const std::string_view text("pgproxy refused a statement\0", 28);
-  const bool is_query = kind == pool::ReplyKind::refused_query;
+  const bool is_query = kind == pool::ReplyKind::query;
   if (is_query) {
     wire::put_message(out, 'Q', text);
   } else {
     wire::put_message(out, 'P', '\0' + std::string(text) + std::string(2, '\0'));
   }
-  traces().refusals.push_back({server_->expected().next_number(), error});
-  server_->expect(*this, kind);
-  server_->send(as_bytes(out));
+  server_->expect_refused(*this, kind, error);
+  put_in_front(out);
   start_cycle();
-}
-
-/// The server has failed what took the place of a refused statement.
-void ClientSession::on_refusal_due(std::uint32_t number) {
-  auto& refusals = traces().refusals;
-  const auto at = std::ranges::find(refusals, number, &Refusal::number);
-  PGPROXY_ASSERT(at != refusals.end());
-  std::string out;
-  wire::put_error(out, wire::Severity::error, at->error);
-  refusals.erase(refusals.begin(), at + 1);  // those before it were skipped
-  send(out);
 }
 
 }  // namespace pgproxy::session

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "session/client_login.hpp"
+#include "session/prepared_statements.hpp"
 #include "session/session_traces.hpp"
 #include "session/workload.hpp"
 
@@ -56,7 +57,7 @@ bool ClientSession::attach() {
 
 bool ClientSession::take(pool::ServerConnection& server) {
   server_ = &server;
-  unnamed_there_ = UnnamedThere::strangers;
+  unnamed_there_ = server.may_have_unnamed() ? UnnamedThere::strangers : UnnamedThere::none;
   unnamed_changes_.reset();
   has_drawn_ = false;
   must_scrub_ = false;
@@ -146,14 +147,16 @@ void ClientSession::on_notification(pool::ServerConnection& server, Bytes body) 
   send(out);
 }
 
-void ClientSession::on_reply_error(pool::ServerConnection& /*server*/,
+void ClientSession::on_reply_error(pool::ServerConnection& server,
                                    const wire::ErrorFields& fields) {
   if (state_ == ClientState::active) {
     if (traces_ != nullptr) {
       traces_->constant.reset();
       traces_->is_undone = true;
     }
-    return restore_skipped_unnamed();
+    restore_skipped_unnamed();
+    if (prepared_ != nullptr) on_statement_error(server, fields);
+    return;
   }
   has_server_error_ = true;
   const Error error{std::string(fields.sqlstate), std::string(fields.message),
@@ -179,6 +182,13 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
   }
   waits_for_restore_ = false;
   unnamed_changes_.reset();  // nothing is left that could be skipped
+  if (prepared_ != nullptr) {
+    prepared_->settle();
+    names_in_doubt_ = false;
+    if (is_rerun_due_) return run_again();
+    is_kept_ = false;
+    if (cycle_copy_ != nullptr) sessions_.give_back(std::move(cycle_copy_));
+  }
   const TimePoint now = pool_->loop().now();
   if (in_cycle_) {
     in_cycle_ = false;

@@ -20,6 +20,7 @@
 
 namespace pgproxy::session {
 
+class PreparedStatements;
 class Sessions;
 struct SessionTraces;
 struct Workload;
@@ -73,7 +74,12 @@ class ClientSession final : public io::Disposable,
  private:
   struct Login;
   struct Pass;
-  enum class Step : std::uint8_t { forward, drop, wait, stop };
+  enum class Step : std::uint8_t {
+    forward,
+    drop,
+    wait,  ///< for a server, for more of the message, or for answers: tried again then
+    stop,
+  };
   /// The message with this number changes the unnamed statement; what it was before.
   struct UnnamedChange {
     std::uint32_t number;
@@ -91,8 +97,9 @@ class ClientSession final : public io::Disposable,
   void on_reply(pool::ServerConnection& server, Bytes first, Bytes second) override;
   void on_reply_error(pool::ServerConnection& server, const wire::ErrorFields& fields) override;
   void on_notification(pool::ServerConnection& server, Bytes body) override;
-  void on_refusal_due(std::uint32_t number) override;
   void on_replies_done(pool::ServerConnection& server) override;
+  void on_cycle_done(pool::ServerConnection& server) override;
+  void on_deallocated_all(pool::ServerConnection& server) override;
   void on_server_drained(pool::ServerConnection& server) override;
   void on_server_lost(pool::ServerConnection& server, const Error& error, bool was_told) override;
   void on_server_granted(pool::ServerConnection& server) override;
@@ -122,9 +129,9 @@ class ClientSession final : public io::Disposable,
   bool process_one(Pass& pass);
   Step on_message(Pass& pass, const wire::Header& header, Bytes body);
   Step on_query(Bytes body, bool is_whole);
-  Step on_parse(Bytes message, bool is_whole);
-  Step on_bind(Bytes body);
-  Step on_target(char type, Bytes body);
+  Step on_parse(Pass& pass, Bytes message, bool is_whole);
+  Step on_bind(Pass& pass, const wire::Header& header, Bytes body);
+  Step on_target(Pass& pass, const wire::Header& header, Bytes body);
   Step on_copy_message(char type);
   Step on_sync();
   Step ask(pool::ReplyKind kind);
@@ -133,6 +140,7 @@ class ClientSession final : public io::Disposable,
   void remember_unnamed(Bytes message);
   bool note_unnamed_change();
   void restore_skipped_unnamed();
+  void put_in_front(std::string_view bytes);
   void flush_pass();
   void stash(Bytes bytes);
   bool may_process() const;
@@ -146,6 +154,7 @@ class ClientSession final : public io::Disposable,
   std::optional<Error> examine(const sql::ShapeRef& shape, std::string_view text, bool is_query);
   void admit_unseen();
   void admit_unnamed();
+  void admit_again(const sql::ShapeRef& shape, std::string_view text);
   void pin_for_good();
   std::optional<Error> objection(const sql::Shape& shape, sql::ResidueSet leaves);
   std::optional<Error> objection_to_sequence_state(const sql::Shape& shape);
@@ -170,6 +179,25 @@ class ClientSession final : public io::Disposable,
   pool::StateRef state_from(const pool::SessionTruth& truth) const;
   void learn_from(const pool::SessionTruth& truth, bool is_clean);
   void refuse(pool::ReplyKind kind, const Error& error);
+  // Named statements (client_prepared.cpp).
+  bool maps_names() const;
+  bool is_name_certain(std::string_view name) const;
+  Step on_named_parse(Pass& pass, Bytes message, const wire::Parse& parse);
+  Step on_long_parse(std::string_view name);
+  Step on_named_bind(Pass& pass, const wire::Header& header, const wire::BindNames& names);
+  Step on_named_describe(Pass& pass, std::string_view name);
+  Step on_named_close(std::string_view name);
+  PreparedStatements& prepared();
+  bool may_answer() const;
+  void put_close(std::string_view name);
+  void make_room(const pool::StatementRef& statement, bool is_there);
+  void provide(const pool::StatementRef& statement);
+  void make_duplicate(std::string_view name);
+  void let_be_unknown(std::string_view name);
+  void on_statement_error(pool::ServerConnection& server, const wire::ErrorFields& fields);
+  void keep_cycle(const Pass& pass);
+  bool may_run_again(pool::ServerConnection& server, const pool::Statement& statement) const;
+  void run_again();
 
   // Server connection: getting, keeping, giving back (client_session.cpp).
   bool attach();
@@ -196,7 +224,10 @@ class ClientSession final : public io::Disposable,
   std::unique_ptr<std::string> inbox_;    ///< bytes that could not be dealt with yet
   std::unique_ptr<std::string> unnamed_;  ///< the Parse message of the unnamed statement
   std::unique_ptr<std::vector<UnnamedChange>> unnamed_changes_;  ///< that may yet be skipped
-  Pass* pass_ = nullptr;                                         ///< while process() runs
+  std::unique_ptr<PreparedStatements> prepared_;                 ///< none: nullptr
+  /// What the client sent since the Bind that began this cycle, as long as it may be run again.
+  std::unique_ptr<std::string> cycle_copy_;
+  Pass* pass_ = nullptr;  ///< while process() runs
   pool::Pool* pool_ = nullptr;
   pool::UserEntry* user_ = nullptr;  ///< whom the client logged in as
   pool::ServerConnection* server_ = nullptr;
@@ -207,7 +238,8 @@ class ClientSession final : public io::Disposable,
   std::unique_ptr<SessionTraces> traces_;  ///< null: nothing may be left on the server
   std::uint32_t cancel_pid_ = 0;
   std::uint32_t cancel_secret_ = 0;
-  std::uint32_t body_left_ = 0;  ///< of the client's current message, still to come
+  std::uint32_t cycle_bind_ = 0;  ///< number of the Bind that cycle_copy_ begins with
+  std::uint32_t body_left_ = 0;   ///< of the client's current message, still to come
   ClientState state_ = ClientState::startup;
   Discard discard_ = Discard::nothing;
   UnnamedThere unnamed_there_ = UnnamedThere::strangers;
@@ -216,6 +248,9 @@ class ClientSession final : public io::Disposable,
   bool in_cycle_ : 1 = false;    ///< something was sent that is not fully answered
   bool is_paused_ : 1 = false;   ///< the client is not read
   bool is_draining_ : 1 = false;
+  bool is_kept_ : 1 = false;            ///< cycle_copy_ is complete so far
+  bool is_rerun_due_ : 1 = false;       ///< the cycle failed and is to be run again
+  bool names_in_doubt_ : 1 = false;     ///< a Query was sent that may deallocate
   bool has_terminated_ : 1 = false;     ///< left by Terminate: what it asked for still counts
   bool waits_for_restore_ : 1 = false;  ///< behind a RESET: what follows needs what it goes back to
   bool has_server_error_ : 1 = false;   ///< the replay failed

@@ -5,18 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "pgproxy/base/result.hpp"
 #include "pgproxy/base/time.hpp"
 #include "pgproxy/pool/session_state.hpp"
 #include "pgproxy/sql/shapes.hpp"
 
 namespace pgproxy::session {
-
-/// A statement that was refused, by the number of what was sent in its place.
-struct Refusal {
-  std::uint32_t number = 0;
-  Error error;
-};
 
 /// What a client may have left in the session of the server that it holds; there while anything
 /// may be left.
@@ -34,8 +27,6 @@ struct SessionTraces {
   /// `SET name = constant`, alone in its cycle: no question is needed when it succeeds.
   std::optional<sql::SetConstant> constant;
 
-  std::vector<Refusal> refusals;
-
   sql::ResidueSet pinned_by;
   WallTime pinned_since{};
   std::uint64_t pinned_shape = 0;   ///< fingerprint of the statement that brought the pin
@@ -44,7 +35,7 @@ struct SessionTraces {
   bool was_asked_twice = false;     ///< about settings that the first answer named
 
   bool is_empty() const {
-    return pending.empty() && resets.empty() && !constant && pinned_by.empty() && refusals.empty();
+    return pending.empty() && resets.empty() && !constant && pinned_by.empty();
   }
 };
 

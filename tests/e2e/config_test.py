@@ -10,7 +10,7 @@ from harness import PROGRAM
 
 REQUIRED = {"pool_mode": "transaction", "default_pool_size": 5, "max_client_conn": 100, "query_wait_timeout": 30,
             "query_timeout": 60, "idle_transaction_timeout": 60, "server_connect_timeout": 10,
-            "server_tls_sslmode": "disable", "auth_type": "trust", "on_residue": "pin",
+            "server_tls_sslmode": "disable", "rerun_on": "none", "auth_type": "trust", "on_residue": "pin",
             "max_pinned_fraction": 0.5}
 
 

@@ -188,8 +188,10 @@ class Pooler:
             "auth_type": "trust", "auth_file": self.directory / "userlist.txt",
             "pool_mode": "transaction", "default_pool_size": 3, "max_client_conn": 200,
             "query_wait_timeout": 60, "query_timeout": 120, "idle_transaction_timeout": 120,
-            "server_connect_timeout": 15, "server_tls_sslmode": "disable", "checkout_order": "random",
-            "on_residue": "pin", "max_pinned_fraction": 1,
+            "server_connect_timeout": 15, "server_tls_sslmode": "disable",
+            **({"server_round_robin": 1} if SECTION == "pgbouncer" else
+               {"checkout_order": "random", "rerun_on": "none", "on_residue": "pin",
+                "max_pinned_fraction": 1}),
             "admin_users": "admin", "stats_users": "stats", "stats_period": 60,
         } | (settings or {})
         self.databases = {"test": f"host=127.0.0.1 port={port or cluster.port}"} | (databases or {})

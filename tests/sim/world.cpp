@@ -28,6 +28,7 @@ config::Settings plain_settings() {
   settings.default_pool_size = 2;
   settings.max_server_logins = 3;
   settings.max_pinned_fraction = 1;
+  settings.max_prepared_statements = 200;
   settings.scram_iterations = 4096;
   settings.max_packet_size = 0x7fffffff;
   settings.server_reset_query = "DISCARD ALL";

@@ -73,6 +73,7 @@ struct PoolCounters {
   std::uint64_t pin_count = 0;
   std::uint64_t protocol_doubt_count = 0;  ///< server connections closed for unexpected messages
   std::uint64_t wait_timeout_count = 0;
+  std::uint64_t rerun_count = 0;  ///< cycles run again (rerun_on)
 
   PoolCounters& operator+=(const PoolCounters& other);
 };

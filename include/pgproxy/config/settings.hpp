@@ -15,6 +15,11 @@ namespace pgproxy::config {
 /// When a server connection goes back to its pool.
 enum class PoolMode { session, transaction, statement };
 enum class AuthType { any, trust, plain, md5, scram_sha_256 };
+/// What makes us run a cycle again.
+struct RerunOn {
+  bool stale_plan = false;
+  bool operator==(const RerunOn&) const = default;
+};
 enum class LogFormat { text, logfmt, json };
 /// What happens to a statement that would keep a server connection for its client.
 enum class OnResidue { pin, error };
@@ -99,7 +104,9 @@ struct Settings {
   std::uint32_t max_db_client_connections = 0;
   std::uint32_t max_user_connections = 0;
   std::uint32_t max_user_client_connections = 0;
-  std::uint32_t max_server_logins = 0;  ///< ours: server logins in progress per pool
+  std::uint32_t max_server_logins = 0;        ///< ours: server logins in progress per pool
+  std::uint32_t max_prepared_statements = 0;  ///< per server connection; 0: off
+  RerunOn rerun_on;
   CheckoutOrder checkout_order = CheckoutOrder::lifo;
   OnResidue on_residue = OnResidue::pin;
   /// Largest share of a pool that may be pinned before further statements are refused.

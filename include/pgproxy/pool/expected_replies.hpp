@@ -19,19 +19,24 @@ enum class ReplyKind : std::uint8_t {
   query,
   function_call,
   sync,
-  copy_end,       ///< CopyDone or CopyFail: no reply of its own, it marks where a COPY IN ends
-  refused_query,  ///< takes the place of a Query or a Parse that we refuse: it fails, and the owner
-  refused_parse,  ///< gives the error of its own
+  copy_end,        ///< CopyDone or CopyFail: no reply of its own, it marks where a COPY IN ends
   injected_parse,  ///< ours, in front of a client's message: its ParseComplete is not passed on
   injected_close,  ///< likewise its CloseComplete
   injected_query,  ///< ours as well; nothing of its answer is passed on, and it may not fail
+  injected_sync,   ///< likewise its ReadyForQuery
+  local_parse,     ///< not sent: we answer ParseComplete when its turn has come
+  local_close,     ///< likewise CloseComplete
 };
+
+/// Message numbers wrap around.
+inline bool is_before(std::uint32_t a, std::uint32_t b) {
+  return static_cast<std::int32_t>(a - b) < 0;
+}
 
 /// What to do with a message that a server sent.
 enum class ReplyVerdict : std::uint8_t {
   forward,
   swallow,
-  substitute,  ///< an error: its owner has another one for the client
   unexpected,  ///< nobody asked for it: the connection cannot be trusted any more
 };
 
@@ -49,6 +54,15 @@ class ExpectedReplies {
   /// NotificationResponse, which may come at any time.
   ReplyVerdict received(char type);
 
+  /// What comes next is one of ours to say: to be taken before anything that the server sends is
+  /// judged, and when the client wants to see what there is (Flush).
+  bool has_local();
+  /// Takes it off the queue; the type of the message, whose body is empty, to be given to
+  /// next_owner() as it was before.
+  char take_local();
+  /// The ReadyForQuery that comes next is not passed on.
+  void swallow_next_sync();
+
   /// Of all messages recorded so far, those in [from, to) went unanswered because of the last
   /// ErrorResponse; the one at `from` is the one that failed.
   struct Skipped {
@@ -56,6 +70,15 @@ class ExpectedReplies {
     std::uint32_t to = 0;
   };
   Skipped last_skipped() const { return skipped_; }
+  /// The kind of the message at last_skipped().from.
+  ReplyKind last_failed() const { return failed_kind_; }
+  /// What a message with this number did is known: it was answered, or it goes with what is sent
+  /// now, since an error at it would make the server skip that as well.
+  bool is_certain(std::uint32_t number) {
+    return is_before(number, oldest_number()) || !is_before(number, cycle_number_);
+  }
+  /// Everything up to the last Sync or Query is answered: the transaction status is known.
+  bool is_status_known() { return !is_before(oldest_number(), cycle_number_); }
   /// The number that the next message gets; they wrap around.
   std::uint32_t next_number() const { return next_number_; }
   /// The number of the oldest message that is not answered yet; next_number() when there is none.
@@ -89,7 +112,7 @@ class ExpectedReplies {
   void push(Entry entry);
   void pop();
   void drop_copy_ends();
-  void enter_copy_in();
+  bool enter_copy_in();
   ReplyVerdict failed();
   ReplyVerdict pop_if(bool expected, ReplyVerdict verdict = ReplyVerdict::forward);
   static ReplyVerdict stay_if(bool expected);
@@ -103,6 +126,8 @@ class ExpectedReplies {
   bool copy_ate_syncs_ = false;
   bool uncertain_ = false;
   std::uint32_t next_number_ = 0;
+  std::uint32_t cycle_number_ = 0;  ///< of the first message behind the last Sync or Query
+  ReplyKind failed_kind_ = ReplyKind::sync;
   Skipped skipped_;
 };
 

@@ -94,6 +94,9 @@ class Pool final : private TimeoutListener {
   /// Clients of this pool, waiting or not; kept by the sessions.
   std::uint32_t client_count = 0;
 
+  /// The prepared statements of its clients.
+  Statements& statements() { return statements_; }
+
   /// 53300 with pool, sizes, waiters and longest wait, and what to change.
   Error exhausted_error(std::string_view setting) const;
   PoolRow describe() const;
@@ -148,6 +151,7 @@ class Pool final : private TimeoutListener {
   IntrusiveList<PoolClient> waiters_;
   std::minstd_rand order_;  ///< for checkout_order = random: nothing secret, and repeatable
   StateRef default_state_;
+  Statements statements_;
   std::unordered_map<std::string, StateRef> canonical_states_;
   std::size_t next_host_ = 0;
   std::size_t logins_ = 0;  ///< servers that are connecting, authenticating or preparing

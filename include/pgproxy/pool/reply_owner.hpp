@@ -16,16 +16,18 @@ class ReplyOwner {
   /// Reply bytes in order, whole messages or parts of large ones; `first` then `second`, each
   /// possibly empty. Valid only during the call.
   virtual void on_reply(ServerConnection& server, Bytes first, Bytes second) = 0;
-  /// An ErrorResponse among the replies, before its bytes are handed over.
+  /// An ErrorResponse among the replies, before its bytes are handed over; replace_error() may
+  /// change them.
   virtual void on_reply_error(ServerConnection& server, const wire::ErrorFields& fields) = 0;
-  /// The server has failed the message of that number, which took the place of a refused statement
-  /// (ReplyKind::refused_query, refused_parse): now the refusal's own error is due.
-  virtual void on_refusal_due(std::uint32_t /*number*/) {}
   /// The body of a NotificationResponse: for the holder, at any time.
   virtual void on_notification(ServerConnection& /*server*/, Bytes /*body*/) {}
   /// Everything asked for has been answered and handed over; transaction_status() is current.
   /// Called when all that was read has been dealt with.
   virtual void on_replies_done(ServerConnection& server) = 0;
+  /// As on_replies_done, when more was asked for than has been answered.
+  virtual void on_cycle_done(ServerConnection& /*server*/) {}
+  /// Its DISCARD ALL or DEALLOCATE ALL succeeded: the session has no prepared statements.
+  virtual void on_deallocated_all(ServerConnection& /*server*/) {}
   /// What send() had to queue has left.
   virtual void on_server_drained(ServerConnection& server) = 0;
   /// The connection is gone, and `server` with it after the call. `was_told`: the server's own

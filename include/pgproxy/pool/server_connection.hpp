@@ -18,6 +18,7 @@
 #include "pgproxy/pool/reply_owner.hpp"
 #include "pgproxy/pool/session_question.hpp"
 #include "pgproxy/pool/session_state.hpp"
+#include "pgproxy/pool/statements.hpp"
 
 namespace pgproxy::pool {
 
@@ -59,6 +60,18 @@ class ServerConnection final : public io::Disposable,
 
   /// Records that `owner` will be answered; call it for each message before send().
   void expect(ReplyOwner& owner, ReplyKind kind) { expected_.sent(owner, kind); }
+  /// As expect(), for something that is sent in place of a client's message and surely fails: its
+  /// ErrorResponse is replaced by `error`, so that transactions and pipelines go on as after any
+  /// error.
+  void expect_refused(ReplyOwner& owner, ReplyKind kind, const Error& error);
+  /// Gives out the answers of ours whose turn it is (ReplyKind::local_parse, local_close), which
+  /// otherwise go with the server's next reply: for a Flush.
+  void answer_locals();
+  /// Within on_reply_error: the message's body, and what its owner gets instead of the whole
+  /// message;
+  /// "": nothing.
+  Bytes error_body() const { return error_body_; }
+  void replace_error(std::string message) { instead_of_error_ = std::move(message); }
   void send(Bytes first, Bytes second = {});
   std::size_t queued_bytes() const { return transport_ ? transport_->queued_bytes() : 0; }
   void pause_reading();
@@ -85,6 +98,12 @@ class ServerConnection final : public io::Disposable,
   std::optional<SessionTruth> take_answer();
   /// The session holds `state` and nothing else, as a question told.
   void settle(StateRef state);
+  /// The statements of clients that it has parsed.
+  ServerStatements& statements();
+  std::size_t statement_count() const { return statements_ != nullptr ? statements_->size() : 0; }
+  /// There may be an unnamed statement of some client.
+  bool may_have_unnamed() const { return may_have_unnamed_; }
+  void set_may_have_unnamed(bool may) { may_have_unnamed_ = may; }
   const StateRef& session_state() const { return session_state_; }
   void set_session_state(StateRef state) { session_state_ = std::move(state); }
   std::uint32_t backend_pid() const { return backend_pid_; }
@@ -144,7 +163,11 @@ class ServerConnection final : public io::Disposable,
   bool read_message(ReadPass& pass);
   bool complete_held(ReadPass& pass);
   bool hand_on(ReadPass& pass, const wire::Header& header, Bytes body, std::size_t there);
+  void give_locals(ReadPass& pass);
   ReplyVerdict judge(char type, Bytes body);
+  void judge_command(Bytes body);
+  void refuse(const wire::ErrorFields& fields);
+  bool is_refused();
   ReplyVerdict judge_error(Bytes body);
   bool take_parameter(Bytes body);
   void in_doubt(char type);
@@ -162,8 +185,9 @@ class ServerConnection final : public io::Disposable,
   std::uint8_t question_count_ = 0;  ///< how often the one at hand was asked
   bool is_expired_ = false;          ///< server_lifetime is over: close it when released
   bool fatal_forwarded_ = false;
-  bool quiet_due_ = false;       ///< a ReadyForQuery came: tell when the read is dealt with
-  bool is_paused_ = false;       ///< not read, because the holder does not keep up
+  bool quiet_due_ = false;  ///< a ReadyForQuery came: tell when the read is dealt with
+  bool is_paused_ = false;  ///< not read, because the holder does not keep up
+  bool may_have_unnamed_ = false;
   bool drop_body_ = false;       ///< the rest of the current message is not handed on
   std::uint32_t body_left_ = 0;  ///< bytes of the current message still to come
   std::uint32_t backend_pid_ = 0;
@@ -175,7 +199,16 @@ class ServerConnection final : public io::Disposable,
   std::string held_;  ///< front of a message that cannot be judged yet
   std::string backend_secret_;
   Error last_error_;
-  TimePoint since_{};  ///< idle or active since
+  Bytes error_body_;  ///< during on_reply_error
+  std::optional<std::string> instead_of_error_;
+  std::unique_ptr<ServerStatements> statements_;
+  /// The error that message `number` is answered with.
+  struct Refusal {
+    std::uint32_t number;
+    Error error;
+  };
+  std::unique_ptr<std::vector<Refusal>> refusals_;  ///< none: nullptr
+  TimePoint since_{};                               ///< idle or active since
   WallTime connect_time_{};
   std::unique_ptr<io::ConnectAttempt> attempt_;
   std::unique_ptr<io::Transport> transport_;

@@ -21,6 +21,10 @@ struct Setting {
   bool is_reported = false;  ///< the server tells each change by ParameterStatus
 };
 
+/// The part of a session's settings that the parse analysis of statements depends on; equal ones
+/// are one object.
+using ParseStateRef = std::shared_ptr<const std::string>;
+
 /// What a session's settings are, as far as they can differ between clients: everything that the
 /// server reports, and what was set at startup. Immutable and interned: equal states are one
 /// object, so that "nothing to do" is one comparison of pointers.
@@ -36,12 +40,15 @@ class SessionState {
   /// client_encoding has bytes of ASCII characters within other characters (SJIS, BIG5, GBK, …):
   /// its texts cannot be read byte by byte.
   bool has_ambiguous_bytes() const { return has_ambiguous_bytes_; }
+  /// Everything but settings that are known not to change what a text means when it is parsed.
+  const ParseStateRef& parse_state() const { return parse_state_; }
 
  private:
   friend class StateInterner;
   std::vector<Setting> settings_;
   bool backslashes_are_plain_ = true;
   bool has_ambiguous_bytes_ = false;
+  ParseStateRef parse_state_;
 };
 using StateRef = std::shared_ptr<const SessionState>;
 
@@ -66,8 +73,10 @@ class StateInterner {
 
  private:
   StateRef intern(std::vector<Setting> settings);
+  ParseStateRef parse_state(const std::vector<Setting>& settings);
 
   std::unordered_map<std::string, std::weak_ptr<const SessionState>> states_;
+  std::unordered_map<std::string, std::weak_ptr<const std::string>> parse_states_;
   std::size_t purge_at_ = 64;
 };
 

@@ -71,6 +71,8 @@ class Sessions final : public io::AcceptListener {
   /// Buffers for bytes that must wait; given back when empty, so that idle clients hold none.
   std::unique_ptr<std::string> take_buffer();
   void give_back(std::unique_ptr<std::string> buffer);
+  /// Memory for messages that are put together; borrowed during one call of a session.
+  std::string& scratch() { return scratch_; }
 
  private:
   io::Loop& loop_;
@@ -83,6 +85,7 @@ class Sessions final : public io::AcceptListener {
   std::unordered_map<CancelSession*, std::unique_ptr<CancelSession>> cancels_;
   std::unordered_map<const pool::Pool*, std::unique_ptr<Workload>> workloads_;
   std::vector<std::unique_ptr<std::string>> free_buffers_;
+  std::string scratch_;
   void note_if_empty();
 
   bool draining_ = false;

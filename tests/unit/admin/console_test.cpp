@@ -23,12 +23,16 @@ struct FakeSource final : StatusSource {
   std::vector<PoolRow> pools() const override { return pool_rows; }
   std::vector<StatsRow> stats() const override { return stats_rows; }
   ListCounts lists() const override { return counts; }
+  std::vector<PinRow> pins() const override { return pin_rows; }
+  std::vector<PinTotalRow> pin_totals() const override { return pin_total_rows; }
 
   std::vector<ConnectionRow> client_rows;
   std::vector<ConnectionRow> server_rows;
   std::vector<PoolRow> pool_rows;
   std::vector<StatsRow> stats_rows;
   ListCounts counts;
+  std::vector<PinRow> pin_rows;
+  std::vector<PinTotalRow> pin_total_rows;
 };
 
 /// An answer, taken apart. NULL cells read "NULL".
@@ -228,6 +232,35 @@ TEST_CASE("SHOW SERVERS has the columns of SHOW CLIENTS") {
   CHECK(answer.columns == connection_columns);
   CHECK(answer.cell(0, "type") == "S");
   CHECK(ask("SHOW SERVERS").tags == "TCZ");
+}
+
+TEST_CASE("SHOW PINS lists who keeps which server connection, and why") {
+  FakeSource source;
+  source.pin_rows = {{.database = "d",
+                      .user = "u",
+                      .client_id = 5,
+                      .server_id = 6,
+                      .backend_pid = 77,
+                      .reason = "LISTEN, advisory lock",
+                      .pinned_since = some_time,
+                      .age = 90s,
+                      .fingerprint = 255}};
+  const Answer answer = ask("SHOW PINS", source);
+  CHECK(answer.names == std::vector<std::string>{"database", "user", "client_id", "server_id",
+                                                 "backend_pid", "reason", "pinned_since", "age",
+                                                 "statement"});
+  CHECK(answer.rows.at(0) == std::vector<std::string>{"d", "u", "5", "6", "77",
+                                                      "LISTEN, advisory lock",
+                                                      "2026-11-18 11:06:40 UTC", "90", "0xff"});
+}
+
+TEST_CASE("SHOW PIN_TOTALS counts pins and refusals by reason") {
+  FakeSource source;
+  source.pin_total_rows = {
+      {.database = "d", .user = "u", .reason = "LISTEN", .pins = 3, .refusals = 4}};
+  const Answer answer = ask("SHOW PIN_TOTALS", source);
+  CHECK(answer.names == std::vector<std::string>{"database", "user", "reason", "pins", "refusals"});
+  CHECK(answer.rows.at(0) == std::vector<std::string>{"d", "u", "LISTEN", "3", "4"});
 }
 
 TEST_CASE("SHOW POOLS has PgBouncer's columns, then ours") {

@@ -6,10 +6,10 @@ using namespace pgproxy::config;
 
 TEST_CASE("checking secrets needs an auth_file") {
   CHECK(contains(problems_of(load_with("auth_type = md5")),
-                 "test.ini:11: auth_file must be given: this auth_type checks secrets"));
+                 "test.ini:12: auth_file must be given: this auth_type checks secrets"));
   CHECK(contains(warnings_of(load_with("auth_type = trust")), "nobody can log in"));
   CHECK(problems_of(load_with("auth_type = cert")) ==
-        "test.ini:11: auth_type: \"cert\": not in this version\n  hint: in this version: "
+        "test.ini:12: auth_type: \"cert\": not in this version\n  hint: in this version: "
         "scram-sha-256, md5, plain, trust, any\n");
 }
 
@@ -23,7 +23,7 @@ TEST_CASE("an auth_file gives the secrets, or its reason not to") {
 
   const std::string missing = directory.path("missing");
   CHECK(problems_of(load_with("auth_file = " + missing)) ==
-        "test.ini:11: auth_file: cannot read \"" + missing + "\": No such file or directory\n" +
+        "test.ini:12: auth_file: cannot read \"" + missing + "\": No such file or directory\n" +
             "  hint: it is read as the user who runs pgproxy\n");
 }
 
@@ -31,47 +31,48 @@ TEST_CASE("auth_type = any wants forced users") {
   const Loaded loaded = load_with("[databases]\nx = host=a\n* = host=b\ny = user=u\n");
   CHECK(problems_of(loaded) == "");
   CHECK(loaded.warnings.size() == 2);
-  CHECK(contains(warnings_of(loaded), "test.ini:12: database \"x\": auth_type = any needs user="));
-  CHECK(contains(warnings_of(loaded), "test.ini:13: database \"*\""));
+  CHECK(contains(warnings_of(loaded), "test.ini:13: database \"x\": auth_type = any needs user="));
+  CHECK(contains(warnings_of(loaded), "test.ini:14: database \"*\""));
 }
 
 TEST_CASE("there must be something to listen on") {
-  CHECK(contains(problems_of(load_with("unix_socket_dir =")), "test.ini:11: nothing to listen on"));
+  CHECK(contains(problems_of(load_with("unix_socket_dir =")), "test.ini:12: nothing to listen on"));
   CHECK(problems_of(load_with("unix_socket_dir =\nlisten_addr = *")) == "");
 }
 
 TEST_CASE("a failing server is not asked without a pause") {
   CHECK(problems_of(load_with("server_login_retry = 0.1")) == "");
   CHECK(problems_of(load_with("server_login_retry = 0")) ==
-        "test.ini:11: server_login_retry: 0 would log in to a failing server without a pause\n"
+        "test.ini:12: server_login_retry: 0 would log in to a failing server without a pause\n"
         "  hint: server_login_retry = 0.1 is ten attempts a second\n");
 }
 
 TEST_CASE("min_pool_size fits into every pool's size") {
   CHECK(problems_of(load_with("min_pool_size = 21")) ==
-        "test.ini:11: min_pool_size 21 is larger than the pool's size, 20\n"
+        "test.ini:12: min_pool_size 21 is larger than the pool's size, 20\n"
         "  hint: min_pool_size = 20 keeps the whole pool open\n");
   const std::string problems = problems_of(
       load_with("min_pool_size = 5\n[databases]\na = user=u pool_size=4\nb = user=u "
                 "min_pool_size=21\nc = user=u pool_size=30 min_pool_size=30\n[users]\nu = "
                 "pool_size=3\n"));
   CHECK(contains(problems,
-                 "test.ini:13: database \"a\": min_pool_size 5 is larger than the pool's "
+                 "test.ini:14: database \"a\": min_pool_size 5 is larger than the pool's "
                  "size, 4\n"));
-  CHECK(contains(problems, "test.ini:14: database \"b\": min_pool_size 21 is larger"));
+  CHECK(contains(problems, "test.ini:15: database \"b\": min_pool_size 21 is larger"));
   CHECK_FALSE(contains(problems, "\"c\""));
-  CHECK(contains(problems, "test.ini:17: user \"u\": min_pool_size 5 is larger"));
+  CHECK(contains(problems, "test.ini:18: user \"u\": min_pool_size 5 is larger"));
 }
 
 TEST_CASE("the console's names are no databases") {
   const std::string problems =
       problems_of(load_with("[databases]\npgproxy = user=u\npgbouncer = user=u\n"));
-  CHECK(contains(problems, "test.ini:12: database \"pgproxy\": this name is the console's"));
-  CHECK(contains(problems, "test.ini:13: database \"pgbouncer\": this name is the console's"));
+  CHECK(contains(problems, "test.ini:13: database \"pgproxy\": this name is the console's"));
+  CHECK(contains(problems, "test.ini:14: database \"pgbouncer\": this name is the console's"));
 }
 
 TEST_CASE("no databases: a warning") {
-  const Loaded loaded = load_text("[pgproxy]" + std::string(kRequired), "test.ini");
+  const Loaded loaded =
+      load_text("[pgproxy]" + std::string(kRequired) + std::string(kRequiredToo), "test.ini");
   CHECK(problems_of(loaded) == "");
   CHECK(warnings_of(loaded) == "test.ini: [databases] is empty: there is only the console\n");
 }

@@ -44,7 +44,7 @@ TEST_CASE("a database has all of PgBouncer's keys that this version knows") {
 TEST_CASE("a database given twice: the last one counts, with a warning") {
   const Loaded loaded = load_with("[databases]\na = user=u port=1\nb = user=u\na = user=u\n");
   CHECK(warnings_of(loaded) ==
-        "test.ini:14: database \"a\" again: test.ini:12 does not count any more\n");
+        "test.ini:15: database \"a\" again: test.ini:13 does not count any more\n");
   CHECK(loaded.settings.databases.size() == 3);
   CHECK(loaded.settings.find_database("a")->port == 5432);
 }
@@ -55,17 +55,17 @@ TEST_CASE("mistakes in a connection string name the database and the key, never 
                 "c = password=two words\nd = auth_user=me\n"
                 "e = user=u auth_query='select hush'\n"));
   CHECK(problems ==
-        "test.ini:12: database \"a\": unknown key \"hots\"\n  hint: did you mean \"host\"?\n"
-        "test.ini:12: database \"a\": pool_size: \"many\": want 1 to 10000\n"
+        "test.ini:13: database \"a\": unknown key \"hots\"\n  hint: did you mean \"host\"?\n"
+        "test.ini:13: database \"a\": pool_size: \"many\": want 1 to 10000\n"
         "  hint: 0 would mean unlimited; pgproxy has no unlimited server counts\n"
-        "test.ini:13: database \"b\": user: empty\n  hint: leave the key out instead\n"
-        "test.ini:14: database \"listen_port\": want key=value pairs\n"
+        "test.ini:14: database \"b\": user: empty\n  hint: leave the key out instead\n"
+        "test.ini:15: database \"listen_port\": want key=value pairs\n"
         "  hint: the setting listen_port belongs to [pgproxy]\n"
-        "test.ini:15: database \"c\": want key=value after password\n"
+        "test.ini:16: database \"c\": want key=value after password\n"
         "  hint: a value with blanks is written in single quotes, 'a b'\n"
-        "test.ini:16: database \"d\": auth_user: \"me\": not in this version\n"
+        "test.ini:17: database \"d\": auth_user: \"me\": not in this version\n"
         "  hint: Users come from auth_file only. Leave auth_user out.\n"
-        "test.ini:17: database \"e\": auth_query: \"select hush\": not in this version\n"
+        "test.ini:18: database \"e\": auth_query: \"select hush\": not in this version\n"
         "  hint: Users come from auth_file only. Leave auth_query out.\n");
 }
 

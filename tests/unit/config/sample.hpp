@@ -20,6 +20,7 @@ query_timeout = 0
 idle_transaction_timeout = 60
 server_connect_timeout = 15
 server_tls_sslmode = disable
+rerun_on = none
 auth_type = any
 )";
 
@@ -30,7 +31,7 @@ on_residue = pin
 max_pinned_fraction = 0.5
 )";
 
-/// [pgproxy] with what must be given and `more`, which begins at line 11; then one database.
+/// [pgproxy] with what must be given and `more`, which begins at line 12; then one database.
 inline Loaded load_with(std::string_view more) {
   return load_text("[pgproxy]" + std::string(kRequired) + std::string(more) +
                        "\n[databases]\nlast_database = user=app\n" + std::string(kRequiredToo),

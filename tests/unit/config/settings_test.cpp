@@ -26,7 +26,7 @@ TEST_CASE("a file with only what must be given loads, the rest has PgBouncer's d
 
 TEST_CASE("each setting that must be given is missed, with a value and how it was reached") {
   const Loaded loaded = load_text("", "empty.ini");
-  CHECK(loaded.problems.size() == 9);
+  CHECK(loaded.problems.size() == 12);
   for (const Problem& problem : loaded.problems) {
     CHECK(problem.file == "empty.ini");
     CHECK(problem.line == 0);
@@ -40,7 +40,7 @@ TEST_CASE("each setting that must be given is missed, with a value and how it wa
 
 TEST_CASE("a bad value is not reported as missing too") {
   const Loaded loaded = load_text("[pgproxy]\npool_mode = sessions\n", "test.ini");
-  CHECK(loaded.problems.size() == 9);
+  CHECK(loaded.problems.size() == 12);
   CHECK(loaded.problems[0].line == 2);
   CHECK(loaded.problems[0].message ==
         "pool_mode: \"sessions\": want session, transaction, statement");
@@ -54,7 +54,7 @@ TEST_CASE("numbers are read as strtol with base 0 does, without suffixes") {
     CAPTURE(bad);
     const Loaded loaded = load_with("listen_port = " + std::string(bad));
     CHECK(problems_of(loaded) ==
-          "test.ini:11: listen_port: \"" + std::string(bad) + "\": want 1 to 65535\n");
+          "test.ini:12: listen_port: \"" + std::string(bad) + "\": want 1 to 65535\n");
     CHECK(loaded.settings.listen_port == 6432);
   }
 }
@@ -68,20 +68,21 @@ TEST_CASE("times are seconds with decimals") {
        {"-1", "nan", "inf", "-nan", "1e300", "2147483648", "1s", "1,5", "", "0.0000001"}) {
     CAPTURE(bad);
     CHECK(problems_of(load_with("server_lifetime = " + std::string(bad))) ==
-          "test.ini:11: server_lifetime: \"" + std::string(bad) +
+          "test.ini:12: server_lifetime: \"" + std::string(bad) +
               "\": want 0 to 2147483647 seconds, decimals allowed\n");
   }
 }
 
 TEST_CASE("flags are 0 and 1 and their usual words") {
   for (const char* yes : {"1", "yes", "TRUE", "on"}) {
-    CHECK(load_with("server_round_robin = " + std::string(yes)).settings.server_round_robin);
+    CHECK(load_with("server_round_robin = " + std::string(yes)).settings.checkout_order ==
+          CheckoutOrder::round_robin);
   }
   for (const char* no : {"0", "no", "false", "Off"}) {
     CHECK_FALSE(load_with("tcp_keepalive = " + std::string(no)).settings.tcp_keepalive);
   }
   CHECK(problems_of(load_with("tcp_keepalive = 2")) ==
-        "test.ini:11: tcp_keepalive: \"2\": want 0 or 1\n");
+        "test.ini:12: tcp_keepalive: \"2\": want 0 or 1\n");
 }
 
 TEST_CASE("lists are separated by commas or blanks; words of an enum ignore case") {
@@ -102,32 +103,41 @@ TEST_CASE("no unlimited server counts") {
                 "pool_size=0\n"));
   const std::string hint =
       "  hint: 0 would mean unlimited; pgproxy has no unlimited server counts\n";
-  CHECK(problems == "test.ini:11: default_pool_size: \"0\": want 1 to 10000\n" + hint +
-                        "test.ini:13: database \"a\": pool_size: \"0\": want 1 to 10000\n" + hint +
-                        "test.ini:15: user \"b\": pool_size: \"0\": want 1 to 10000\n" + hint);
+  CHECK(problems == "test.ini:12: default_pool_size: \"0\": want 1 to 10000\n" + hint +
+                        "test.ini:14: database \"a\": pool_size: \"0\": want 1 to 10000\n" + hint +
+                        "test.ini:16: user \"b\": pool_size: \"0\": want 1 to 10000\n" + hint);
 }
 
 TEST_CASE("an unknown setting is told with the nearest name") {
   CHECK(problems_of(load_with("lisen_port = 1")) ==
-        "test.ini:11: unknown setting \"lisen_port\"\n  hint: did you mean \"listen_port\"?\n");
+        "test.ini:12: unknown setting \"lisen_port\"\n  hint: did you mean \"listen_port\"?\n");
   CHECK(problems_of(load_with("Listen_Port = 1")) ==
-        "test.ini:11: unknown setting \"Listen_Port\"\n  hint: did you mean \"listen_port\"?\n");
-  CHECK(problems_of(load_with("zzzzzzzz = 1")) == "test.ini:11: unknown setting \"zzzzzzzz\"\n");
+        "test.ini:12: unknown setting \"Listen_Port\"\n  hint: did you mean \"listen_port\"?\n");
+  CHECK(problems_of(load_with("zzzzzzzz = 1")) == "test.ini:12: unknown setting \"zzzzzzzz\"\n");
+}
+
+TEST_CASE("rerun_on is a list of words, or none") {
+  CHECK(load_with("rerun_on = stale_plan").settings.rerun_on.stale_plan);
+  CHECK_FALSE(load_with("rerun_on = None").settings.rerun_on.stale_plan);
+  CHECK(contains(problems_of(load_with("rerun_on = none, stale_plan")), "want stale_plan, none"));
+  CHECK(contains(problems_of(load_with("rerun_on = always")), "want stale_plan, none"));
+  CHECK(contains(problems_of(load_with("rerun_on = stale_plan, replica_refusal")),
+                 "not in this version"));
 }
 
 TEST_CASE("what PgBouncer has and this version has not is known, never ignored") {
   CHECK(problems_of(load_with("dns_max_ttl = 15.0\nso_reuseport = off\nauth_user =\n"
-                              "max_prepared_statements = 0\nclient_tls_protocols = SECURE")) == "");
-  CHECK(contains(problems_of(load_with("max_prepared_statements = 100")),
-                 "test.ini:11: max_prepared_statements: \"100\": not in this version\n"));
+                              "query_wait_notify = 0\nclient_tls_protocols = SECURE")) == "");
+  CHECK(contains(problems_of(load_with("query_wait_notify = 100")),
+                 "test.ini:12: query_wait_notify: \"100\": not in this version\n"));
   CHECK(problems_of(load_with("so_reuseport = 1\nauth_type = hba")) ==
-        "test.ini:11: so_reuseport: \"1\": not in this version\n  hint: There are no peers in this "
+        "test.ini:12: so_reuseport: \"1\": not in this version\n  hint: There are no peers in this "
         "version, and without them several processes on one port would lose cancel requests. Leave "
         "so_reuseport out, or 0.\n"
-        "test.ini:12: auth_type: \"hba\": not in this version\n  hint: in this version: "
+        "test.ini:13: auth_type: \"hba\": not in this version\n  hint: in this version: "
         "scram-sha-256, md5, plain, trust, any\n");
   CHECK(problems_of(load_with("client_tls_sslmode = require")) ==
-        "test.ini:11: client_tls_sslmode: \"require\": not in this version\n  hint: in this "
+        "test.ini:12: client_tls_sslmode: \"require\": not in this version\n  hint: in this "
         "version: disable\n");
   CHECK(contains(problems_of(load_with("auth_ldap_options = ldapbindpasswd=hush")),
                  "auth_ldap_options: (hidden): not in this version"));
@@ -137,7 +147,7 @@ TEST_CASE("what changes nothing here is taken with a warning") {
   const Loaded loaded = load_with("pkt_buf = 8192\nsbuf_loopcnt = 5");
   CHECK(problems_of(loaded) == "");
   CHECK(warnings_of(loaded) ==
-        "test.ini:11: pkt_buf: accepted, no effect here. Connections share one large read "
+        "test.ini:12: pkt_buf: accepted, no effect here. Connections share one large read "
         "buffer.\n");
 }
 
@@ -145,7 +155,7 @@ TEST_CASE("[pgbouncer] is [pgproxy]; the last value counts and nothing is reset"
   const Loaded loaded = load_with("listen_port = 1\nverbose = 2\n[pgbouncer]\nlisten_port = 2\n");
   CHECK(problems_of(loaded) == "");
   CHECK(warnings_of(loaded) ==
-        "test.ini:14: listen_port again: test.ini:11 does not count any more\n");
+        "test.ini:15: listen_port again: test.ini:12 does not count any more\n");
   CHECK(loaded.settings.listen_port == 2);
   CHECK(loaded.settings.verbose == 2);
 }
@@ -154,10 +164,10 @@ TEST_CASE("sections: unknown ones, ones of later versions, none at all") {
   const Loaded loaded = load_with(
       "[databse]\nx = y\nnot even an entry\n[peers]\n1 = host=a\n[health]\n[capacity]\nx=1\n");
   CHECK(problems_of(loaded) ==
-        "test.ini:11: unknown section \"databse\"; its lines are not read\n"
+        "test.ini:12: unknown section \"databse\"; its lines are not read\n"
         "  hint: did you mean \"databases\"?\n"
-        "test.ini:15: \"1\": section [peers] is not in this version\n"
-        "test.ini:18: \"x\": section [capacity] is not in this version\n");
+        "test.ini:16: \"1\": section [peers] is not in this version\n"
+        "test.ini:19: \"x\": section [capacity] is not in this version\n");
   CHECK(load_text("listen_port = 1\n", "x").problems[0].message ==
         "\"listen_port\" stands before the first section");
 }

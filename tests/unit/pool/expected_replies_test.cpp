@@ -229,6 +229,65 @@ TEST_CASE("an injected Parse that fails is the error of the client's message") {
   CHECK(replies.queue.is_quiet());
 }
 
+TEST_CASE("answers of ours come when it is their turn") {
+  Replies replies;
+  replies.sent({local_parse, bind, execute, local_close, local_parse, sync});
+  CHECK(replies.queue.has_local());
+  CHECK(replies.queue.take_local() == '1');
+  CHECK_FALSE(replies.queue.has_local());
+  CHECK(replies.received("2DC") == 0);
+  CHECK(replies.queue.take_local() == '3');
+  CHECK(replies.queue.take_local() == '1');
+  CHECK_FALSE(replies.queue.has_local());
+  CHECK_FALSE(replies.queue.is_quiet());
+  CHECK(replies.received("Z") == 0);
+  CHECK(replies.queue.is_quiet());
+}
+
+TEST_CASE("answers of ours are skipped behind an error as any other") {
+  Replies replies;
+  replies.sent({bind, local_parse, sync, local_close, sync});
+  CHECK(replies.received("EZ") == 0);
+  CHECK(replies.queue.last_failed() == bind);
+  CHECK(replies.queue.take_local() == '3');
+  CHECK(replies.received("Z") == 0);
+  replies.sent({parse});
+  CHECK(replies.received("E") == 0);
+  replies.sent({local_parse});
+  CHECK_FALSE(replies.queue.has_local());
+}
+
+TEST_CASE("a message that the server never saw cannot fail within its COPY") {
+  Replies replies;
+  replies.sent({bind, execute, sync, local_parse, sync});
+  CHECK(replies.received("2G") == 'G');
+}
+
+TEST_CASE("what an earlier message did is certain within its cycle, and once it is answered") {
+  Replies replies;
+  replies.sent({parse, bind});
+  CHECK(replies.queue.is_certain(0));
+  CHECK(replies.queue.is_status_known());
+  replies.sent({sync, bind});
+  CHECK_FALSE(replies.queue.is_certain(0));
+  CHECK_FALSE(replies.queue.is_status_known());
+  CHECK(replies.received("1") == 0);
+  CHECK(replies.queue.is_certain(0));
+  CHECK_FALSE(replies.queue.is_certain(1));
+  CHECK(replies.received("2Z") == 0);
+  CHECK(replies.queue.is_certain(1));
+  CHECK(replies.queue.is_status_known());
+}
+
+TEST_CASE("the ReadyForQuery of a cycle that is run again is not passed on") {
+  Replies replies;
+  replies.sent({bind, execute, sync});
+  CHECK(replies.received("E") == 0);
+  replies.queue.swallow_next_sync();
+  CHECK(replies.queue.received('Z') == swallow);
+  CHECK(replies.queue.is_quiet());
+}
+
 TEST_CASE("every reply goes to whoever asked, also after a handover") {
   ExpectedReplies queue;
   Owner first;

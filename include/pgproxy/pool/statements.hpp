@@ -1,0 +1,160 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "pgproxy/base/intrusive_list.hpp"
+#include "pgproxy/pool/journal.hpp"
+#include "pgproxy/pool/session_state.hpp"
+
+namespace pgproxy::pool {
+
+/// A prepared statement as PostgreSQL would tell it from others: its text, its parameter types and
+/// the settings that its parse analysis depends on. Shared by the clients of a pool that have it.
+class Statement {
+ public:
+  /// `definition`: a Parse message behind the statement's name.
+  Statement(std::uint64_t number, std::string_view definition, ParseStateRef parse_state);
+
+  std::uint64_t number() const { return number_; }
+  /// What it is called on servers: "pgproxy_7".
+  const std::string& name() const { return name_; }
+  const std::string& definition() const { return definition_; }
+  std::string_view query() const { return definition_.c_str(); }
+  const ParseStateRef& parse_state() const { return parse_state_; }
+  std::size_t hash() const { return hash_; }
+  /// A server that parsed another version must parse it anew.
+  std::uint32_t version() const { return version_; }
+  void outdate() { ++version_; }
+  /// True for the first time that it is run again.
+  bool note_rerun() { return !std::exchange(was_rerun_, true); }
+  /// What the sessions know of it; kept here, so that it is found with it.
+  const std::shared_ptr<void>& known() const { return known_; }
+  void set_known(std::shared_ptr<void> known) { known_ = std::move(known); }
+  /// A Parse message that gives it `name` on a server.
+  void put_parse(std::string& out, std::string_view name) const;
+
+  static std::size_t hash_of(std::string_view definition, const ParseStateRef& parse_state);
+
+ private:
+  std::uint64_t number_;
+  std::string name_;
+  std::string definition_;
+  ParseStateRef parse_state_;
+  std::shared_ptr<void> known_;
+  std::size_t hash_;
+  std::uint32_t version_ = 0;
+  bool was_rerun_ = false;
+};
+using StatementRef = std::shared_ptr<Statement>;
+
+/// The number in a name that Statement::name() could be; 0: another name.
+std::uint64_t statement_number(std::string_view name);
+
+/// The statements of one pool: one object for equal ones. A look-up allocates nothing.
+class Statements {
+ public:
+  StatementRef find_or_add(std::string_view definition, const ParseStateRef& parse_state);
+  /// One that is shared with nobody.
+  StatementRef add_unshared(std::string_view definition);
+  std::size_t size() const { return statements_.size(); }
+
+ private:
+  struct Key {
+    std::string_view definition;
+    const ParseStateRef& parse_state;
+    std::size_t hash;
+  };
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(const StatementRef& statement) const { return statement->hash(); }
+    std::size_t operator()(const Key& key) const { return key.hash; }
+  };
+  struct Equal {
+    using is_transparent = void;
+    bool operator()(const StatementRef& a, const StatementRef& b) const { return a == b; }
+    bool operator()(const Key& key, const StatementRef& statement) const {
+      return key.definition == statement->definition() &&
+             key.parse_state == statement->parse_state();
+    }
+    bool operator()(const StatementRef& statement, const Key& key) const {
+      return (*this)(key, statement);
+    }
+  };
+
+  std::unordered_set<StatementRef, Hash, Equal> statements_;
+  std::size_t purge_at_ = 256;
+  std::uint64_t last_number_ = 0;
+};
+
+/// What one server connection has parsed, as far as we have asked it to: the least recently used of
+/// ours, and names of clients' own that are to be closed. It follows what the server skips.
+class ServerStatements {
+ public:
+  /// What has to go in front of a Bind or Describe.
+  enum class Need : std::uint8_t {
+    nothing,
+    parse,
+    close_and_parse,  ///< whether it is there, or is up to date, is not known
+  };
+  /// Looks for a statement that is going to be used, which makes it the most recently used one.
+  Need use(const Statement& statement, ExpectedReplies& expected);
+  /// The message with `number` parses `statement`, or closes it.
+  void parsed(const StatementRef& statement, std::uint32_t number);
+  void closed(std::uint64_t statement_number, std::uint32_t number);
+  /// The statement to be closed before `statement` is parsed, so that no more than `max_count` are
+  /// there; nullptr: none.
+  StatementRef to_evict(const Statement& statement, std::size_t max_count);
+  /// The message with `number` uses the statement: an error at it is about that.
+  void note_use(std::uint32_t number, const Statement& statement, ExpectedReplies& expected);
+  /// Whom the message used; nullptr: none of ours.
+  StatementRef used_by(std::uint32_t number) const;
+  /// The server does not have it, whatever we thought.
+  void forget(const Statement& statement);
+
+  /// Names of a client's own, which the message with `number` makes or closes.
+  void own_parsed(std::string_view name, std::uint32_t number);
+  void own_closed(std::string_view name, std::uint32_t number);
+  const std::vector<std::string>& own_names() const { return own_names_; }
+
+  /// An error took these messages back.
+  void take_back(ExpectedReplies::Skipped skipped);
+  /// DISCARD ALL or DEALLOCATE ALL did its work; what was sent behind it is still to come.
+  void clear(ExpectedReplies& expected);
+  /// Nothing is outstanding.
+  void settle() {
+    journal_.clear();
+    uses_.clear();
+  }
+  std::size_t size() const { return by_number_.size(); }
+
+ private:
+  struct Parsed : ListHook<Parsed> {
+    StatementRef statement;
+    std::uint32_t version = 0;
+    std::uint32_t message = 0;  ///< number of the Parse
+  };
+  struct Change {
+    enum class What : std::uint8_t { parsed, closed, own_parsed, own_closed } what;
+    StatementRef statement = {};
+    std::uint32_t version = 0;
+    std::string name = {};
+  };
+  void insert(const StatementRef& statement, std::uint32_t version, std::uint32_t message);
+
+  std::unordered_map<std::uint64_t, std::unique_ptr<Parsed>> by_number_;
+  IntrusiveList<Parsed> by_use_;  ///< front is the most recently used
+  std::vector<std::string> own_names_;
+  Journal<Change> journal_;
+  /// Of messages that are not answered yet: number of the message, of the statement.
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> uses_;
+};
+
+}  // namespace pgproxy::pool

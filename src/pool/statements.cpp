@@ -1,0 +1,181 @@
+#include "pgproxy/pool/statements.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+#include "pgproxy/wire/encode.hpp"
+
+namespace pgproxy::pool {
+namespace {
+
+constexpr std::string_view name_prefix = "pgproxy_";
+constexpr std::size_t min_uses = 16;
+
+}  // namespace
+
+std::size_t Statement::hash_of(std::string_view definition, const ParseStateRef& parse_state) {
+  return std::hash<std::string_view>{}(definition) ^
+         std::hash<const void*>{}(parse_state.get()) * 0x9e3779b97f4a7c15U;
+}
+
+Statement::Statement(std::uint64_t number, std::string_view definition, ParseStateRef parse_state)
+    : number_(number),
+      name_(std::string(name_prefix) + std::to_string(number)),
+      definition_(definition),
+      parse_state_(std::move(parse_state)),
+      hash_(hash_of(definition_, parse_state_)) {}
+
+void Statement::put_parse(std::string& out, std::string_view name) const {
+  const wire::MessageWriter writer(out, 'P');
+  wire::put_c_string(out, name);
+  out += definition_;
+}
+
+std::uint64_t statement_number(std::string_view name) {
+  if (!name.starts_with(name_prefix)) return 0;
+  name.remove_prefix(name_prefix.size());
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+  const bool is_number = error == std::errc() && end == name.data() + name.size();
+  return is_number && !name.starts_with('0') ? number : 0;
+}
+
+StatementRef Statements::find_or_add(std::string_view definition,
+                                     const ParseStateRef& parse_state) {
+  const Key key{definition, parse_state, Statement::hash_of(definition, parse_state)};
+  if (const auto at = statements_.find(key); at != statements_.end()) return *at;
+  if (statements_.size() >= purge_at_) {
+    std::erase_if(statements_, [](const StatementRef& s) { return s.use_count() == 1; });
+    purge_at_ = std::max<std::size_t>(256, statements_.size() * 2);
+  }
+  return *statements_.insert(std::make_shared<Statement>(++last_number_, definition, parse_state))
+              .first;
+}
+
+StatementRef Statements::add_unshared(std::string_view definition) {
+  return std::make_shared<Statement>(++last_number_, definition, nullptr);
+}
+
+ServerStatements::Need ServerStatements::use(const Statement& statement,
+                                             ExpectedReplies& expected) {
+  const auto at = by_number_.find(statement.number());
+  if (at == by_number_.end()) {
+    // Its Close, or that of another version, may yet be skipped.
+    const bool is_closing = journal_.any([&](std::uint32_t number, const Change& change) {
+      return change.statement != nullptr && change.statement->number() == statement.number() &&
+             !expected.is_certain(number);
+    });
+    return is_closing ? Need::close_and_parse : Need::parse;
+  }
+  Parsed& parsed = *at->second;
+  if (&by_use_.front() != &parsed) {
+    parsed.unlink();
+    by_use_.push_front(parsed);
+  }
+  const bool is_current = parsed.version == statement.version();
+  if (!is_current) return Need::close_and_parse;
+  return journal_.empty() || expected.is_certain(parsed.message) ? Need::nothing
+                                                                 : Need::close_and_parse;
+}
+
+void ServerStatements::insert(const StatementRef& statement, std::uint32_t version,
+                              std::uint32_t message) {
+  auto& slot = by_number_[statement->number()];
+  if (slot == nullptr) {
+    slot = std::make_unique<Parsed>();
+    slot->statement = statement;
+    by_use_.push_front(*slot);
+  }
+  slot->version = version;
+  slot->message = message;
+}
+
+void ServerStatements::parsed(const StatementRef& statement, std::uint32_t number) {
+  insert(statement, statement->version(), number);
+  journal_.note(number, {.what = Change::What::parsed, .statement = statement});
+}
+
+void ServerStatements::closed(std::uint64_t statement_number, std::uint32_t number) {
+  const auto at = by_number_.find(statement_number);
+  if (at == by_number_.end()) return;
+  journal_.note(number, {.what = Change::What::closed,
+                         .statement = at->second->statement,
+                         .version = at->second->version});
+  by_number_.erase(at);
+}
+
+StatementRef ServerStatements::to_evict(const Statement& statement, std::size_t max_count) {
+  if (by_number_.size() < max_count || by_number_.contains(statement.number())) return nullptr;
+  return by_use_.back().statement;
+}
+
+void ServerStatements::note_use(std::uint32_t number, const Statement& statement,
+                                ExpectedReplies& expected) {
+  if (uses_.size() == uses_.capacity()) {
+    std::erase_if(uses_,
+                  [&](const auto& use) { return is_before(use.first, expected.oldest_number()); });
+    if (uses_.size() * 2 > uses_.capacity()) uses_.reserve(std::max(min_uses, uses_.size() * 2));
+  }
+  uses_.emplace_back(number, statement.number());
+}
+
+StatementRef ServerStatements::used_by(std::uint32_t number) const {
+  const auto use = std::ranges::find(uses_, number, [](const auto& u) { return u.first; });
+  if (use == uses_.end()) return nullptr;
+  const auto at = by_number_.find(use->second);
+  return at != by_number_.end() ? at->second->statement : nullptr;
+}
+
+void ServerStatements::forget(const Statement& statement) {
+  by_number_.erase(statement.number());
+}
+
+void ServerStatements::own_parsed(std::string_view name, std::uint32_t number) {
+  own_names_.emplace_back(name);
+  journal_.note(number, {.what = Change::What::own_parsed, .name = std::string(name)});
+}
+
+void ServerStatements::own_closed(std::string_view name, std::uint32_t number) {
+  std::erase(own_names_, name);
+  journal_.note(number, {.what = Change::What::own_closed, .name = std::string(name)});
+}
+
+void ServerStatements::take_back(ExpectedReplies::Skipped skipped) {
+  journal_.take_back(skipped, [this](std::uint32_t number, const Change& change) {
+    switch (change.what) {
+      case Change::What::parsed: {
+        // What was sent later may have parsed it again.
+        const auto at = by_number_.find(change.statement->number());
+        if (at != by_number_.end() && at->second->message == number) by_number_.erase(at);
+        break;
+      }
+      case Change::What::closed:
+        if (!by_number_.contains(change.statement->number())) {
+          insert(change.statement, change.version, number);
+        }
+        break;
+      case Change::What::own_parsed: std::erase(own_names_, change.name); break;
+      case Change::What::own_closed: own_names_.push_back(change.name); break;
+    }
+  });
+}
+
+void ServerStatements::clear(ExpectedReplies& expected) {
+  journal_.settle(expected.oldest_number());
+  journal_.drop([](const Change& change) {
+    return change.what == Change::What::closed || change.what == Change::What::own_closed;
+  });
+  std::erase_if(by_number_, [this](const auto& entry) {
+    return !journal_.any([&](std::uint32_t number, const Change& change) {
+      return change.what == Change::What::parsed && number == entry.second->message &&
+             change.statement == entry.second->statement;
+    });
+  });
+  std::erase_if(own_names_, [this](const std::string& name) {
+    return !journal_.any([&](std::uint32_t, const Change& change) {
+      return change.what == Change::What::own_parsed && change.name == name;
+    });
+  });
+}
+
+}  // namespace pgproxy::pool

@@ -1,0 +1,365 @@
+// ClientSession's named statements: the client's names, the servers' statements (PostgreSQL docs
+// 55.2.3). A name of the client's never reaches a server unless it means nothing there.
+#include <algorithm>
+#include <utility>
+
+#include "session/client_pass.hpp"
+#include "session/prepared_statements.hpp"
+
+#include "pgproxy/wire/decode.hpp"
+#include "pgproxy/wire/encode.hpp"
+
+namespace pgproxy::session {
+namespace {
+
+using pool::ReplyKind;
+using pool::ServerStatements;
+
+/// Longer cycles are not kept to be run again.
+constexpr std::size_t max_kept_bytes = 16 * 1024;
+
+bool has_own_name(const ServerStatements& there, std::string_view name) {
+  return std::ranges::find(there.own_names(), name) != there.own_names().end();
+}
+
+/// The first word of a statement is `word`, in any case.
+bool begins_with_word(std::string_view text, std::string_view word) {
+  const std::size_t at = text.find_first_not_of(" \t\r\n(");
+  if (at == std::string_view::npos || text.size() - at < word.size()) return false;
+  return std::ranges::equal(text.substr(at, word.size()), word,
+                            [](char a, char b) { return (a | 0x20) == b; });
+}
+
+/// What cannot be run again whatever it had done: it commits by itself, or may.
+bool is_procedural(std::string_view text) {
+  // A comment in front could hide the word.
+  return text.starts_with("--") || text.find("/*") != std::string_view::npos ||
+         begins_with_word(text, "call") || begins_with_word(text, "do");
+}
+
+/// An ErrorResponse like `body`, with `from` written `to` in its message.
+std::string with_name(Bytes body, std::string_view from, std::string_view to) {
+  std::string out;
+  const wire::MessageWriter writer(out, 'E');
+  wire::Cursor cursor(body);
+  while (const char kind = static_cast<char>(cursor.u8())) {
+    std::string value(cursor.c_string());
+    const std::size_t at = kind == 'M' ? value.find(from) : std::string::npos;
+    if (at != std::string::npos) value.replace(at, from.size(), to);
+    out += kind;
+    wire::put_c_string(out, value);
+  }
+  out += '\0';
+  return out;
+}
+
+}  // namespace
+
+/// A session that has its server for itself forwards names as they are.
+bool ClientSession::maps_names() const {
+  return sessions_.settings().max_prepared_statements > 0 &&
+         pool_->settings().pool_mode != config::PoolMode::session;
+}
+
+PreparedStatements& ClientSession::prepared() {
+  if (prepared_ == nullptr) prepared_ = std::make_unique<PreparedStatements>();
+  return *prepared_;
+}
+
+/// False: whether there is a statement of this name will be known when the server has answered.
+bool ClientSession::is_name_certain(std::string_view name) const {
+  pool::ExpectedReplies& expected = server_->expected();
+  if (names_in_doubt_ && !expected.is_quiet()) return false;
+  return prepared_ == nullptr || prepared_->is_certain(name, expected);
+}
+
+/// The queue knows when the turn of an answer of ours comes.
+bool ClientSession::may_answer() const {
+  pool::ExpectedReplies& expected = server_->expected();
+  return !expected.is_uncertain() && !expected.is_copying_in();
+}
+
+void ClientSession::put_close(std::string_view name) {
+  std::string out;
+  {
+    const wire::MessageWriter writer(out, 'C');
+    out += 'S';
+    wire::put_c_string(out, name);
+  }
+  server_->expect(*this, ReplyKind::injected_close);
+  put_in_front(out);
+}
+
+/// Closes what has to go in front of a Parse of `statement`.
+void ClientSession::make_room(const pool::StatementRef& statement, bool is_there) {
+  ServerStatements& there = server_->statements();
+  const pool::ExpectedReplies& expected = server_->expected();
+  const std::size_t max_count = sessions_.settings().max_prepared_statements;
+  while (const pool::StatementRef old = there.to_evict(*statement, max_count)) {
+    there.closed(old->number(), expected.next_number());
+    put_close(old->name());
+  }
+  if (has_own_name(there, statement->name())) {
+    there.own_closed(statement->name(), expected.next_number());
+    is_there = true;
+  }
+  if (!is_there) return;
+  there.closed(statement->number(), expected.next_number());
+  put_close(statement->name());
+}
+
+/// Makes sure that the server has it when the message at hand comes to it. An error of the Parse is
+/// the error of that message.
+void ClientSession::provide(const pool::StatementRef& statement) {
+  ServerStatements& there = server_->statements();
+  const ServerStatements::Need need = there.use(*statement, server_->expected());
+  if (need == ServerStatements::Need::nothing) return;
+  make_room(statement, need == ServerStatements::Need::close_and_parse);
+  std::string out;
+  statement->put_parse(out, statement->name());
+  there.parsed(statement, server_->expected().next_number());
+  server_->expect(*this, ReplyKind::injected_parse);
+  put_in_front(out);
+  ++pool_->counters().server_parse_count;
+}
+
+/// The server has nothing of this name when the message at hand comes to it.
+void ClientSession::let_be_unknown(std::string_view name) {
+  ServerStatements& there = server_->statements();
+  const std::uint64_t number = pool::statement_number(name);
+  const bool is_own = has_own_name(there, name);
+  if (number == 0 && !is_own) return;
+  if (number != 0) there.closed(number, server_->expected().next_number());
+  if (is_own) there.own_closed(name, server_->expected().next_number());
+  put_close(name);
+}
+
+/// The server has something of this name: it will say so (42P05), unless there is more to say about
+/// the text. An empty statement can be prepared at any time.
+void ClientSession::make_duplicate(std::string_view name) {
+  let_be_unknown(name);
+  put_close(name);
+  std::string out;
+  {
+    const wire::MessageWriter writer(out, 'P');
+    wire::put_c_string(out, name);
+    wire::put_c_string(out, "");
+    wire::put_u16(out, 0);
+  }
+  server_->statements().own_parsed(name, server_->expected().next_number());
+  server_->expect(*this, ReplyKind::injected_parse);
+  put_in_front(out);
+}
+
+ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
+                                                  const wire::Parse& parse) {
+  pool::ExpectedReplies& expected = server_->expected();
+  if (expected.is_skipping()) return Step::drop;
+  const std::string_view name = parse.statement;
+  if (!is_name_certain(name)) return Step::wait;
+  ++pool_->counters().client_parse_count;
+  const sql::ShapeRef& shape = shape_of(parse.query);
+  const auto objection = admit(shape, parse.query, false);
+  provide_unnamed(false);
+  if (objection) {
+    refuse(ReplyKind::parse, *objection);
+    return Step::drop;
+  }
+  if (prepared().find(name) != nullptr) {
+    make_duplicate(name);
+    return ask(ReplyKind::parse);
+  }
+  const std::size_t head_bytes = wire::header_bytes + name.size() + 1;
+  const std::string_view definition = as_text(message.subspan(head_bytes));
+  pool::Statements& all = pool_->statements();
+  const pool::StatementRef statement =
+      settings_in_doubt_ ? all.add_unshared(definition)
+                         : all.find_or_add(definition, server_->session_state()->parse_state());
+  if (statement->known() == nullptr) statement->set_known(shape);
+  ServerStatements& there = server_->statements();
+  const ServerStatements::Need need = there.use(*statement, expected);
+  // In an aborted transaction PostgreSQL refuses to parse.
+  const bool may_parse = expected.is_status_known() &&
+                         server_->transaction_status() != wire::TransactionStatus::failed;
+  if (need == ServerStatements::Need::nothing && may_parse && may_answer()) {
+    prepared().add(name, statement, expected.next_number());
+    const Step step = ask(ReplyKind::local_parse);
+    return step == Step::forward ? Step::drop : step;
+  }
+  make_room(statement, need != ServerStatements::Need::parse);
+  there.parsed(statement, expected.next_number());
+  prepared().add(name, statement, expected.next_number());
+  ++pool_->counters().server_parse_count;
+  std::string& out = pass.rewrite(*this, head_bytes);
+  out += 'P';
+  wire::put_u32(out, static_cast<std::uint32_t>(4 + statement->name().size() + 1 +
+                                                statement->definition().size()));
+  wire::put_c_string(out, statement->name());
+  return ask(ReplyKind::parse);
+}
+
+/// Too long to be kept: this server has it under the client's name, and stays with the client.
+ClientSession::Step ClientSession::on_long_parse(std::string_view name) {
+  if (server_->expected().is_skipping()) return Step::drop;
+  if (!is_name_certain(name)) return Step::wait;
+  ++pool_->counters().client_parse_count;
+  ++pool_->counters().server_parse_count;
+  pin_for_good();
+  provide_unnamed(false);
+  if (prepared().find(name) != nullptr) {
+    make_duplicate(name);
+  } else {
+    let_be_unknown(name);
+    prepared().add(name, nullptr, server_->expected().next_number());
+  }
+  return ask(ReplyKind::parse);
+}
+
+ClientSession::Step ClientSession::on_named_bind(Pass& pass, const wire::Header& header,
+                                                 const wire::BindNames& names) {
+  pool::ExpectedReplies& expected = server_->expected();
+  if (expected.is_skipping()) return Step::drop;
+  if (!is_name_certain(names.statement)) return Step::wait;
+  const bool is_first = !in_cycle_ && expected.is_quiet() &&
+                        server_->transaction_status() == wire::TransactionStatus::idle;
+  ++pool_->counters().bind_count;
+  provide_unnamed(false);
+  const pool::StatementRef* found =
+      prepared_ != nullptr ? prepared_->find(names.statement) : nullptr;
+  if (found == nullptr) let_be_unknown(names.statement);
+  if (found == nullptr || *found == nullptr) return ask(ReplyKind::bind);
+  const pool::StatementRef& statement = *found;
+  admit_again(std::static_pointer_cast<sql::Shape>(statement->known()), statement->query());
+  provide(statement);
+  server_->statements().note_use(expected.next_number(), *statement, expected);
+  if (is_first && sessions_.settings().rerun_on.stale_plan) {
+    is_kept_ = true;
+    pass.kept_from = pass.pos;
+    cycle_bind_ = expected.next_number();
+  }
+  const std::size_t old_bytes = names.portal.size() + names.statement.size() + 2;
+  const std::size_t new_bytes = names.portal.size() + statement->name().size() + 2;
+  std::string& out = pass.rewrite(*this, wire::header_bytes + old_bytes);
+  out += 'B';
+  wire::put_u32(out, static_cast<std::uint32_t>(4 + header.body_bytes - old_bytes + new_bytes));
+  wire::put_c_string(out, names.portal);
+  wire::put_c_string(out, statement->name());
+  return ask(ReplyKind::bind);
+}
+
+ClientSession::Step ClientSession::on_named_describe(Pass& pass, std::string_view name) {
+  pool::ExpectedReplies& expected = server_->expected();
+  if (expected.is_skipping()) return Step::drop;
+  if (!is_name_certain(name)) return Step::wait;
+  provide_unnamed(false);
+  const pool::StatementRef* found = prepared_ != nullptr ? prepared_->find(name) : nullptr;
+  if (found == nullptr) let_be_unknown(name);
+  if (found == nullptr || *found == nullptr) return ask(ReplyKind::describe_statement);
+  const pool::StatementRef& statement = *found;
+  provide(statement);
+  server_->statements().note_use(expected.next_number(), *statement, expected);
+  std::string& out = pass.rewrite(*this, wire::header_bytes + 1 + name.size() + 1);
+  const wire::MessageWriter writer(out, 'D');
+  out += 'S';
+  wire::put_c_string(out, statement->name());
+  return ask(ReplyKind::describe_statement);
+}
+
+/// The server keeps it for others, and for when this client wants it again.
+ClientSession::Step ClientSession::on_named_close(std::string_view name) {
+  pool::ExpectedReplies& expected = server_->expected();
+  if (expected.is_skipping()) return Step::drop;
+  if (!is_name_certain(name)) return Step::wait;
+  provide_unnamed(false);
+  const pool::StatementRef* found = prepared_ != nullptr ? prepared_->find(name) : nullptr;
+  const bool is_theirs = found != nullptr && *found == nullptr;
+  if (found != nullptr) prepared_->remove(name, expected.next_number());
+  if (is_theirs) return ask(ReplyKind::close);
+  if (!may_answer()) {
+    let_be_unknown(name);
+    return ask(ReplyKind::close);
+  }
+  const Step step = ask(ReplyKind::local_close);
+  return step == Step::forward ? Step::drop : step;
+}
+
+void ClientSession::on_cycle_done(pool::ServerConnection& /*server*/) {
+  if (state_ == ClientState::active && inbox_ != nullptr) process_inbox();
+}
+
+void ClientSession::on_deallocated_all(pool::ServerConnection& server) {
+  if (prepared_ != nullptr) prepared_->clear(server.expected());
+}
+
+/// An error may be about a statement that is not what we thought (PostgreSQL's plancache.c: the
+/// routine tells the one 0A000 from others, its text may be in any language).
+void ClientSession::on_statement_error(pool::ServerConnection& server,
+                                       const wire::ErrorFields& fields) {
+  const pool::ExpectedReplies::Skipped skipped = server.expected().last_skipped();
+  prepared_->take_back(skipped);
+  const bool is_stale = fields.sqlstate == "0A000" && fields.routine == "RevalidateCachedQuery";
+  const bool is_gone = fields.sqlstate == "26000";
+  if (!is_stale && !is_gone) return;
+  const pool::StatementRef statement = server.statements().used_by(skipped.from);
+  if (statement == nullptr) return;
+  statement->outdate();
+  if (is_gone) {
+    server.statements().forget(*statement);
+    const std::string_view name = prepared_->name_of(statement->number());
+    if (!name.empty()) {
+      server.replace_error(with_name(server.error_body(), statement->name(), name));
+    }
+    return;
+  }
+  if (!may_run_again(server, *statement)) return;
+  if (statement->note_rerun()) {
+    log::line(log::Level::log, subject(),
+              "the plan of {} became stale: run again, once (rerun_on; logged for the first time, "
+              "counted from now on)",
+              statement->name());
+  }
+  is_rerun_due_ = true;
+  server.replace_error("");
+  server.expected().swallow_next_sync();
+}
+
+/// Nothing was run, nothing was answered, nothing else is under way.
+bool ClientSession::may_run_again(pool::ServerConnection& server,
+                                  const pool::Statement& statement) const {
+  pool::ExpectedReplies& expected = server.expected();
+  return is_kept_ && body_left_ == 0 && expected.last_failed() == ReplyKind::bind &&
+         expected.last_skipped().from == cycle_bind_ && expected.size() == 1 &&
+         !expected.is_uncertain() && server.transaction_status() == wire::TransactionStatus::idle &&
+         !is_procedural(statement.query());
+}
+
+/// Keeps a copy of what the pass sent of a cycle that may have to be run again.
+void ClientSession::keep_cycle(const Pass& pass) {
+  const Bytes part = pass.in.subspan(pass.kept_from, pass.pos - pass.kept_from);
+  if (cycle_copy_ == nullptr) cycle_copy_ = sessions_.take_buffer();
+  if (cycle_copy_->size() + part.size() <= max_kept_bytes) {
+    cycle_copy_->append(as_text(part));
+  } else {
+    is_kept_ = false;
+    sessions_.give_back(std::move(cycle_copy_));
+  }
+}
+
+/// The same messages once more, which count once. They are not kept again: in_cycle_ is still set.
+void ClientSession::run_again() {
+  is_rerun_due_ = is_kept_ = false;
+  PoolCounters& counters = pool_->counters();
+  ++counters.rerun_count;
+  const auto parses = counters.client_parse_count;
+  const auto binds = counters.bind_count;
+  const std::unique_ptr<std::string> bytes = std::move(cycle_copy_);
+  counters.bytes_received -= bytes->size();
+  const std::size_t used = process(as_bytes(*bytes));
+  if (state_ == ClientState::closing) return;
+  counters.client_parse_count = parses;
+  counters.bind_count = binds;
+  PGPROXY_ASSERT(used == bytes->size());
+  if (inbox_ != nullptr) process_inbox();
+}
+
+}  // namespace pgproxy::session

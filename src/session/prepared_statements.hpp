@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "pgproxy/pool/statements.hpp"
+
+namespace pgproxy::session {
+
+/// The named statements that a client has prepared, as PostgreSQL would have them: what an error
+/// made the server skip did not happen.
+class PreparedStatements {
+ public:
+  /// nullptr: there is none of this name; a null reference: its server has it under this very name.
+  const pool::StatementRef* find(std::string_view name) const;
+  /// The message with `number` prepares it, or closes it.
+  void add(std::string_view name, pool::StatementRef statement, std::uint32_t number);
+  void remove(std::string_view name, std::uint32_t number);
+  /// Whether there is one does not hang on messages of earlier cycles that are not answered yet.
+  bool is_certain(std::string_view name, pool::ExpectedReplies& expected) const;
+  /// What the client calls the statement with this number; "": nothing.
+  std::string_view name_of(std::uint64_t statement_number) const;
+
+  /// An error took these messages back.
+  void take_back(pool::ExpectedReplies::Skipped skipped);
+  /// DISCARD ALL or DEALLOCATE ALL did its work; what was sent behind it is still to come.
+  void clear(pool::ExpectedReplies& expected);
+  /// Nothing is outstanding.
+  void settle() { journal_.clear(); }
+  std::size_t size() const { return by_name_.size(); }
+
+  template <class Visit>
+  void for_each(Visit visit) const {
+    for (const auto& [name, statement] : by_name_) visit(name, statement);
+  }
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view name) const {
+      return std::hash<std::string_view>{}(name);
+    }
+  };
+  struct Change {
+    std::string name;
+    bool is_removal;
+    pool::StatementRef before = {};
+  };
+
+  std::unordered_map<std::string, pool::StatementRef, Hash, std::equal_to<>> by_name_;
+  pool::Journal<Change> journal_;
+};
+
+}  // namespace pgproxy::session

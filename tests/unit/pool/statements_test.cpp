@@ -1,0 +1,259 @@
+#include "pgproxy/pool/statements.hpp"
+
+#include <doctest/doctest.h>
+#include <string>
+#include <string_view>
+
+#include "pgproxy/pool/reply_owner.hpp"
+
+namespace pgproxy::pool {
+namespace {
+
+using enum ReplyKind;
+using Need = ServerStatements::Need;
+
+struct Owner final : ReplyOwner {
+  void on_reply(ServerConnection&, Bytes, Bytes) override {}
+  void on_reply_error(ServerConnection&, const wire::ErrorFields&) override {}
+  void on_replies_done(ServerConnection&) override {}
+  void on_server_drained(ServerConnection&) override {}
+  void on_server_lost(ServerConnection&, const Error&, bool) override {}
+};
+
+std::string definition_of(std::string_view text) {
+  return std::string(text) + std::string(3, '\0');
+}
+
+/// A server, and what is sent to it.
+struct Server {
+  ExpectedReplies expected;
+  Owner owner;
+  ServerStatements there;
+  Statements pool;
+
+  StatementRef statement(std::string_view text) {
+    return pool.find_or_add(definition_of(text), nullptr);
+  }
+  Need use(const StatementRef& s) { return there.use(*s, expected); }
+  void parse(const StatementRef& s) {
+    there.parsed(s, expected.next_number());
+    expected.sent(owner, injected_parse);
+  }
+  void close(const StatementRef& s) {
+    there.closed(s->number(), expected.next_number());
+    expected.sent(owner, injected_close);
+  }
+  void sent(ReplyKind kind) { expected.sent(owner, kind); }
+  void received(std::string_view types) {
+    for (const char type : types) {
+      CHECK(expected.received(type) != ReplyVerdict::unexpected);
+      if (type == 'E') there.take_back(expected.last_skipped());
+    }
+    if (expected.is_quiet()) there.settle();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("equal statements are one object, with a name of its own") {
+  Statements pool;
+  StateInterner states;
+  const ParseStateRef plain = states.empty()->parse_state();
+  const ParseStateRef tokyo =
+      states.with(states.empty(), "TimeZone", "Asia/Tokyo", true)->parse_state();
+  const StatementRef one = pool.find_or_add(definition_of("select 1"), plain);
+  CHECK(pool.find_or_add(definition_of("select 1"), plain) == one);
+  CHECK(pool.find_or_add(definition_of("select 2"), plain) != one);
+  CHECK(pool.find_or_add(definition_of("select 1"), tokyo) != one);
+  CHECK(pool.find_or_add(std::string("select 1\0\0\1\0\0\0\x17", 15), plain) != one);
+  CHECK(pool.add_unshared(definition_of("select 1")) != one);
+  CHECK(one->query() == "select 1");
+  CHECK(statement_number(one->name()) == one->number());
+  std::string parse;
+  one->put_parse(parse, "mine");
+  CHECK(parse == std::string("P\0\0\0\x14mine\0select 1\0\0\0", 21));
+}
+
+TEST_CASE("only names of ours are taken for ours") {
+  CHECK(statement_number("pgproxy_7") == 7);
+  for (const char* name : {"", "x", "pgproxy_", "pgproxy_x", "pgproxy_7x", "pgproxy_07",
+                           "pgproxy_-7", "pgproxy_99999999999999999999"}) {
+    CAPTURE(name);
+    CHECK(statement_number(name) == 0);
+  }
+}
+
+TEST_CASE("settings that change no parse tree make no other statement") {
+  StateInterner states;
+  const StateRef base = states.with(states.empty(), "DateStyle", "ISO, MDY", true);
+  const auto parse_state = [&](const char* name, const char* value) {
+    return states.with(base, name, value, false)->parse_state();
+  };
+  CHECK(parse_state("application_name", "a") == base->parse_state());
+  CHECK(parse_state("Statement_Timeout", "5") == base->parse_state());
+  CHECK(parse_state("search_path", "a") != base->parse_state());
+  CHECK(parse_state("DateStyle", "ISO, DMY") != base->parse_state());
+  CHECK(parse_state("search_path", "a") == parse_state("search_path", "a"));
+}
+
+TEST_CASE("statements that nobody has are forgotten") {
+  Statements pool;
+  const StatementRef kept = pool.find_or_add(definition_of("kept"), nullptr);
+  for (int n = 0; n < 3000; ++n) pool.find_or_add(definition_of(std::to_string(n)), nullptr);
+  CHECK(pool.size() < 600);
+  CHECK(pool.find_or_add(definition_of("kept"), nullptr) == kept);
+}
+
+TEST_CASE("a statement is there once its Parse was sent, and stays") {
+  Server server;
+  const StatementRef s = server.statement("s");
+  CHECK(server.use(s) == Need::parse);
+  server.parse(s);
+  CHECK(server.use(s) == Need::nothing);
+  server.sent(bind);
+  server.sent(sync);
+  server.received("12Z");
+  CHECK(server.use(s) == Need::nothing);
+  CHECK(server.there.size() == 1);
+}
+
+TEST_CASE("a Parse that failed or was skipped did not happen") {
+  Server server;
+  const StatementRef a = server.statement("a");
+  const StatementRef b = server.statement("b");
+  const StatementRef c = server.statement("c");
+  server.parse(a);
+  server.sent(bind);
+  server.parse(b);
+  server.sent(sync);
+  server.parse(c);
+  server.received("1EZ");  // the Bind
+  CHECK(server.use(a) == Need::nothing);
+  CHECK(server.use(b) == Need::parse);
+  CHECK(server.use(c) == Need::nothing);
+  server.received("E");
+  CHECK(server.use(c) == Need::parse);
+}
+
+TEST_CASE("two errors in a pipeline take back one cycle each") {
+  Server server;
+  const StatementRef a = server.statement("a");
+  const StatementRef b = server.statement("b");
+  for (const StatementRef& s : {a, b}) {
+    server.parse(s);
+    server.sent(sync);
+  }
+  CHECK(server.there.size() == 2);
+  server.received("EZ");
+  CHECK(server.there.size() == 1);
+  server.received("EZ");
+  CHECK(server.there.size() == 0);
+}
+
+TEST_CASE("what an earlier cycle may not have done is done again") {
+  Server server;
+  const StatementRef s = server.statement("s");
+  server.parse(s);
+  server.sent(sync);
+  CHECK(server.use(s) == Need::close_and_parse);
+  server.close(s);
+  server.parse(s);
+  server.sent(bind);
+  server.sent(sync);
+  server.received("EZ");  // the first Parse
+  CHECK(server.there.size() == 1);
+  server.received("312Z");
+  CHECK(server.use(s) == Need::nothing);
+}
+
+TEST_CASE("an eviction that was skipped leaves its statement there") {
+  Server server;
+  const StatementRef a = server.statement("a");
+  const StatementRef b = server.statement("b");
+  server.parse(a);
+  server.sent(sync);
+  server.received("1Z");
+  CHECK(server.there.to_evict(*b, 2) == nullptr);
+  CHECK(server.there.to_evict(*a, 1) == nullptr);
+  CHECK(server.there.to_evict(*b, 1) == a);
+  server.sent(bind);
+  server.close(a);
+  server.parse(b);
+  server.sent(sync);
+  CHECK(server.use(a) == Need::close_and_parse);
+  server.received("EZ");
+  CHECK(server.use(a) == Need::nothing);
+  CHECK(server.use(b) == Need::parse);
+}
+
+TEST_CASE("the least recently used one goes") {
+  Server server;
+  const StatementRef a = server.statement("a");
+  const StatementRef b = server.statement("b");
+  const StatementRef c = server.statement("c");
+  server.parse(a);
+  server.parse(b);
+  CHECK(server.there.to_evict(*c, 2) == a);
+  server.use(a);
+  CHECK(server.there.to_evict(*c, 2) == b);
+}
+
+TEST_CASE("an outdated statement is parsed anew by each server") {
+  Server server;
+  const StatementRef s = server.statement("s");
+  server.parse(s);
+  server.sent(sync);
+  server.received("1Z");
+  s->outdate();
+  CHECK(server.use(s) == Need::close_and_parse);
+  server.close(s);
+  server.parse(s);
+  CHECK(server.use(s) == Need::nothing);
+}
+
+TEST_CASE("DEALLOCATE ALL takes what was there, not what is sent behind it") {
+  Server server;
+  const StatementRef a = server.statement("a");
+  const StatementRef b = server.statement("b");
+  server.parse(a);
+  server.there.own_parsed("own", server.expected.next_number());
+  server.sent(injected_parse);
+  server.sent(query);
+  server.parse(b);
+  server.received("11");
+  server.there.clear(server.expected);
+  CHECK(server.there.own_names().empty());
+  server.received("CZ1");
+  CHECK(server.use(a) == Need::parse);
+  CHECK(server.use(b) == Need::nothing);
+}
+
+TEST_CASE("the statement that a message used is known until it is answered") {
+  Server server;
+  const StatementRef s = server.statement("s");
+  server.parse(s);
+  for (int n = 0; n < 100; ++n) {
+    server.there.note_use(server.expected.next_number(), *s, server.expected);
+    server.sent(bind);
+  }
+  CHECK(server.there.used_by(1) == s);
+  CHECK(server.there.used_by(100) == s);
+  CHECK(server.there.used_by(0) == nullptr);
+  CHECK(server.there.used_by(101) == nullptr);
+}
+
+TEST_CASE("names of a client's own follow what is skipped") {
+  Server server;
+  server.there.own_parsed("own", server.expected.next_number());
+  server.sent(injected_parse);
+  server.sent(sync);
+  server.received("1Z");
+  server.sent(bind);
+  server.there.own_closed("own", server.expected.next_number());
+  server.sent(injected_close);
+  CHECK(server.there.own_names().empty());
+  server.received("E");
+  CHECK(server.there.own_names().size() == 1);
+}
+
+}  // namespace pgproxy::pool
