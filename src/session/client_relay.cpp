@@ -136,7 +136,9 @@ std::size_t ClientSession::process(Bytes in) {
     if (is_kept_) keep_cycle(pass);
     // A client that goes on sending, as in COPY, is not the one that query_timeout is for.
     if (in_cycle_ && pass.pos > 0) pool_->query_timeout_queue().arm(timer_, pool_->loop().now());
-    release_if_possible();
+    // CopyData behind the end of its COPY may have kept this from being done.
+    const bool is_late = traces_ != nullptr && !in_cycle_ && state_ == ClientState::active;
+    if (!is_late || !restore_startup_settings()) release_if_possible();
   }
   pool_->counters().bytes_received -= in.size() - pass.pos;
   return pass.pos;
@@ -245,6 +247,9 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
 ClientSession::Step ClientSession::ask(pool::ReplyKind kind) {
   if (!attach()) return wait_or_stop();
   server_->expect(*this, kind);
+  const bool ends_cycle = kind == pool::ReplyKind::query || kind == pool::ReplyKind::sync ||
+                          kind == pool::ReplyKind::function_call;
+  if (ends_cycle) cycle_from_ = server_->expected().next_number();
   start_cycle();
   return Step::forward;
 }

@@ -136,6 +136,7 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   if (leaves.contains(Residue::code)) left.code.push_back(shape);
   if (startup_state_ != pool_->default_state()) {
     for (const std::string& name : facts.resets) left.resets.push_back(name);
+    left.resets_from = cycle_from_;
   }
   note_names(facts.settings);
   if (leaves.intersects(settings_or_code)) {
@@ -337,7 +338,7 @@ void ClientSession::drop_traces() {
 /// Behind a RESET, the client's startup settings are what it went back to. In the same transaction:
 /// a rollback takes both back. True: the server was asked to.
 bool ClientSession::restore_startup_settings() {
-  if (traces_->resets.empty()) return false;
+  if (traces_->resets.empty() || is_mid_message()) return false;
   const std::vector<std::string> resets = std::exchange(traces_->resets, {});
   traces_->before_restore = server_->session_state();
   if (server_->transaction_status() == wire::TransactionStatus::failed) return false;
@@ -372,6 +373,12 @@ bool ClientSession::restore_startup_settings() {
   return true;
 }
 
+/// An error takes back, or has prevented, what its cycle reset. What was reset in a cycle before is
+/// given again already: nothing is sent behind a RESET until that is done.
+void ClientSession::forget_failed_resets(std::uint32_t oldest) {
+  if (!pool::is_before(oldest, traces_->resets_from)) traces_->resets.clear();
+}
+
 /// What is read behind a RESET must find the startup settings: it waits until they are there.
 void ClientSession::hold_back_behind_reset() {
   if (traces_ != nullptr && !traces_->resets.empty()) waits_for_restore_ = true;
@@ -396,7 +403,7 @@ void ClientSession::announce_restored() {
 /// Between transactions: settles what can be settled without the server, asks it about the rest.
 /// True: the answer follows, in on_answer().
 bool ClientSession::ask_what_is_left() {
-  if (!server_->is_settled()) return false;
+  if (!server_->is_settled() || is_mid_message()) return false;
   if (traces_->constant) apply_constant();
   if (traces_->pending.empty() || traces_->pinned_by.contains(Residue::hidden)) {
     drop_traces();
@@ -516,6 +523,7 @@ void ClientSession::refuse(pool::ReplyKind kind, const Error& error) {
   }
   server_->expect_refused(*this, kind, error);
   put_in_front(out);
+  if (is_query) cycle_from_ = server_->expected().next_number();
   start_cycle();
 }
 

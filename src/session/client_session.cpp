@@ -62,6 +62,7 @@ bool ClientSession::take(pool::ServerConnection& server) {
   has_drawn_ = false;
   must_scrub_ = false;
   settings_in_doubt_ = false;
+  cycle_from_ = server.expected().next_number();
   attached_at_ = pool_->loop().now();
   if (server.session_state() == session_state_) {
     state_ = ClientState::active;
@@ -153,6 +154,7 @@ void ClientSession::on_reply_error(pool::ServerConnection& server,
     if (traces_ != nullptr) {
       traces_->constant.reset();
       traces_->is_undone = true;
+      forget_failed_resets(server.expected().oldest_number());
     }
     restore_skipped_unnamed();
     if (prepared_ != nullptr) on_statement_error(server, fields);
@@ -351,9 +353,8 @@ void ClientSession::detach() {
 void ClientSession::give_up_server(pool::ServerConnection& server) {
   pool_->counters().xact_time +=
       static_cast<std::uint64_t>((pool_->loop().now() - attached_at_).count());
-  const bool half_sent = body_left_ > 0 && !drop_body_;
   unpin();
-  if (half_sent) return pool_->close(server, "client left in the middle of a message");
+  if (is_mid_message()) return pool_->close(server, "client left in the middle of a message");
   if (server.is_asked()) return pool_->close(server, "client left before its session was known");
   if (server.is_releasable() && !has_server_error_) {
     return pool_->reset(server, pool_->settings().pool_mode == config::PoolMode::session

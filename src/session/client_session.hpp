@@ -171,7 +171,10 @@ class ClientSession final : public io::Disposable,
   void drop_traces();
   bool restore_startup_settings();
   void announce_restored();
+  void forget_failed_resets(std::uint32_t oldest);
   bool is_held_back() const;
+  /// A message is half sent to the server: nothing of ours may come between.
+  bool is_mid_message() const { return body_left_ > 0 && !drop_body_; }
   void hold_back_behind_reset();
   bool ask_what_is_left();
   void on_answer();
@@ -239,6 +242,7 @@ class ClientSession final : public io::Disposable,
   std::uint32_t cancel_pid_ = 0;
   std::uint32_t cancel_secret_ = 0;
   std::uint32_t cycle_bind_ = 0;  ///< number of the Bind that cycle_copy_ begins with
+  std::uint32_t cycle_from_ = 0;  ///< number of what comes behind the last Query or Sync sent
   std::uint32_t body_left_ = 0;   ///< of the client's current message, still to come
   ClientState state_ = ClientState::startup;
   Discard discard_ = Discard::nothing;

@@ -20,6 +20,7 @@ struct SessionTraces {
   std::vector<std::string> settings;
   /// Startup settings to be given again behind a RESET; "all": each of them.
   std::vector<std::string> resets;
+  std::uint32_t resets_from = 0;  ///< number of the first message of their cycle
   /// What the client was told of reported settings before they are given again.
   pool::StateRef before_restore;
   /// What ran code that is not known to be clean.
