@@ -29,6 +29,8 @@ std::size_t needed_bytes(const wire::Header& header) {
   }
 }
 
+const sql::ShapeRef no_shape;
+
 Error protocol_error(std::string message) {
   return {.sqlstate = "08P01", .message = std::move(message)};
 }
@@ -308,18 +310,15 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
   } else {
     const bool is_unnamed = parse.statement.empty();
     std::optional<Error> objection;
-    if (tracks_residue()) {
-      const sql::ShapeRef& shape = shape_of(parse.query);
-      objection = admit(shape, parse.query, false);
-      if (is_unnamed) unnamed_shape_ = shape;
-    }
+    const sql::ShapeRef& shape = tracks_residue() ? shape_of(parse.query) : no_shape;
+    if (shape != nullptr) objection = admit(shape, parse.query, false);
     if (!is_unnamed) {
       provide_unnamed(false);
       if (!objection) pin_for_good();
     } else if (objection) {
       if (note_unnamed_change()) unnamed_.reset();
     } else {
-      remember_unnamed(message);
+      remember_unnamed(message, shape);
     }
     if (objection) {
       refuse(pool::ReplyKind::parse, *objection);
@@ -380,7 +379,7 @@ void ClientSession::provide_unnamed(bool is_used) {
   server_->set_may_have_unnamed(gets_ours);
   if (gets_ours) {
     server_->expect(*this, pool::ReplyKind::injected_parse);
-    put_in_front(*unnamed_);
+    put_in_front(unnamed_->parse);
     ++pool_->counters().server_parse_count;
     return;
   }
@@ -391,11 +390,13 @@ void ClientSession::provide_unnamed(bool is_used) {
 }
 
 /// It outlives the transaction (55.2.3): kept, so that the next server can have it too.
-void ClientSession::remember_unnamed(Bytes message) {
+void ClientSession::remember_unnamed(Bytes message, const sql::ShapeRef& shape) {
   if (!note_unnamed_change()) return;
   server_->set_may_have_unnamed(true);
-  if (unnamed_ == nullptr) unnamed_ = std::make_unique<std::string>();
-  unnamed_->assign(as_text(message));
+  unnamed_number_ = server_->expected().next_number();
+  if (unnamed_ == nullptr) unnamed_ = std::make_unique<UnnamedStatement>();
+  unnamed_->parse.assign(as_text(message));
+  unnamed_->shape = shape;
 }
 
 /// To be called when the next message changes the unnamed statement. False: it does not, the server
@@ -420,17 +421,27 @@ bool ClientSession::note_unnamed_change() {
 
 /// An error made the server skip messages: what they did to the unnamed statement did not happen.
 void ClientSession::restore_skipped_unnamed() {
-  if (unnamed_changes_ == nullptr) return;
   const auto [from, to] = server_->expected().last_skipped();
-  auto& changes = *unnamed_changes_;
-  const auto first = std::ranges::find_if(changes, [&](const auto& c) {
-    return pool::is_before(from, c.number) && pool::is_before(c.number, to);
-  });
-  if (first == changes.end()) return;
-  const auto behind = std::find_if(first, changes.end(),
-                                   [&](const auto& c) { return !pool::is_before(c.number, to); });
-  (behind == changes.end() ? unnamed_ : behind->before) = std::move(first->before);
-  changes.erase(first, behind);
+  const bool is_parse = server_->expected().last_failed() == pool::ReplyKind::parse;
+  bool has_failed = is_parse && from == unnamed_number_;
+  std::unique_ptr<UnnamedStatement>* left = &unnamed_;  // what there is behind the skipped ones
+  if (unnamed_changes_ != nullptr) {
+    auto& changes = *unnamed_changes_;
+    const auto is_at = [&](const auto& c) { return c.number == from; };
+    has_failed |= is_parse && std::ranges::any_of(changes, is_at);
+    const auto first = std::ranges::find_if(changes, [&](const auto& c) {
+      return pool::is_before(from, c.number) && pool::is_before(c.number, to);
+    });
+    const auto behind = std::find_if(
+        first, changes.end(), [&](const auto& c) { return !pool::is_before(c.number, to); });
+    std::unique_ptr<UnnamedStatement> before;
+    if (first != behind) before = std::move(first->before);
+    const bool is_taken_back = first != behind;
+    const auto next = changes.erase(first, behind);
+    if (next != changes.end()) left = &next->before;
+    if (is_taken_back) *left = std::move(before);
+  }
+  if (has_failed) left->reset();  // a Parse that fails has destroyed the one before
 }
 
 ClientSession::Step ClientSession::on_sync() {

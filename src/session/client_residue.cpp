@@ -164,9 +164,9 @@ void ClientSession::admit_again(const sql::ShapeRef& shape, std::string_view tex
 }
 
 void ClientSession::admit_unnamed() {
-  if (unnamed_shape_ == nullptr || unnamed_ == nullptr) return;
-  const auto parse = wire::decode_parse(as_bytes(*unnamed_).subspan(wire::header_bytes));
-  if (parse) admit_again(unnamed_shape_, parse->query);
+  if (unnamed_ == nullptr || unnamed_->shape == nullptr) return;
+  const auto parse = wire::decode_parse(as_bytes(unnamed_->parse).subspan(wire::header_bytes));
+  if (parse) admit_again(unnamed_->shape, parse->query);
 }
 
 /// The server holds what cannot be moved to another one, nor seen.

@@ -80,10 +80,14 @@ class ClientSession final : public io::Disposable,
     wait,  ///< for a server, for more of the message, or for answers: tried again then
     stop,
   };
+  struct UnnamedStatement {
+    std::string parse;  ///< the message
+    sql::ShapeRef shape;
+  };
   /// The message with this number changes the unnamed statement; what it was before.
   struct UnnamedChange {
     std::uint32_t number;
-    std::unique_ptr<std::string> before;
+    std::unique_ptr<UnnamedStatement> before;
   };
   /// What the server's unnamed statement is.
   enum class UnnamedThere : std::uint8_t { strangers, none, ours };
@@ -137,7 +141,7 @@ class ClientSession final : public io::Disposable,
   Step ask(pool::ReplyKind kind);
   bool discard_one(Pass& pass, const wire::Header& header, std::size_t there);
   void provide_unnamed(bool is_used);
-  void remember_unnamed(Bytes message);
+  void remember_unnamed(Bytes message, const sql::ShapeRef& shape);
   bool note_unnamed_change();
   void restore_skipped_unnamed();
   void put_in_front(std::string_view bytes);
@@ -225,7 +229,7 @@ class ClientSession final : public io::Disposable,
   std::unique_ptr<io::Transport> transport_;
   std::unique_ptr<Login> login_;          ///< until logged in
   std::unique_ptr<std::string> inbox_;    ///< bytes that could not be dealt with yet
-  std::unique_ptr<std::string> unnamed_;  ///< the Parse message of the unnamed statement
+  std::unique_ptr<UnnamedStatement> unnamed_;
   std::unique_ptr<std::vector<UnnamedChange>> unnamed_changes_;  ///< that may yet be skipped
   std::unique_ptr<PreparedStatements> prepared_;                 ///< none: nullptr
   /// What the client sent since the Bind that began this cycle, as long as it may be run again.
@@ -234,13 +238,13 @@ class ClientSession final : public io::Disposable,
   pool::Pool* pool_ = nullptr;
   pool::UserEntry* user_ = nullptr;  ///< whom the client logged in as
   pool::ServerConnection* server_ = nullptr;
-  sql::ShapeRef unnamed_shape_;
   pool::StateRef session_state_;
   pool::StateRef startup_state_;  ///< what RESET goes back to
   Workload* workload_ = nullptr;
   std::unique_ptr<SessionTraces> traces_;  ///< null: nothing may be left on the server
   std::uint32_t cancel_pid_ = 0;
   std::uint32_t cancel_secret_ = 0;
+  std::uint32_t unnamed_number_ = 0;  ///< of the last Parse of an unnamed statement
   std::uint32_t cycle_bind_ = 0;  ///< number of the Bind that cycle_copy_ begins with
   std::uint32_t cycle_from_ = 0;  ///< number of what comes behind the last Query or Sync sent
   std::uint32_t body_left_ = 0;   ///< of the client's current message, still to come

@@ -147,7 +147,7 @@ class Isolation(harness.PoolerTest):
         self.one.query("declare kept cursor with hold for select generate_series(1, 3)")
         self.one.query("prepare mine as select 'prepared'")
         self.assertEqual(self.on_all_servers("select count(*) from pg_cursors"), {"0"})
-        self.assertEqual(self.on_all_servers("select count(*) from pg_prepared_statements"), {"0"})
+        self.assertEqual(self.on_all_servers("select count(*) from pg_listening_channels()"), {"0"})
         self.assertEqual([self.one.value("fetch 1 from kept") for _ in range(3)], ["1", "2", "3"])
         self.assertEqual(self.one.value("execute mine"), "prepared")
 
@@ -167,7 +167,7 @@ class Isolation(harness.PoolerTest):
 
     def test_a_pin_is_visible_and_ends_with_its_client(self):
         self.assertEqual(self.pins(), [])
-        self.one.ask(parse("select 1", "named") + SYNC)
+        self.one.query("listen something")
         self.assertEqual(len(self.pins()), 1)
         self.assertTrue(self.pins()[0])
         self.one.send(raw.TERMINATE).read_to_end()
