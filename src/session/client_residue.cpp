@@ -432,6 +432,8 @@ bool ClientSession::ask_what_is_left() {
 void ClientSession::on_answer() {
   const auto truth = server_->take_answer();
   if (!truth) {
+    unpin();
+    pool_->close(*std::exchange(server_, nullptr), "its session could not be determined");
     return fail({.sqlstate = "08006",
                  .message = "the state of the session could not be determined",
                  .detail = "The server did not answer the question what the last transaction left "

@@ -28,7 +28,7 @@ std::string random_setting_text(Random& random, const std::string& tag) {
       "set timezone = 'Etc/GMT+?'",
       "set time zone 'Etc/GMT+?'",
       "set datestyle = 'sql'",
-      "set statement_timeout = 1000?",
+      "set statement_timeout = 1111?",
       "set role r?",
       "set role none",
       "set local work_mem = '3?MB'",
