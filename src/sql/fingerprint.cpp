@@ -92,16 +92,16 @@ class Normaliser {
  public:
   Normaliser(std::string_view text, bool backslashes_are_plain, char* out)
       : lexer_(text, backslashes_are_plain), begin_(out), out_(out) {
-    frames_[0] = Frame{.item = out};
+    *top_ = Frame{.item = out};
   }
 
   std::optional<Normalised> run() {
     for (;;) {
-      const Token token = lexer_.next();
+      const Token token = lexer_.next(out_);
       if (token.kind == TokenKind::end) break;
       if (!take(token)) return std::nullopt;
     }
-    if (depth_ != 0) return std::nullopt;
+    if (top_ != frames_.data()) return std::nullopt;
     while (out_ != begin_ && out_[-1] == ';') --out_;
     return Normalised{.tokens = {begin_, out_}, .keeps_plain_escapes = keeps_plain_escapes_};
   }
@@ -156,7 +156,7 @@ class Normaliser {
     before_ = Before::other;
     is_first_word_ = false;
   }
-  Frame& top() { return frames_[depth_]; }
+  Frame& top() { return *top_; }
 
   void word(std::string_view text);
   bool quoted_name(std::string_view text);
@@ -173,7 +173,6 @@ class Normaliser {
   Lexer lexer_;
   char* const begin_;
   char* out_;
-  std::size_t depth_ = 0;
   Before before_ = Before::other;
   bool is_first_word_ = true;  ///< of a statement
   bool is_set_ = false;        ///< the statement begins with SET
@@ -181,12 +180,13 @@ class Normaliser {
   bool keeps_all_ = false;
   bool keeps_plain_escapes_ = false;
   std::array<Frame, 251> frames_;
+  Frame* top_ = frames_.data();
 };
 
 void Normaliser::word(std::string_view text) {
-  char* const begin = out_;
-  for (const char c : text) *out_++ = to_lower(c);
-  const Word meaning = classify({begin, out_});
+  // The lexer has written it there already.
+  const Word meaning = classify({out_, text.size()});
+  out_ += text.size();
   *out_++ = ' ';
   const bool is_first_word = is_first_word_;
   const Item state = top().state;
@@ -246,6 +246,10 @@ bool Normaliser::punctuation(char c) {
     case ']': return close(c);
     case ',': comma(); return true;
     case ';': semicolon(); return true;
+    case ':':
+      append(":");  // ": :" is not "::"
+      other();
+      return true;
     default:
       *out_++ = c;
       other();
@@ -254,7 +258,7 @@ bool Normaliser::punctuation(char c) {
 }
 
 bool Normaliser::open(char closer) {
-  if (depth_ + 1 == frames_.size()) return false;  // nobody writes that
+  if (top_ == &frames_.back()) return false;  // nobody writes that
   Frame& outer = top();
   // A row of a list of rows, or one behind VALUES, is a list, too.
   const bool is_nested_row = outer.is_list && outer.state == Item::empty;
@@ -272,15 +276,15 @@ bool Normaliser::open(char closer) {
   const bool is_first_word = is_first_word_;
   other();
   is_first_word_ = is_first_word;
-  frames_[++depth_] = inner;
+  *++top_ = inner;
   return true;
 }
 
 bool Normaliser::close(char closer) {
-  if (depth_ == 0 || top().closer != closer) return false;
+  if (top_ == frames_.data() || top_->closer != closer) return false;
   if (top().is_list) end_item();
   *out_++ = closer;
-  const Frame& closed = frames_[depth_--];
+  const Frame& closed = *top_--;
   other();
   if (closed.is_row) end_row(closed);
   return true;
@@ -310,7 +314,7 @@ void Normaliser::comma() {
 void Normaliser::semicolon() {
   *out_++ = ';';
   other();
-  if (depth_ > 0) return;  // CREATE RULE … DO (a; b)
+  if (top_ != frames_.data()) return;  // CREATE RULE … DO (a; b)
   is_first_word_ = true;
   is_set_ = keeps_statement_ = false;
 }
@@ -376,6 +380,7 @@ std::string render(std::string_view tokens) {
   for (const char c : tokens) {
     const auto index = static_cast<unsigned char>(c);
     if (index < mark_texts.size()) {
+      if (text.ends_with('.')) text += ' ';  // "a. 1" is not "a .1"
       text += mark_texts[index];
     } else {
       text += c;
