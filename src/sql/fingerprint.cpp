@@ -23,7 +23,7 @@ constexpr char unicode_string_mark = '\x05';  ///< UESCAPE may follow
 constexpr char bit_string_mark = '\x06';
 constexpr char list_item_mark = '\x07';  ///< any of them, also NULL, TRUE, FALSE and DEFAULT
 constexpr std::array<std::string_view, 8> mark_texts = {"",    "$1 ",   "1 ",   ".1 ",
-                                                        "'' ", "U&'' ", "B'' ", "NULL "};
+                                                        "'' ", "U&'' ", "B'' ", "1 "};
 
 constexpr char mark_of(TokenKind kind) {
   switch (kind) {
@@ -251,6 +251,7 @@ bool Normaliser::punctuation(char c) {
       other();
       return true;
     default:
+      if (out_ != begin_ && out_[-1] == '.') *out_++ = ' ';  // ". ." is not ".."
       *out_++ = c;
       other();
       return true;
