@@ -148,14 +148,21 @@ class Normaliser {
   }
 
   void append(std::string_view text) {
+    separate(text[0]);
     out_ = std::ranges::copy(text, out_).out;
     *out_++ = ' ';
+  }
+  /// ". ." is not "..", nor is ". 1" ".1".
+  void separate(char next) {
+    const bool is_dot = out_ != begin_ && out_[-1] == '.';
+    if (is_dot && (next == '.' || char_kind(next) == CharKind::digit)) *out_++ = ' ';
   }
   void other() {
     top().state = Item::other;
     before_ = Before::other;
     is_first_word_ = false;
   }
+  bool keeps_constants() const { return keeps_all_ || keeps_statement_ || top_->keeps_constants; }
   Frame& top() { return *top_; }
 
   void word(std::string_view text);
@@ -197,7 +204,7 @@ void Normaliser::word(std::string_view text) {
     case Word::set_config: before_ = Before::set_config; break;
     case Word::uescape: before_ = Before::uescape; break;
     case Word::constant:
-      if (state == Item::empty) top().state = Item::constant;
+      if (state == Item::empty && !keeps_constants()) top().state = Item::constant;
       break;
     case Word::set: is_set_ |= is_first_word; break;
     case Word::run: keeps_statement_ |= is_first_word; break;
@@ -221,8 +228,7 @@ void Normaliser::op(std::string_view text) {
 }
 
 bool Normaliser::constant(const Token& token) {
-  const bool keeps =
-      keeps_all_ || keeps_statement_ || top().keeps_constants || before_ == Before::uescape;
+  const bool keeps = keeps_constants() || before_ == Before::uescape;
   if (keeps && token.kind != TokenKind::parameter) {
     keeps_plain_escapes_ |= token.kind == TokenKind::string && token.has_escapes;
     append(token.text);
@@ -251,7 +257,7 @@ bool Normaliser::punctuation(char c) {
       other();
       return true;
     default:
-      if (out_ != begin_ && out_[-1] == '.') *out_++ = ' ';  // ". ." is not ".."
+      separate(c);
       *out_++ = c;
       other();
       return true;

@@ -89,6 +89,7 @@ TEST_CASE("tokens make a difference") {
                    {"SELECT a <> b", "SELECT a < > b"},
                    {"SELECT a.b", "SELECT a, b"},
                    {"SELECT a..b", "SELECT a. .b"},
+                   {"SELECT a. ..b", "SELECT a.. .b"},
                    {"SELECT a::b", "SELECT a: :b"},
                    {"SELECT true", "SELECT false"},
                    {"SELECT null", "SELECT 1"},
