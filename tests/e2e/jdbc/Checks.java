@@ -61,7 +61,7 @@ final class Checks {
     all.setProperty("user", "app");
     all.setProperty("password", password);
     all.setProperty("sslmode", "disable");
-    all.setProperty("socketTimeout", "60"); // seconds; a lost answer fails its check
+    all.setProperty("socketTimeout", "30"); // seconds; a lost answer fails its check
     for (int index = 0; index < properties.length; index += 2)
       all.setProperty(properties[index], properties[index + 1]);
     return DriverManager.getConnection("jdbc:postgresql://127.0.0.1:" + port + "/test", all);
