@@ -70,22 +70,6 @@ class Sessions(noise.ClientTest):
                     self.assertTrue(value(other, "select pg_advisory_unlock(817)"))
         self.both(work)
 
-    def test_lastval_in_the_next_statement(self):
-        """PDO's lastInsertId: lastval() is the session's, whoever inserted in between."""
-        def work(target):
-            seen = []
-            with target.connect() as one, target.connect() as two:
-                one.execute("drop table if exists habits_rows")
-                one.execute("create table habits_rows (id serial, owner text)")
-                for _ in range(TURNS):
-                    one.execute("insert into habits_rows (owner) values ('one')")
-                    two.execute("insert into habits_rows (owner) values ('two')")
-                    seen += [value(connection, "select owner from habits_rows where id = lastval()") for connection in (one, two)]
-            with target.connect() as fresh, self.assertRaises(psycopg.errors.ObjectNotInPrerequisiteState):
-                fresh.execute("select lastval()")
-            return seen
-        self.both(work)
-
     def test_row_level_security_by_tenant(self):
         self.as_app("drop table if exists tenants", "create table tenants (tenant text, n int)",
                     "insert into tenants select t, n from unnest(array['red', 'blue']) t, generate_series(1, 10) n",
@@ -150,6 +134,27 @@ class Sessions(noise.ClientTest):
                 for _ in range(TURNS):
                     for connection in (one, two):
                         seen.append([value(connection, f"show {name}") for name in shown])
+            return seen
+        self.both(work)
+
+
+class Sequences(noise.ClientTest):
+    settings = noise.ClientTest.settings | {"on_sequence_state": "pin"}
+
+    def test_lastval_in_the_next_statement(self):
+        """PDO's lastInsertId: lastval() is the session's, whoever inserted in between."""
+        def work(target):
+            seen = []
+            with target.connect() as one, target.connect() as two:
+                one.execute("drop table if exists habits_rows")
+                one.execute("create table habits_rows (id serial, owner text)")
+                for _ in range(TURNS):
+                    one.execute("insert into habits_rows (owner) values ('one')")
+                    two.execute("insert into habits_rows (owner) values ('two')")
+                    for drawn in ("lastval()", "currval(pg_get_serial_sequence('habits_rows', 'id'))"):
+                        seen += [value(connection, f"select owner from habits_rows where id = {drawn}") for connection in (one, two)]
+            with target.connect() as fresh, self.assertRaises(psycopg.errors.ObjectNotInPrerequisiteState):
+                fresh.execute("select lastval()")
             return seen
         self.both(work)
 

@@ -204,15 +204,4 @@ final class Sessions {
       Checks.execute(committing, "commit prepared 'jdbc " + number + "'");
     }
   }
-
-  public static void sequencesAreTheSessions() throws Exception {
-    try (Connection one = Checks.connect(); Connection two = Checks.connect()) {
-      Checks.execute(one, "drop table if exists numbered", "create table numbered (id serial primary key, n int)");
-      for (int turn = 0; turn < TURNS; turn++) {
-        String mine = Checks.value(one, "insert into numbered (n) values (1) returning id");
-        Checks.value(two, "insert into numbered (n) values (2) returning id");
-        Checks.equal(mine, Checks.value(one, "select currval(pg_get_serial_sequence('numbered', 'id'))"));
-      }
-    }
-  }
 }
