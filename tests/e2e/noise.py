@@ -12,10 +12,11 @@ import harness
 import psycopg
 from harness import PASSWORD, eventually
 
-# What a transaction has of its own is left out; custom parameters and the role are not in pg_settings.
+# Left out: what a transaction has of its own, and what a library adds where it happens to be loaded (plpgsql.*).
+# Custom parameters and the role are not in pg_settings.
 EVERY_SETTING = """
 select coalesce(current_setting('app.tenant', true), ''), session_user || '/' || current_user || '/' || current_setting('role'),
-  (select json_object_agg(name, setting) from pg_settings where name not like 'transaction%')
+  (select json_object_agg(name, setting) from pg_settings where name not like 'transaction%' and name not like '%.%')
 """
 LEFTOVERS = """
 select (select array_agg(c) from pg_listening_channels() c),
@@ -116,7 +117,8 @@ class Noise:
     def _expect(connection, expected):
         seen = connection.execute(EVERY_SETTING).fetchone()
         if seen != expected:
-            changed = {name: (value, seen[2].get(name)) for name, value in expected[2].items() if seen[2].get(name) != value}
+            own, others = expected[2], seen[2]
+            changed = {name: (own.get(name), others.get(name)) for name in own | others if own.get(name) != others.get(name)}
             raise AssertionError(f"{seen[:2]} instead of {expected[:2]}, settings (own, seen): {changed}")
         left = connection.execute(LEFTOVERS).fetchone()
         if any(left):
