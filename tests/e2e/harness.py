@@ -119,7 +119,7 @@ class Cluster:
         (self.data / "pg_hba.conf").write_text(HBA)
         with open(self.data / "postgresql.conf", "a") as file:
             file.write(f"port = {self.port}\nlisten_addresses = '127.0.0.1'\nfsync = off\n"
-                       f"unix_socket_directories = '{self.directory}'\nmax_connections = 100\n"
+                       f"unix_socket_directories = '{self.directory}'\nmax_connections = 100\nmax_prepared_transactions = 20\n"
                        "shared_buffers = 16MB\nautovacuum = off\njit = off\n")
         atexit.register(self.stop)
         self.start()

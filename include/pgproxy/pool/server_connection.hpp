@@ -150,6 +150,7 @@ class ServerConnection final : public io::Disposable,
   void on_login_done(StateRef reported, std::uint32_t pid, Bytes secret);
   void on_login_failed(const Error& error);
   void on_task_done(bool ok);
+  void start_cancelling();
   void stop_cancelling();
   void on_cancel_finished();
   void run_task(std::vector<std::string> queries, const ReplyOwner* client);
