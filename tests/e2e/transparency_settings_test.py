@@ -12,14 +12,6 @@ drop table if exists tenants cascade; create table tenants (tenant text, n int);
 insert into tenants values ('red', 1), ('blue', 2), ('noise', 3); alter table tenants enable row level security;
 create policy own on tenants using (tenant = current_setting('app.tenant', true)); grant select on tenants to public;
 """
-CODE = """
-create or replace function set_by_function(value text) returns void language plpgsql as
-  $$ begin perform set_config('work_mem', value, false); end $$;
-create or replace function set_quietly() returns int language sql set work_mem = '5MB' as 'select 1';
-create or replace procedure set_by_procedure(value text) language plpgsql as
-  $$ begin execute format('set work_mem = %L', value); end $$;
-"""
-
 
 def resets(name):
     return tuple(reset.format(name) for reset in RESETS)
@@ -63,31 +55,6 @@ class Ways(TransparencyTest):
 
 
 @tests_of(
-    assigned("function", "select set_by_function('7MB')", "select set_by_function('8MB'), set_quietly()"),
-    assigned("procedure", "call set_by_procedure('7MB')", "call set_by_procedure('8MB')"))
-class Code(TransparencyTest):
-    setup = CODE
-
-    def test_a_function_with_settings_of_its_own_changes_nothing(self):
-        self.check("set_quietly", [A("set work_mem = '7MB'"), A("select set_quietly()"), A("show work_mem"), B("show work_mem")])
-
-    def test_code_that_is_known_to_be_clean_and_then_is_not(self):
-        """What was found clean, often, may do something else with other arguments."""
-        sometimes = ("create or replace function sometimes(n int) returns int language plpgsql as $$ begin"
-                     " if n >= 10 then perform set_config('work_mem', n || 'MB', false); end if; return n; end $$")
-        self.check("sometimes", [
-            *(A(f"select sometimes({n})") for n in range(12)), A("show work_mem"), B("show work_mem"), B("select sometimes(13)"),
-            A("show work_mem"), B("show work_mem")], sometimes)
-        replaced = "create or replace function sometimes(n int) returns int language sql as 'select n'"
-        self.check("replaced", [
-            *(A(f"select sometimes({n})") for n in range(20, 26)),
-            B("create or replace function public.sometimes(n int) returns int language plpgsql as $$ begin"
-              " perform set_config('work_mem', n || 'MB', false); return n; end $$"),
-            A("select sometimes(27)"), A("show work_mem"), B("show work_mem"), A("select sometimes(28)"), A("show work_mem")],
-            "drop function if exists sometimes(int); " + replaced + "; alter function sometimes owner to app")
-
-
-@tests_of(
     Kind("tenant", ("set app.tenant = 'red'",), ("select n from tenants", "select coalesce(current_setting('app.tenant', true), '')"),
          resets("app.tenant"), ("set app.tenant = 'blue'",), TENANTS),
     Kind("tenant of transaction", ("select set_config('app.tenant', 'red', true)", "select n from tenants"),
@@ -125,52 +92,6 @@ def zone(name, make):
     zone("of transaction", "set local time zone 'UTC'"), zone("default", "set time zone default"))
 class TimeZone(TransparencyTest):
     pass
-
-
-@tests_of(
-    Kind("names", ("set names 'latin1'",), ("show client_encoding", "select 'é', chr(233)", "select length('é')"),
-         ("set names default", "reset client_encoding", "discard all"), ("set client_encoding to 'WIN1252'",)),
-    Kind("characteristics", ("set session characteristics as transaction isolation level serializable, read only, deferrable",),
-         ("show transaction_isolation", "show transaction_read_only", "show transaction_deferrable", "create table refused (); drop table refused"),
-         ("reset default_transaction_read_only", "set session characteristics as transaction read write", "discard all"),
-         ("set session characteristics as transaction isolation level repeatable read",)),
-    Kind("set transaction", ("set transaction isolation level serializable", "set transaction read only"),
-         ("show transaction_isolation", "show transaction_read_only")),
-    Kind("read only by default", ("set default_transaction_read_only = on",),
-         ("show transaction_read_only", "create temp table allowed ()", "drop table if exists allowed"),
-         ("set transaction read write", "reset all")),
-    Kind("constraints", ("set constraints all deferred",), ("select 1",)))
-class OtherSets(TransparencyTest):
-    pass
-
-
-@tests_of(
-    Kind("role", ("set role app2",), ("select current_user, session_user", "show role"),
-         ("reset role", "set role none", "reset all", "discard all", "set session authorization default"),
-         ("set role to 'app'",)),
-    Kind("role of transaction", ("set local role app2",), ("select current_user, session_user",), ("reset role",), ("set role app2",)),
-    Kind("role by function", ("select set_config('role', 'app2', false)",), ("select current_user", "show role"),
-         ("select set_config('role', 'none', false)",)),
-    Kind("role and settings", ("set work_mem = '7MB'", "set role app2", "set timezone = 'UTC'"),
-         ("select current_user", "show work_mem", "show timezone"), ("reset all", "reset role")))
-class Role(TransparencyTest):
-    pass
-
-
-@tests_of(
-    Kind("authorization", ("set session authorization app",),
-         ("select current_user, session_user", "show is_superuser", "show session_authorization"),
-         ("reset session authorization", "set session authorization default", "reset role", "reset all", "discard all"),
-         ("set session authorization 'app2'",)),
-    Kind("authorization and role", ("set session authorization app", "set role app2"),
-         ("select current_user, session_user", "show role"), ("reset role", "reset session authorization"),
-         ("set role app", "set work_mem = '6MB'")),
-    Kind("authorization of transaction", ("set local session authorization app2",), ("select current_user, session_user",)),
-    Kind("superuser settings", ("set log_min_duration_statement = '1h'", "set role app"),
-         ("show log_min_duration_statement", "select current_user", "set log_min_duration_statement = '2h'"),
-         ("reset role", "discard all")))
-class SuperUser(TransparencyTest):
-    user = "boss"
 
 
 class Parameters(TransparencyTest):
