@@ -453,7 +453,10 @@ class TransparencyTest(harness.PoolerTest):
         super().setUp()
         self.pooler = self.start_pooler()
         self.noises = {}
-        self.addCleanup(Run.close_spares)
+
+    def finish(self, pooler):
+        Run.close_spares()
+        super().finish(pooler)
 
     def noise(self, user):
         if user not in self.noises:

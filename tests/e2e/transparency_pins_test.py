@@ -10,7 +10,7 @@ from raw import SYNC, bind, execute, parse
 # Statements that pin, the reason as the console tells it, and what unpins.
 PINS = {
     "temporary object": (("create temp table t (n int)",), ("drop table t", "discard temp", "discard all")),
-    "session advisory lock": (("select pg_advisory_lock(1)",), (
+    "advisory lock": (("select pg_advisory_lock(1)",), (
         "select pg_advisory_unlock(1)", "select pg_advisory_unlock_all()", "discard all")),
     "LISTEN": (("listen c",), ("unlisten c", "unlisten *", "discard all")),
     "cursor WITH HOLD": (("declare c cursor with hold for select 1",), ("close c", "close all", "discard all")),
