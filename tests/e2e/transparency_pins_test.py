@@ -82,8 +82,7 @@ class Pins(PinTest):
     def test_each_kind_of_residue_pins_and_unpins(self):
         for reason, (make, undoes) in PINS.items():
             for undo in undoes:
-                with self.subTest(f"{reason}: {undo}"):
-                    client = self.client()
+                with self.subTest(f"{reason}: {undo}"), self.pooler.raw() as client:
                     for sql in make:
                         self.assert_ok(client.query(sql))
                     self.assertIn(reason, self.pinned(client))
