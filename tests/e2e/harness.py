@@ -62,9 +62,9 @@ def free_port():
             return port
 
 
-def eventually(condition, what):
+def eventually(condition, what, patience_seconds=PATIENCE_SECONDS):
     """Waits until condition() is true and returns its value; the only place that polls."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience_seconds
     while True:
         value = condition()
         if value:
