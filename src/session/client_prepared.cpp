@@ -134,32 +134,36 @@ void ClientSession::provide(const pool::StatementRef& statement) {
   ++pool_->counters().server_parse_count;
 }
 
-/// The server has nothing of this name when the message at hand comes to it.
-void ClientSession::let_be_unknown(std::string_view name) {
+/// The server has nothing of this name when the message at hand comes to it. True: it was told so.
+bool ClientSession::let_be_unknown(std::string_view name) {
   ServerStatements& there = server_->statements();
   const std::uint64_t number = pool::statement_number(name);
   const bool is_own = has_own_name(there, name);
-  if (number == 0 && !is_own) return;
+  if (number == 0 && !is_own) return false;
   if (number != 0) there.closed(number, server_->expected().next_number());
   if (is_own) there.own_closed(name, server_->expected().next_number());
   put_close(name);
+  return true;
+}
+
+/// Prepares `definition` under a name of the client's. It stays until the name must be free.
+void ClientSession::put_own(std::string_view name, std::string_view definition) {
+  if (!let_be_unknown(name)) put_close(name);
+  std::string out;
+  {
+    const wire::MessageWriter writer(out, 'P');
+    wire::put_c_string(out, name);
+    out += definition;
+  }
+  server_->statements().own_parsed(name, server_->expected().next_number());
+  server_->expect(*this, ReplyKind::injected_parse);
+  put_in_front(out);
 }
 
 /// The server has something of this name: it will say so (42P05), unless there is more to say about
 /// the text. An empty statement can be prepared at any time.
 void ClientSession::make_duplicate(std::string_view name) {
-  let_be_unknown(name);
-  put_close(name);
-  std::string out;
-  {
-    const wire::MessageWriter writer(out, 'P');
-    wire::put_c_string(out, name);
-    wire::put_c_string(out, "");
-    wire::put_u16(out, 0);
-  }
-  server_->statements().own_parsed(name, server_->expected().next_number());
-  server_->expect(*this, ReplyKind::injected_parse);
-  put_in_front(out);
+  put_own(name, std::string_view("\0\0\0", 3));
 }
 
 ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
@@ -170,6 +174,8 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   if (!is_name_certain(name)) return Step::wait;
   ++pool_->counters().client_parse_count;
   check_residue(parse.query);
+  name_in_parse(parse.query);
+  if (names_pass_) return on_own_parse(name);
   provide_unnamed(false);
   if (prepared().find(name) != nullptr) {
     make_duplicate(name);
@@ -204,17 +210,14 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   return ask(ReplyKind::parse);
 }
 
-/// Too long to be kept: this server has it under the client's name, and stays with the client.
-ClientSession::Step ClientSession::on_long_parse(std::string_view name) {
-  if (server_->expected().is_skipping()) return Step::drop;
-  if (!is_name_certain(name)) return Step::wait;
-  ++pool_->counters().client_parse_count;
+/// This server has it under the client's name, and stays with the client.
+ClientSession::Step ClientSession::on_own_parse(std::string_view name) {
   ++pool_->counters().server_parse_count;
-  pin(sql::Residue::unknown);
   provide_unnamed(false);
-  if (prepared().find(name) != nullptr) {
+  const pool::StatementRef* found = prepared().find(name);
+  if (found != nullptr && *found != nullptr) {
     make_duplicate(name);
-  } else {
+  } else if (found == nullptr) {
     let_be_unknown(name);
     prepared().add(name, nullptr, server_->expected().next_number());
   }
@@ -288,7 +291,8 @@ ClientSession::Step ClientSession::on_named_close(std::string_view name) {
   return step == Step::forward ? Step::drop : step;
 }
 
-void ClientSession::on_cycle_done(pool::ServerConnection& /*server*/) {
+void ClientSession::on_cycle_done(pool::ServerConnection& server) {
+  if (naming_ != nullptr) settle_naming(server);
   if (state_ == ClientState::active && inbox_ != nullptr) process_inbox();
 }
 

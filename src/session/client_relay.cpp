@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "session/client_pass.hpp"
+#include "session/naming_query.hpp"
 #include "session/prepared_statements.hpp"
 
 #include "pgproxy/wire/decode.hpp"
@@ -192,7 +193,8 @@ bool ClientSession::discard_one(Pass& pass, const wire::Header& header, std::siz
   if (discard_ == Discard::one_message || header.type == 'S') {
     discard_ = Discard::nothing;
     std::string out;
-    wire::put_ready_for_query(out, wire::TransactionStatus::idle);
+    wire::put_ready_for_query(out, server_ != nullptr ? server_->transaction_status()
+                                                      : wire::TransactionStatus::idle);
     send(out);
   }
   body_left_ = static_cast<std::uint32_t>(header.total_bytes() - there);
@@ -260,7 +262,12 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
   }
   if (!attach()) return wait_or_stop();
   if (is_whole) {
-    check_residue(text);
+    const Step step = name_in_query(text);
+    if (step != Step::forward) return step;
+    // What a session has not prepared by SQL it cannot leave by its DEALLOCATE.
+    const bool only_deallocates = naming_ != nullptr && naming_->only_deallocates() &&
+                                  naming_->number == server_->expected().next_number();
+    if (!only_deallocates) check_residue(text);
   } else {
     pin(sql::Residue::unknown);
   }
@@ -284,7 +291,12 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
   if (name.data() == nullptr) return Step::wait;  // names of any length
   if (!attach()) return wait_or_stop();
   if (!name.empty() && maps_names()) {
-    return is_whole ? on_named_parse(pass, message, parse) : on_long_parse(name);
+    if (is_whole) return on_named_parse(pass, message, parse);
+    if (server_->expected().is_skipping()) return Step::drop;
+    if (!is_name_certain(name)) return Step::wait;
+    ++pool_->counters().client_parse_count;
+    pin(sql::Residue::unknown);  // too long to be looked at, or kept
+    return on_own_parse(name);
   }
   ++pool_->counters().client_parse_count;
   if (!is_whole) {
@@ -299,6 +311,7 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
       provide_unnamed(false);
       pin(sql::Residue::prepared_statement);
     } else {
+      if (maps_names()) name_in_parse(parse.query);
       remember_unnamed(message);
     }
   }
