@@ -159,7 +159,7 @@ class ClientSession final : public io::Disposable,
   void provide(const pool::StatementRef& statement);
   void put_own(std::string_view name, std::string_view definition);
   void make_duplicate(std::string_view name);
-  bool let_be_unknown(std::string_view name);
+  void let_be_unknown(std::string_view name);
   void on_statement_error(pool::ServerConnection& server, const wire::ErrorFields& fields);
   void keep_cycle(const Pass& pass);
   bool may_run_again(pool::ServerConnection& server, const pool::Statement& statement) const;

@@ -48,10 +48,11 @@ ClientSession::Step ClientSession::name_in_query(std::string_view text) {
   SqlNamesFound found = find_sql_names(text);
   if (found.what == SqlNames::none) return Step::forward;
   if (!server_->expected().is_status_known()) return Step::wait;
-  if (server_->transaction_status() == wire::TransactionStatus::failed) return Step::forward;
   names_in_doubt_ = prepared_ != nullptr;
   naming_ = std::make_unique<NamingQuery>(NamingQuery{.found = std::move(found)});
-  const Step step = name_as_asked(*naming_);
+  // In an aborted transaction PostgreSQL refuses it, whatever is there.
+  const bool is_refused = server_->transaction_status() == wire::TransactionStatus::failed;
+  const Step step = is_refused ? Step::forward : name_as_asked(*naming_);
   naming_->number = expected.next_number();
   return step;
 }
@@ -133,7 +134,6 @@ void ClientSession::name_in_parse(std::string_view text) {
     if (statement != nullptr) mapped.emplace_back(name, statement);
   });
   for (const auto& [name, statement] : mapped) {
-    put_close(name);
     std::string out;
     statement->put_parse(out, name);
     prepared_->make_own(name, server_->expected().next_number());
