@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "session/client_session.hpp"
+#include "session/prepared_statements.hpp"
 #include "session/session_traces.hpp"
 #include "session/workload.hpp"
 
@@ -90,8 +91,9 @@ std::optional<Error> ClientSession::admit(const sql::ShapeRef& shape, std::strin
                                           bool is_query) {
   const sql::Facts& facts = shape->facts;
   ++shape->run_count;
-  if (traces_ == nullptr && (facts.leaves - ResidueSet{Residue::code}).empty() &&
-      !wants_question(*shape) && !facts.changes_code && !facts.sets_locally &&
+  if (traces_ == nullptr && !session_state_->creates_temporary_objects() &&
+      (facts.leaves - ResidueSet{Residue::code}).empty() && !wants_question(*shape) &&
+      !facts.changes_code && !facts.sets_locally &&
       !(facts.may_draw && workload_->uses_sequence_state)) {
     has_drawn_ |= facts.may_draw;
     return std::nullopt;
@@ -105,6 +107,9 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   const sql::Facts& facts = shape->facts;
   ResidueSet leaves = facts.leaves - ResidueSet{Residue::code};
   if (wants_question(*shape)) leaves |= {Residue::code};
+  if (session_state_->creates_temporary_objects() && facts.may_write) {
+    leaves |= {Residue::temporary_object};
+  }
   // In a failed transaction the server refuses it by itself.
   if (server_->transaction_status() != wire::TransactionStatus::failed) {
     if (auto error = objection(*shape, leaves)) return error;
@@ -118,7 +123,8 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   if (facts.may_draw && keeps_draws && !is_cap_reached()) {
     pin({Residue::sequence_state}, shape->fingerprint);
   }
-  if (facts.changes_code) workload_->shapes.forget_learned();
+  if (facts.changes_code && facts.kind != sql::StatementKind::unknown)
+    workload_->shapes.forget_learned();
   const bool may_unpin = is_pinned() && facts.may_remove_residue;
   if (leaves.empty() && !may_unpin) return std::nullopt;
   if (take_constant(*shape, text, is_query)) return std::nullopt;
@@ -284,6 +290,22 @@ SessionTraces& ClientSession::traces() {
   return *traces_;
 }
 
+/// A Query of ours destroys the unnamed statement on the server; the client's is kept here.
+void ClientSession::note_own_query() {
+  unnamed_there_ = UnnamedThere::none;
+  server_->set_may_have_unnamed(false);
+}
+
+/// Statements of the client are on this server only, under its own names.
+bool ClientSession::has_own_names() const {
+  bool is_any = false;
+  if (prepared_ != nullptr) {
+    prepared_->for_each(
+        [&](const auto&, const auto& statement) { is_any |= statement == nullptr; });
+  }
+  return is_any;
+}
+
 /// From here on lastval and currval are the client's own: until it has drawn something,
 /// PostgreSQL's 55000 is the honest answer, and not what another client drew on this server before.
 void ClientSession::forget_sequences() {
@@ -292,6 +314,7 @@ void ClientSession::forget_sequences() {
   wire::put_query(out, "DISCARD SEQUENCES");
   server_->expect(*this, pool::ReplyKind::injected_query);
   put_in_front(out);
+  note_own_query();
 }
 
 void ClientSession::pin(ResidueSet reasons, std::uint64_t fingerprint) {
@@ -342,6 +365,7 @@ bool ClientSession::restore_startup_settings() {
   }
   if (sql.empty()) return false;
   state_ = ClientState::restoring;
+  note_own_query();
   has_server_error_ = false;
   std::string out;
   wire::put_query(out, sql);
@@ -375,6 +399,7 @@ bool ClientSession::ask_what_is_left() {
     }
   }
   state_ = ClientState::asking;
+  note_own_query();
   server_->ask_session(std::move(scope));
   return true;
 }
@@ -399,6 +424,8 @@ void ClientSession::on_answer() {
   if (truth->has_advisory_locks) found |= {Residue::advisory_lock};
   if (truth->has_cursors) found |= {Residue::cursor};
   if (truth->has_sql_statements) found |= {Residue::prepared_statement};
+  names_pass_ = names_pass_ && (truth->has_sql_statements || has_own_names());
+  if (names_pass_) found |= {Residue::prepared_statement};
   learn_from(*truth, found.empty() && !is_changed);
   // It may have set what the answer cannot show.
   must_scrub_ = std::ranges::any_of(traces_->code, [](const auto& shape) {

@@ -100,6 +100,7 @@ class ServerConnection final : public io::Disposable,
   void settle(StateRef state);
   /// The statements of clients that it has parsed.
   ServerStatements& statements();
+  bool has_statements() const { return statements_ != nullptr && !statements_->empty(); }
   std::size_t statement_count() const { return statements_ != nullptr ? statements_->size() : 0; }
   /// There may be an unnamed statement of some client.
   bool may_have_unnamed() const { return may_have_unnamed_; }
