@@ -7,7 +7,7 @@ namespace pgproxy::pool {
 
 Cancellation::Cancellation(ServerConnection& server, const io::ServerAddress& address,
                            std::uint64_t cycle)
-    : server_(server), cycle_(cycle), deadline_(*this) {
+    : server_(server), cycle_(cycle), wanted_cycle_(cycle), deadline_(*this) {
   Pool& pool = server.pool();
   attempt_ = pool.loop().connector().connect(address, *this);
   pool.loop().timeouts().queue(pool.global().cancel_wait_timeout).arm(deadline_, pool.loop().now());
@@ -23,7 +23,16 @@ Cancellation::~Cancellation() {
 
 void Cancellation::add(CancelListener& listener, std::uint64_t cycle) {
   if (!is_sent_) cycle_ = cycle;
+  wanted_cycle_ = cycle;
   listeners_.push_back(listener);
+}
+
+void Cancellation::succeed(Cancellation& earlier) {
+  while (!earlier.listeners_.empty()) {
+    CancelListener& listener = earlier.listeners_.front();
+    listener.unlink();
+    listeners_.push_back(listener);
+  }
 }
 
 void Cancellation::stop() {

@@ -20,8 +20,16 @@ class Cancellation final : public io::Disposable,
  public:
   Cancellation(ServerConnection& server, const io::ServerAddress& address, std::uint64_t cycle);
   ~Cancellation() override;
-  /// `cycle`: what runs now; a request that has not left yet is for that.
+  /// `cycle`: what runs now; a request that has not left yet is for that. One that has left may
+  /// have been for an earlier cycle, whose answer was faster than the end of the request: then this
+  /// cycle needs a request of its own.
   void add(CancelListener& listener, std::uint64_t cycle);
+  /// Whether what runs in `cycle` was to be cancelled too late for this request.
+  [[nodiscard]] bool is_needed_again(std::uint64_t cycle) const {
+    return is_sent_ && wanted_cycle_ == cycle && cycle_ != cycle;
+  }
+  /// Takes over who waits for `earlier`, a request that has ended.
+  void succeed(Cancellation& earlier);
   /// Ends without a further word to the server, whose object may be gone soon.
   void stop();
 
@@ -34,7 +42,8 @@ class Cancellation final : public io::Disposable,
   void on_timeout(Timeout& timeout) override;
 
   ServerConnection& server_;
-  std::uint64_t cycle_;
+  std::uint64_t cycle_;         // what the request is for
+  std::uint64_t wanted_cycle_;  // what was to be cancelled last
   bool is_sent_ = false;
   IntrusiveList<CancelListener> listeners_;
   std::unique_ptr<io::ConnectAttempt> attempt_;

@@ -269,13 +269,17 @@ void ServerConnection::cancel_running(CancelListener* listener) {
       if (listener != nullptr) listener->on_cancel_finished();
       return;
     }
-    io::ServerAddress address = address_;
-    if (const io::Endpoint peer = transport_->peer(); !peer.is_unix) {
-      address = {peer.host, peer.port};  // a name may resolve to another host by now
-    }
-    cancellation_ = std::make_unique<Cancellation>(*this, address, cycle_);
+    start_cancelling();
   }
   if (listener != nullptr) cancellation_->add(*listener, cycle_);
+}
+
+void ServerConnection::start_cancelling() {
+  io::ServerAddress address = address_;
+  if (const io::Endpoint peer = transport_->peer(); !peer.is_unix) {
+    address = {peer.host, peer.port};  // a name may resolve to another host by now
+  }
+  cancellation_ = std::make_unique<Cancellation>(*this, address, cycle_);
 }
 
 void ServerConnection::stop_cancelling() {
@@ -285,6 +289,14 @@ void ServerConnection::stop_cancelling() {
 }
 
 void ServerConnection::on_cancel_finished() {
+  if (cancellation_ != nullptr && cancellation_->is_needed_again(cycle_) && expected_.size() > 0) {
+    std::unique_ptr<Cancellation> ended = std::move(cancellation_);
+    ended->stop();
+    start_cancelling();
+    cancellation_->succeed(*ended);
+    pool_.loop().destroy_later(std::move(ended));  // it is on the stack
+    return;
+  }
   stop_cancelling();
   if (holder_ != nullptr && (expected_.is_quiet() || expected_.is_uncertain())) {
     holder_->on_replies_done(*this);

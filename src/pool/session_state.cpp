@@ -162,6 +162,7 @@ StateRef StateInterner::intern(std::vector<Setting> settings) {
   auto state = std::make_shared<SessionState>();
   state->settings_ = std::move(settings);
   state->backslashes_are_plain_ = state->value("standard_conforming_strings") != "off";
+  state->creates_temporary_objects_ = state->value("search_path").contains("pg_temp");
   state->has_ambiguous_bytes_ = is_ambiguous_encoding(state->value("client_encoding"));
   state->parse_state_ = parse_state(state->settings_);
   slot = state;

@@ -20,7 +20,7 @@ std::size_t Statement::hash_of(std::string_view definition, const ParseStateRef&
 
 Statement::Statement(std::uint64_t number, std::string_view definition, ParseStateRef parse_state)
     : number_(number),
-      name_(std::string(name_prefix) + std::to_string(number)),
+      name_(statement_name(number)),
       definition_(definition),
       parse_state_(std::move(parse_state)),
       hash_(hash_of(definition_, parse_state_)) {}
@@ -29,6 +29,10 @@ void Statement::put_parse(std::string& out, std::string_view name) const {
   const wire::MessageWriter writer(out, 'P');
   wire::put_c_string(out, name);
   out += definition_;
+}
+
+std::string statement_name(std::uint64_t number) {
+  return std::string(name_prefix) + std::to_string(number);
 }
 
 std::uint64_t statement_number(std::string_view name) {
@@ -128,6 +132,12 @@ StatementRef ServerStatements::used_by(std::uint32_t number) const {
 
 void ServerStatements::forget(const Statement& statement) {
   by_number_.erase(statement.number());
+}
+
+std::vector<std::uint64_t> ServerStatements::numbers() const {
+  std::vector<std::uint64_t> numbers;
+  for (const auto& [number, parsed] : by_number_) numbers.push_back(number);
+  return numbers;
 }
 
 void ServerStatements::own_parsed(std::string_view name, std::uint32_t number) {

@@ -17,6 +17,8 @@ using pool::ServerStatements;
 
 /// Longer cycles are not kept to be run again.
 constexpr std::size_t max_kept_bytes = 16 * 1024;
+/// PostgreSQL takes a Close of up to 10000 bytes (PQ_SMALL_MESSAGE_LIMIT).
+constexpr std::size_t max_closable_bytes = 9000;
 
 bool has_own_name(const ServerStatements& there, std::string_view name) {
   return std::ranges::find(there.own_names(), name) != there.own_names().end();
@@ -35,6 +37,13 @@ bool is_procedural(std::string_view text) {
   // A comment in front could hide the word.
   return text.starts_with("--") || text.find("/*") != std::string_view::npos ||
          begins_with_word(text, "call") || begins_with_word(text, "do");
+}
+
+/// The front of a Parse that names `statement`; `rest_bytes` follow.
+void put_parse_head(std::string& out, const pool::Statement& statement, std::size_t rest_bytes) {
+  out += 'P';
+  wire::put_u32(out, static_cast<std::uint32_t>(4 + statement.name().size() + 1 + rest_bytes));
+  wire::put_c_string(out, statement.name());
 }
 
 /// An ErrorResponse like `body`, with `from` written `to` in its message.
@@ -134,21 +143,24 @@ void ClientSession::let_be_unknown(std::string_view name) {
   put_close(name);
 }
 
-/// The server has something of this name: it will say so (42P05), unless there is more to say about
-/// the text. An empty statement can be prepared at any time.
-void ClientSession::make_duplicate(std::string_view name) {
+/// Prepares `definition` under a name of the client's. It stays until the name must be free.
+void ClientSession::put_own(std::string_view name, std::string_view definition) {
   let_be_unknown(name);
-  put_close(name);
   std::string out;
   {
     const wire::MessageWriter writer(out, 'P');
     wire::put_c_string(out, name);
-    wire::put_c_string(out, "");
-    wire::put_u16(out, 0);
+    out += definition;
   }
   server_->statements().own_parsed(name, server_->expected().next_number());
   server_->expect(*this, ReplyKind::injected_parse);
   put_in_front(out);
+}
+
+/// The server has something of this name: it will say so (42P05), unless there is more to say about
+/// the text. An empty statement can be prepared at any time.
+void ClientSession::make_duplicate(std::string_view name) {
+  put_own(name, std::string_view("\0\0\0", 3));
 }
 
 ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
@@ -160,16 +172,25 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   ++pool_->counters().client_parse_count;
   const sql::ShapeRef& shape = shape_of(parse.query);
   const auto objection = admit(shape, parse.query, false);
+  if (shape->facts.names_prepared) name_in_parse(parse.query);
+  if (names_pass_) return on_own_parse(name);
   provide_unnamed(false);
   if (objection) {
     refuse(ReplyKind::parse, *objection);
     return Step::drop;
   }
-  if (prepared().find(name) != nullptr) {
-    make_duplicate(name);
+  const std::size_t head_bytes = wire::header_bytes + name.size() + 1;
+  if (const pool::StatementRef* known = prepared().find(name)) {
+    if (name.size() <= max_closable_bytes) {
+      make_duplicate(name);
+    } else if (*known != nullptr) {
+      // As the duplicate of ours; the error gets the client's name.
+      provide(*known);
+      server_->statements().note_use(expected.next_number(), **known, expected);
+      put_parse_head(pass.rewrite(*this, head_bytes), **known, message.size() - head_bytes);
+    }
     return ask(ReplyKind::parse);
   }
-  const std::size_t head_bytes = wire::header_bytes + name.size() + 1;
   const std::string_view definition = as_text(message.subspan(head_bytes));
   pool::Statements& all = pool_->statements();
   const pool::StatementRef statement =
@@ -190,25 +211,18 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   there.parsed(statement, expected.next_number());
   prepared().add(name, statement, expected.next_number());
   ++pool_->counters().server_parse_count;
-  std::string& out = pass.rewrite(*this, head_bytes);
-  out += 'P';
-  wire::put_u32(out, static_cast<std::uint32_t>(4 + statement->name().size() + 1 +
-                                                statement->definition().size()));
-  wire::put_c_string(out, statement->name());
+  put_parse_head(pass.rewrite(*this, head_bytes), *statement, definition.size());
   return ask(ReplyKind::parse);
 }
 
-/// Too long to be kept: this server has it under the client's name, and stays with the client.
-ClientSession::Step ClientSession::on_long_parse(std::string_view name) {
-  if (server_->expected().is_skipping()) return Step::drop;
-  if (!is_name_certain(name)) return Step::wait;
-  ++pool_->counters().client_parse_count;
+/// This server has it under the client's name, and stays with the client.
+ClientSession::Step ClientSession::on_own_parse(std::string_view name) {
   ++pool_->counters().server_parse_count;
-  pin_for_good();
   provide_unnamed(false);
-  if (prepared().find(name) != nullptr) {
+  const pool::StatementRef* found = prepared().find(name);
+  if (found != nullptr && *found != nullptr) {
     make_duplicate(name);
-  } else {
+  } else if (found == nullptr) {
     let_be_unknown(name);
     prepared().add(name, nullptr, server_->expected().next_number());
   }
@@ -283,7 +297,8 @@ ClientSession::Step ClientSession::on_named_close(std::string_view name) {
   return step == Step::forward ? Step::drop : step;
 }
 
-void ClientSession::on_cycle_done(pool::ServerConnection& /*server*/) {
+void ClientSession::on_cycle_done(pool::ServerConnection& server) {
+  if (naming_ != nullptr) settle_naming(server);
   if (state_ == ClientState::active && inbox_ != nullptr) process_inbox();
 }
 
@@ -299,12 +314,13 @@ void ClientSession::on_statement_error(pool::ServerConnection& server,
   prepared_->take_back(skipped);
   const bool is_stale = fields.sqlstate == "0A000" && fields.routine == "RevalidateCachedQuery";
   const bool is_gone = fields.sqlstate == "26000";
-  if (!is_stale && !is_gone) return;
+  const bool is_duplicate = fields.sqlstate == "42P05";
+  if (!is_stale && !is_gone && !is_duplicate) return;
   const pool::StatementRef statement = server.statements().used_by(skipped.from);
   if (statement == nullptr) return;
-  statement->outdate();
-  if (is_gone) {
-    server.statements().forget(*statement);
+  if (!is_duplicate) statement->outdate();
+  if (is_gone) server.statements().forget(*statement);
+  if (!is_stale) {
     const std::string_view name = prepared_->name_of(statement->number());
     if (!name.empty()) {
       server.replace_error(with_name(server.error_body(), statement->name(), name));

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "session/client_pass.hpp"
+#include "session/naming_query.hpp"
 #include "session/prepared_statements.hpp"
 
 #include "pgproxy/wire/decode.hpp"
@@ -197,7 +198,8 @@ bool ClientSession::discard_one(Pass& pass, const wire::Header& header, std::siz
   if (discard_ == Discard::one_message || header.type == 'S') {
     discard_ = Discard::nothing;
     std::string out;
-    wire::put_ready_for_query(out, wire::TransactionStatus::idle);
+    wire::put_ready_for_query(
+        out, server_ != nullptr ? server_->transaction_status() : wire::TransactionStatus::idle);
     send(out);
   }
   body_left_ = static_cast<std::uint32_t>(header.total_bytes() - there);
@@ -271,7 +273,15 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
   if (!is_whole) {
     admit_unseen();
   } else if (tracks_residue()) {
-    objection = admit(shape_of(text), text, true);
+    const sql::ShapeRef& shape = shape_of(text);
+    if (shape->facts.names_prepared || shape->facts.may_remove_residue) {
+      const Step step = name_in_query(text);
+      if (step != Step::forward) return step;
+    }
+    // What a session has not prepared by SQL it cannot leave by its DEALLOCATE.
+    const bool only_deallocates = naming_ != nullptr && naming_->only_deallocates() &&
+                                  naming_->number == server_->expected().next_number();
+    if (!only_deallocates || is_pinned()) objection = admit(shape, text, true);
   }
   // A simple Query destroys the unnamed statement (55.2.3).
   if (server_->expected().is_quiet()) server_->set_may_have_unnamed(false);
@@ -298,7 +308,12 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
   if (name.data() == nullptr) return Step::wait;  // names of any length
   if (!attach()) return wait_or_stop();
   if (!name.empty() && maps_names()) {
-    return is_whole ? on_named_parse(pass, message, parse) : on_long_parse(name);
+    if (is_whole) return on_named_parse(pass, message, parse);
+    if (server_->expected().is_skipping()) return Step::drop;
+    if (!is_name_certain(name)) return Step::wait;
+    ++pool_->counters().client_parse_count;
+    pin_for_good();  // too long to be looked at, or kept
+    return on_own_parse(name);
   }
   ++pool_->counters().client_parse_count;
   if (!is_whole) {
@@ -318,6 +333,9 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
     } else if (objection) {
       if (note_unnamed_change()) unnamed_.reset();
     } else {
+      if (shape != nullptr && shape->facts.names_prepared && maps_names()) {
+        name_in_parse(parse.query);
+      }
       remember_unnamed(message, shape);
     }
     if (objection) {
@@ -432,8 +450,8 @@ void ClientSession::restore_skipped_unnamed() {
     const auto first = std::ranges::find_if(changes, [&](const auto& c) {
       return pool::is_before(from, c.number) && pool::is_before(c.number, to);
     });
-    const auto behind = std::find_if(
-        first, changes.end(), [&](const auto& c) { return !pool::is_before(c.number, to); });
+    const auto behind = std::find_if(first, changes.end(),
+                                     [&](const auto& c) { return !pool::is_before(c.number, to); });
     std::unique_ptr<UnnamedStatement> before;
     if (first != behind) before = std::move(first->before);
     const bool is_taken_back = first != behind;

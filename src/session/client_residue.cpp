@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "session/client_session.hpp"
+#include "session/prepared_statements.hpp"
 #include "session/session_traces.hpp"
 #include "session/workload.hpp"
 
@@ -99,8 +100,9 @@ std::optional<Error> ClientSession::admit(const sql::ShapeRef& shape, std::strin
                                           bool is_query) {
   const sql::Facts& facts = shape->facts;
   ++shape->run_count;
-  if (traces_ == nullptr && (facts.leaves - ResidueSet{Residue::code}).empty() &&
-      !wants_question(*shape) && !facts.changes_code && !facts.sets_locally &&
+  if (traces_ == nullptr && !session_state_->creates_temporary_objects() &&
+      (facts.leaves - ResidueSet{Residue::code}).empty() && !wants_question(*shape) &&
+      !facts.changes_code && !facts.sets_locally &&
       !(facts.may_draw && workload_->uses_sequence_state)) {
     has_drawn_ |= facts.may_draw;
     return std::nullopt;
@@ -114,6 +116,9 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   const sql::Facts& facts = shape->facts;
   ResidueSet leaves = facts.leaves - ResidueSet{Residue::code};
   if (wants_question(*shape)) leaves |= {Residue::code};
+  if (session_state_->creates_temporary_objects() && facts.may_write) {
+    leaves |= {Residue::temporary_object};
+  }
   // In a failed transaction the server refuses it by itself.
   if (server_->transaction_status() != wire::TransactionStatus::failed) {
     if (auto error = objection(*shape, leaves)) return error;
@@ -127,7 +132,8 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   if (facts.may_draw && keeps_draws && !is_cap_reached()) {
     pin({Residue::sequence_state}, shape->fingerprint);
   }
-  if (facts.changes_code) workload_->shapes.forget_learned();
+  if (facts.changes_code && facts.kind != sql::StatementKind::unknown)
+    workload_->shapes.forget_learned();
   if (traces_ != nullptr && facts.controls_transaction) traces_->is_undone |= may_roll_back(text);
   const bool may_unpin = is_pinned() && facts.may_remove_residue;
   if (leaves.empty() && !may_unpin) return std::nullopt;
@@ -140,7 +146,9 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   }
   note_names(facts.settings);
   if (leaves.intersects(settings_or_code)) {
-    note_names(sql::settings_named(text, server_->session_state()->backslashes_are_plain()));
+    auto names = sql::settings_named(text, server_->session_state()->backslashes_are_plain());
+    left.code_names_settings |= leaves.contains(Residue::code) && !names.empty();
+    note_names(std::move(names));
   }
   note_residue(may_unpin ? leaves | left.pinned_by : leaves, shape->fingerprint);
   return std::nullopt;
@@ -296,15 +304,31 @@ SessionTraces& ClientSession::traces() {
   return *traces_;
 }
 
+/// A Query of ours destroys the unnamed statement on the server; the client's is kept here.
+void ClientSession::note_own_query() {
+  unnamed_there_ = UnnamedThere::none;
+  server_->set_may_have_unnamed(false);
+}
+
+/// Statements of the client are on this server only, under its own names.
+bool ClientSession::has_own_names() const {
+  bool is_any = false;
+  if (prepared_ != nullptr) {
+    prepared_->for_each(
+        [&](const auto&, const auto& statement) { is_any |= statement == nullptr; });
+  }
+  return is_any;
+}
+
 /// From here on lastval and currval are the client's own: until it has drawn something,
 /// PostgreSQL's 55000 is the honest answer, and not what another client drew on this server before.
 void ClientSession::forget_sequences() {
   if (!is_between_transactions() || server_->expected().is_uncertain()) return;
-  unnamed_there_ = UnnamedThere::none;  // a Query destroys it
   std::string out;
   wire::put_query(out, "DISCARD SEQUENCES");
   server_->expect(*this, pool::ReplyKind::injected_query);
   put_in_front(out);
+  note_own_query();
 }
 
 void ClientSession::pin(ResidueSet reasons, std::uint64_t fingerprint) {
@@ -363,7 +387,7 @@ bool ClientSession::restore_startup_settings() {
     return true;
   }
   state_ = ClientState::restoring;
-  unnamed_there_ = UnnamedThere::none;  // a Query destroys it
+  note_own_query();
   has_server_error_ = false;
   std::string out;
   wire::put_query(out, sql);
@@ -424,7 +448,7 @@ bool ClientSession::ask_what_is_left() {
     }
   }
   state_ = ClientState::asking;
-  unnamed_there_ = UnnamedThere::none;  // a Query destroys it
+  note_own_query();
   server_->ask_session(std::move(scope));
   return true;
 }
@@ -451,6 +475,8 @@ void ClientSession::on_answer() {
   if (truth->has_advisory_locks) found |= {Residue::advisory_lock};
   if (truth->has_cursors) found |= {Residue::cursor};
   if (truth->has_sql_statements) found |= {Residue::prepared_statement};
+  names_pass_ = names_pass_ && (truth->has_sql_statements || has_own_names());
+  if (names_pass_) found |= {Residue::prepared_statement};
   learn_from(*truth, found.empty() && !is_changed);
   // It may have set what the answer cannot show.
   must_scrub_ = std::ranges::any_of(traces_->code, [](const auto& shape) {
@@ -460,6 +486,7 @@ void ClientSession::on_answer() {
   traces_->code.clear();
   traces_->was_asked_twice = false;
   traces_->is_undone = false;
+  traces_->code_names_settings = false;
   if (found.empty()) {
     unpin();
     server_->settle(state);
@@ -492,6 +519,14 @@ pool::StateRef ClientSession::state_from(const pool::SessionTruth& truth) const 
   return pool_->context().states.updated(server_->session_state(), values, all);
 }
 
+/// Settings beyond those of the startup packet: code may have given them the values that they had.
+bool ClientSession::has_settings_of_its_own() const {
+  return std::ranges::any_of(session_state_->settings(), [&](const pool::Setting& setting) {
+    const pool::Setting* at_startup = startup_state_->find(setting.name);
+    return !setting.is_reported && (at_startup == nullptr || at_startup->value != setting.value);
+  });
+}
+
 /// A statement whose functions are all built in, or not volatile, is clean; other code is when
 /// nothing was found several times.
 void ClientSession::learn_from(const pool::SessionTruth& truth, bool is_clean) {
@@ -499,6 +534,13 @@ void ClientSession::learn_from(const pool::SessionTruth& truth, bool is_clean) {
     return std::ranges::any_of(truth.volatile_functions,
                                [&](const auto& function) { return function.first == name; });
   };
+  const bool is_proof =
+      !traces_->is_undone && !traces_->code_names_settings &&
+      std::ranges::none_of(truth.volatile_functions,
+                           [](const auto& function) {
+                             return !sql::settings_named(function.second, true).empty();
+                           }) &&
+      !has_settings_of_its_own();
   for (const sql::ShapeRef& shape : traces_->code) {
     shape->run_count = 0;
     const sql::Facts& facts = shape->facts;
@@ -506,7 +548,7 @@ void ClientSession::learn_from(const pool::SessionTruth& truth, bool is_clean) {
       shape->clean_count = 0;
     } else if (!runs_unseen_code(facts) && std::ranges::none_of(facts.functions, is_volatile)) {
       shape->clean_count = clean_enough;
-    } else if (facts.kind != sql::StatementKind::unknown && !traces_->is_undone) {
+    } else if (facts.kind != sql::StatementKind::unknown && is_proof) {
       ++shape->clean_count;
     }
   }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "session/client_login.hpp"
+#include "session/naming_query.hpp"
 #include "session/prepared_statements.hpp"
 #include "session/session_traces.hpp"
 #include "session/workload.hpp"
@@ -157,6 +158,7 @@ void ClientSession::on_reply_error(pool::ServerConnection& server,
       forget_failed_resets(server.expected().oldest_number());
     }
     restore_skipped_unnamed();
+    if (naming_ != nullptr) note_naming_error(server);
     if (prepared_ != nullptr) on_statement_error(server, fields);
     return;
   }
@@ -184,6 +186,10 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
   }
   waits_for_restore_ = false;
   unnamed_changes_.reset();  // nothing is left that could be skipped
+  if (naming_ != nullptr) {
+    settle_naming(server);
+    if (finish_naming()) return process_inbox();
+  }
   if (prepared_ != nullptr) {
     prepared_->settle();
     names_in_doubt_ = false;

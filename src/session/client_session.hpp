@@ -74,6 +74,7 @@ class ClientSession final : public io::Disposable,
  private:
   struct Login;
   struct Pass;
+  struct NamingQuery;
   enum class Step : std::uint8_t {
     forward,
     drop,
@@ -168,6 +169,8 @@ class ClientSession final : public io::Disposable,
   void demote_constant();
   void apply_constant();
   void note_residue(sql::ResidueSet leaves, std::uint64_t fingerprint);
+  bool has_own_names() const;
+  void note_own_query();
   void forget_sequences();
   SessionTraces& traces();
   void pin(sql::ResidueSet reasons, std::uint64_t fingerprint);
@@ -175,6 +178,7 @@ class ClientSession final : public io::Disposable,
   void drop_traces();
   bool restore_startup_settings();
   void announce_restored();
+  bool has_settings_of_its_own() const;
   void forget_failed_resets(std::uint32_t oldest);
   bool is_held_back() const;
   /// A message is half sent to the server: nothing of ours may come between.
@@ -190,7 +194,7 @@ class ClientSession final : public io::Disposable,
   bool maps_names() const;
   bool is_name_certain(std::string_view name) const;
   Step on_named_parse(Pass& pass, Bytes message, const wire::Parse& parse);
-  Step on_long_parse(std::string_view name);
+  Step on_own_parse(std::string_view name);
   Step on_named_bind(Pass& pass, const wire::Header& header, const wire::BindNames& names);
   Step on_named_describe(Pass& pass, std::string_view name);
   Step on_named_close(std::string_view name);
@@ -199,12 +203,25 @@ class ClientSession final : public io::Disposable,
   void put_close(std::string_view name);
   void make_room(const pool::StatementRef& statement, bool is_there);
   void provide(const pool::StatementRef& statement);
+  void put_own(std::string_view name, std::string_view definition);
   void make_duplicate(std::string_view name);
   void let_be_unknown(std::string_view name);
   void on_statement_error(pool::ServerConnection& server, const wire::ErrorFields& fields);
   void keep_cycle(const Pass& pass);
   bool may_run_again(pool::ServerConnection& server, const pool::Statement& statement) const;
   void run_again();
+
+  // SQL that names prepared statements (client_sql_names.cpp).
+  Step name_in_query(std::string_view text);
+  Step name_as_asked(NamingQuery& naming);
+  Step name_one(NamingQuery& naming);
+  Step name_all(NamingQuery& naming);
+  void name_in_parse(std::string_view text);
+  void clear_server();
+  void put_sync();
+  void note_naming_error(pool::ServerConnection& server);
+  void settle_naming(pool::ServerConnection& server);
+  bool finish_naming();
 
   // Server connection: getting, keeping, giving back (client_session.cpp).
   bool attach();
@@ -227,11 +244,12 @@ class ClientSession final : public io::Disposable,
   Sessions& sessions_;
   std::uint64_t id_;
   std::unique_ptr<io::Transport> transport_;
-  std::unique_ptr<Login> login_;          ///< until logged in
-  std::unique_ptr<std::string> inbox_;    ///< bytes that could not be dealt with yet
+  std::unique_ptr<Login> login_;        ///< until logged in
+  std::unique_ptr<std::string> inbox_;  ///< bytes that could not be dealt with yet
   std::unique_ptr<UnnamedStatement> unnamed_;
   std::unique_ptr<std::vector<UnnamedChange>> unnamed_changes_;  ///< that may yet be skipped
   std::unique_ptr<PreparedStatements> prepared_;                 ///< none: nullptr
+  std::unique_ptr<NamingQuery> naming_;                          ///< none: nullptr
   /// What the client sent since the Bind that began this cycle, as long as it may be run again.
   std::unique_ptr<std::string> cycle_copy_;
   Pass* pass_ = nullptr;  ///< while process() runs
@@ -245,9 +263,9 @@ class ClientSession final : public io::Disposable,
   std::uint32_t cancel_pid_ = 0;
   std::uint32_t cancel_secret_ = 0;
   std::uint32_t unnamed_number_ = 0;  ///< of the last Parse of an unnamed statement
-  std::uint32_t cycle_bind_ = 0;  ///< number of the Bind that cycle_copy_ begins with
-  std::uint32_t cycle_from_ = 0;  ///< number of what comes behind the last Query or Sync sent
-  std::uint32_t body_left_ = 0;   ///< of the client's current message, still to come
+  std::uint32_t cycle_bind_ = 0;      ///< number of the Bind that cycle_copy_ begins with
+  std::uint32_t cycle_from_ = 0;      ///< number of what comes behind the last Query or Sync sent
+  std::uint32_t body_left_ = 0;       ///< of the client's current message, still to come
   ClientState state_ = ClientState::startup;
   Discard discard_ = Discard::nothing;
   UnnamedThere unnamed_there_ = UnnamedThere::strangers;
@@ -256,9 +274,12 @@ class ClientSession final : public io::Disposable,
   bool in_cycle_ : 1 = false;    ///< something was sent that is not fully answered
   bool is_paused_ : 1 = false;   ///< the client is not read
   bool is_draining_ : 1 = false;
-  bool is_kept_ : 1 = false;            ///< cycle_copy_ is complete so far
-  bool is_rerun_due_ : 1 = false;       ///< the cycle failed and is to be run again
-  bool names_in_doubt_ : 1 = false;     ///< a Query was sent that may deallocate
+  bool is_kept_ : 1 = false;         ///< cycle_copy_ is complete so far
+  bool is_rerun_due_ : 1 = false;    ///< the cycle failed and is to be run again
+  bool names_in_doubt_ : 1 = false;  ///< a Query was sent that may deallocate
+  /// SQL of the client names statements on this server, which stays: it prepares under its own
+  /// names.
+  bool names_pass_ : 1 = false;
   bool has_terminated_ : 1 = false;     ///< left by Terminate: what it asked for still counts
   bool waits_for_restore_ : 1 = false;  ///< behind a RESET: what follows needs what it goes back to
   bool has_server_error_ : 1 = false;   ///< the replay failed

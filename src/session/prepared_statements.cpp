@@ -22,6 +22,16 @@ void PreparedStatements::remove(std::string_view name, std::uint32_t number) {
   by_name_.erase(at);
 }
 
+void PreparedStatements::make_own(std::string_view name, std::uint32_t number) {
+  const auto at = by_name_.find(name);
+  journal_.note(number, {.name = at->first, .is_removal = true, .before = std::move(at->second)});
+  at->second = nullptr;
+}
+
+void PreparedStatements::forget(std::string_view name) {
+  if (const auto at = by_name_.find(name); at != by_name_.end()) by_name_.erase(at);
+}
+
 bool PreparedStatements::is_certain(std::string_view name, pool::ExpectedReplies& expected) const {
   return !journal_.any([&](std::uint32_t number, const Change& change) {
     return change.name == name && !expected.is_certain(number);

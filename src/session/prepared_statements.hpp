@@ -19,6 +19,10 @@ class PreparedStatements {
   /// The message with `number` prepares it, or closes it.
   void add(std::string_view name, pool::StatementRef statement, std::uint32_t number);
   void remove(std::string_view name, std::uint32_t number);
+  /// The message with `number` makes the server have it under this very name.
+  void make_own(std::string_view name, std::uint32_t number);
+  /// A DEALLOCATE of it succeeded.
+  void forget(std::string_view name);
   /// Whether there is one does not hang on messages of earlier cycles that are not answered yet.
   bool is_certain(std::string_view name, pool::ExpectedReplies& expected) const;
   /// What the client calls the statement with this number; "": nothing.

@@ -23,7 +23,7 @@ constexpr char unicode_string_mark = '\x05';  ///< UESCAPE may follow
 constexpr char bit_string_mark = '\x06';
 constexpr char list_item_mark = '\x07';  ///< any of them, also NULL, TRUE, FALSE and DEFAULT
 constexpr std::array<std::string_view, 8> mark_texts = {"",    "$1 ",   "1 ",   ".1 ",
-                                                        "'' ", "U&'' ", "B'' ", "NULL "};
+                                                        "'' ", "U&'' ", "B'' ", "1 "};
 
 constexpr char mark_of(TokenKind kind) {
   switch (kind) {
@@ -92,16 +92,16 @@ class Normaliser {
  public:
   Normaliser(std::string_view text, bool backslashes_are_plain, char* out)
       : lexer_(text, backslashes_are_plain), begin_(out), out_(out) {
-    frames_[0] = Frame{.item = out};
+    *top_ = Frame{.item = out};
   }
 
   std::optional<Normalised> run() {
     for (;;) {
-      const Token token = lexer_.next();
+      const Token token = lexer_.next(out_);
       if (token.kind == TokenKind::end) break;
       if (!take(token)) return std::nullopt;
     }
-    if (depth_ != 0) return std::nullopt;
+    if (top_ != frames_.data()) return std::nullopt;
     while (out_ != begin_ && out_[-1] == ';') --out_;
     return Normalised{.tokens = {begin_, out_}, .keeps_plain_escapes = keeps_plain_escapes_};
   }
@@ -148,15 +148,22 @@ class Normaliser {
   }
 
   void append(std::string_view text) {
+    separate(text[0]);
     out_ = std::ranges::copy(text, out_).out;
     *out_++ = ' ';
+  }
+  /// ". ." is not "..", nor is ". 1" ".1".
+  void separate(char next) {
+    const bool is_dot = out_ != begin_ && out_[-1] == '.';
+    if (is_dot && (next == '.' || char_kind(next) == CharKind::digit)) *out_++ = ' ';
   }
   void other() {
     top().state = Item::other;
     before_ = Before::other;
     is_first_word_ = false;
   }
-  Frame& top() { return frames_[depth_]; }
+  bool keeps_constants() const { return keeps_all_ || keeps_statement_ || top_->keeps_constants; }
+  Frame& top() { return *top_; }
 
   void word(std::string_view text);
   bool quoted_name(std::string_view text);
@@ -173,7 +180,6 @@ class Normaliser {
   Lexer lexer_;
   char* const begin_;
   char* out_;
-  std::size_t depth_ = 0;
   Before before_ = Before::other;
   bool is_first_word_ = true;  ///< of a statement
   bool is_set_ = false;        ///< the statement begins with SET
@@ -181,12 +187,13 @@ class Normaliser {
   bool keeps_all_ = false;
   bool keeps_plain_escapes_ = false;
   std::array<Frame, 251> frames_;
+  Frame* top_ = frames_.data();
 };
 
 void Normaliser::word(std::string_view text) {
-  char* const begin = out_;
-  for (const char c : text) *out_++ = to_lower(c);
-  const Word meaning = classify({begin, out_});
+  // The lexer has written it there already.
+  const Word meaning = classify({out_, text.size()});
+  out_ += text.size();
   *out_++ = ' ';
   const bool is_first_word = is_first_word_;
   const Item state = top().state;
@@ -197,7 +204,7 @@ void Normaliser::word(std::string_view text) {
     case Word::set_config: before_ = Before::set_config; break;
     case Word::uescape: before_ = Before::uescape; break;
     case Word::constant:
-      if (state == Item::empty) top().state = Item::constant;
+      if (state == Item::empty && !keeps_constants()) top().state = Item::constant;
       break;
     case Word::set: is_set_ |= is_first_word; break;
     case Word::run: keeps_statement_ |= is_first_word; break;
@@ -221,8 +228,7 @@ void Normaliser::op(std::string_view text) {
 }
 
 bool Normaliser::constant(const Token& token) {
-  const bool keeps =
-      keeps_all_ || keeps_statement_ || top().keeps_constants || before_ == Before::uescape;
+  const bool keeps = keeps_constants() || before_ == Before::uescape;
   if (keeps && token.kind != TokenKind::parameter) {
     keeps_plain_escapes_ |= token.kind == TokenKind::string && token.has_escapes;
     append(token.text);
@@ -246,7 +252,12 @@ bool Normaliser::punctuation(char c) {
     case ']': return close(c);
     case ',': comma(); return true;
     case ';': semicolon(); return true;
+    case ':':
+      append(":");  // ": :" is not "::"
+      other();
+      return true;
     default:
+      separate(c);
       *out_++ = c;
       other();
       return true;
@@ -254,7 +265,7 @@ bool Normaliser::punctuation(char c) {
 }
 
 bool Normaliser::open(char closer) {
-  if (depth_ + 1 == frames_.size()) return false;  // nobody writes that
+  if (top_ == &frames_.back()) return false;  // nobody writes that
   Frame& outer = top();
   // A row of a list of rows, or one behind VALUES, is a list, too.
   const bool is_nested_row = outer.is_list && outer.state == Item::empty;
@@ -272,15 +283,15 @@ bool Normaliser::open(char closer) {
   const bool is_first_word = is_first_word_;
   other();
   is_first_word_ = is_first_word;
-  frames_[++depth_] = inner;
+  *++top_ = inner;
   return true;
 }
 
 bool Normaliser::close(char closer) {
-  if (depth_ == 0 || top().closer != closer) return false;
+  if (top_ == frames_.data() || top_->closer != closer) return false;
   if (top().is_list) end_item();
   *out_++ = closer;
-  const Frame& closed = frames_[depth_--];
+  const Frame& closed = *top_--;
   other();
   if (closed.is_row) end_row(closed);
   return true;
@@ -310,7 +321,7 @@ void Normaliser::comma() {
 void Normaliser::semicolon() {
   *out_++ = ';';
   other();
-  if (depth_ > 0) return;  // CREATE RULE … DO (a; b)
+  if (top_ != frames_.data()) return;  // CREATE RULE … DO (a; b)
   is_first_word_ = true;
   is_set_ = keeps_statement_ = false;
 }
@@ -376,6 +387,7 @@ std::string render(std::string_view tokens) {
   for (const char c : tokens) {
     const auto index = static_cast<unsigned char>(c);
     if (index < mark_texts.size()) {
+      if (text.ends_with('.')) text += ' ';  // "a. 1" is not "a .1"
       text += mark_texts[index];
     } else {
       text += c;

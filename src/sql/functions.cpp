@@ -84,7 +84,7 @@ constexpr FunctionFacts telling_functions[] = {
 };
 static_assert(std::ranges::is_sorted(telling_functions, {}, &FunctionFacts::name));
 
-/// Sorted. Most are the built-in functions that are neither volatile nor run what they are given.
+/// Sorted. Built-in functions, but for those whose names others like to use, as log.
 constexpr std::string_view harmless_functions[] = {
     "abs",
     "acos",
@@ -152,7 +152,6 @@ constexpr std::string_view harmless_functions[] = {
     "decode",
     "degrees",
     "dense_rank",
-    "div",
     "encode",
     "every",
     "exp",
@@ -176,7 +175,6 @@ constexpr std::string_view harmless_functions[] = {
     "has_sequence_privilege",
     "has_table_privilege",
     "has_type_privilege",
-    "host",
     "inet_client_addr",
     "inet_client_port",
     "inet_server_addr",
@@ -247,7 +245,6 @@ constexpr std::string_view harmless_functions[] = {
     "length",
     "like_escape",
     "ln",
-    "log",
     "lower",
     "lower_inc",
     "lower_inf",
@@ -264,7 +261,6 @@ constexpr std::string_view harmless_functions[] = {
     "min",
     "mod",
     "mode",
-    "network",
     "normalize",
     "now",
     "nth_value",
@@ -365,11 +361,11 @@ constexpr std::string_view harmless_functions[] = {
     "row_to_json",
     "rpad",
     "rtrim",
-    "scale",
     "session_user",
     "setweight",
     "shobj_description",
-    "sign",
+    "similar_escape",
+    "similar_to_escape",
     "sin",
     "split_part",
     "sqrt",
@@ -381,13 +377,11 @@ constexpr std::string_view harmless_functions[] = {
     "string_agg",
     "string_to_array",
     "string_to_table",
-    "strip",
     "strpos",
     "substr",
     "substring",
     "sum",
     "tan",
-    "text",
     "timeofday",
     "timestamp",
     "timestamptz",
@@ -432,6 +426,7 @@ constexpr std::string_view harmless_functions[] = {
     "width_bucket",
     "xml_is_well_formed",
     "xmlagg",
+    "xmlexists",
     "xpath",
     "xpath_exists",
 };

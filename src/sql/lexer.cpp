@@ -26,12 +26,12 @@ bool Token::is_word(std::string_view lower_case) const {
   return kind == TokenKind::word && std::ranges::equal(text, lower_case, {}, to_lower);
 }
 
-Token Lexer::next() {
+Token Lexer::next(char* lower_case) {
   while (at_ != end_ && char_kind(*at_) == CharKind::blank) ++at_;
   if (at_ == end_) return {.kind = TokenKind::end, .text = {at_, at_}};
   const char* const begin = at_;
   switch (char_kind(*at_)) {
-    case CharKind::letter: return word(begin);
+    case CharKind::letter: return word(begin, lower_case);
     case CharKind::digit: return number(begin);
     case CharKind::punctuation: return punctuation(begin);
     case CharKind::quote: ++at_; return string(begin, TokenKind::string, !backslashes_are_plain_);
@@ -40,7 +40,7 @@ Token Lexer::next() {
     case CharKind::op:
       if (*at_ == '-' || *at_ == '/') {
         if (!skip_blanks()) return error(begin);
-        if (at_ != begin) return next();
+        if (at_ != begin) return next(lower_case);
       }
       return op(begin);
     case CharKind::blank:
@@ -85,12 +85,24 @@ bool Lexer::skip_block_comment() {
   return false;
 }
 
-Token Lexer::word(const char* begin) {
-  const char* word_end = begin + 1;
-  while (word_end != end_ && continues_word(*word_end)) ++word_end;
+Token Lexer::word(const char* begin, char* lower_case) {
+  const char* word_end = begin;
+  if (lower_case != nullptr) {
+    for (char c = 0; word_end != end_ && (c = word_char(*word_end)) != 0; ++word_end) {
+      *lower_case++ = c;
+    }
+  } else {
+    while (word_end != end_ && word_char(*word_end) != 0) ++word_end;
+  }
   at_ = word_end;
-  if (word_end - begin != 1 || word_end == end_) return token(TokenKind::word, begin);
+  if (word_end - begin == 1 && word_end != end_ && (*at_ == '\'' || *at_ == '&')) {
+    return string_after(begin);
+  }
+  return token(TokenKind::word, begin);
+}
 
+/// Behind a single letter and before ' or &: it may be the prefix of a literal.
+Token Lexer::string_after(const char* begin) {
   const char prefix = to_lower(*begin);
   if (*at_ == '\'') {
     if (prefix == 'e') {
@@ -101,7 +113,7 @@ Token Lexer::word(const char* begin) {
       ++at_;
       return string(begin, TokenKind::bit_string, false);
     }
-  } else if (prefix == 'u' && *at_ == '&' && end_ - at_ > 1) {
+  } else if (prefix == 'u' && end_ - at_ > 1) {
     if (at_[1] == '"') {
       at_ += 2;
       return quoted_name(begin, TokenKind::unicode_name);
@@ -241,7 +253,8 @@ Token Lexer::op(const char* begin) {
 Token Lexer::punctuation(const char* begin) {
   if (*begin == '.' && end_ - begin > 1 && is_digit(begin[1])) return number(begin);
   at_ = begin + 1;
-  if (*begin == ':' && (next_is(':') || next_is('='))) {
+  const bool is_range = *begin == '.' && next_is('.');
+  if (is_range || (*begin == ':' && (next_is(':') || next_is('=')))) {
     ++at_;
     return token(TokenKind::op, begin);
   }

@@ -21,7 +21,7 @@ enum class TokenKind : std::uint8_t {
   integer,         ///< fits into 31 bits
   number,          ///< any other
   parameter,       ///< $1
-  op,              ///< an operator, also :: and :=
+  op,              ///< an operator, also :: and := and ..
   punctuation,     ///< one of ( ) [ ] , ; . :
 };
 
@@ -79,6 +79,14 @@ constexpr std::array<char, 256> make_lower() {
 }
 inline constexpr std::array<CharKind, 256> char_kinds = make_char_kinds();
 inline constexpr std::array<char, 256> lower_chars = make_lower();
+/// What continues a word, in lower case; NUL for the others.
+inline constexpr std::array<char, 256> word_chars = [] {
+  std::array<char, 256> chars{};
+  for (std::size_t byte = 0; byte < 256; ++byte) {
+    if (char_kinds[byte] >= CharKind::dollar) chars[byte] = lower_chars[byte];
+  }
+  return chars;
+}();
 }  // namespace detail
 
 inline CharKind char_kind(char c) {
@@ -87,8 +95,9 @@ inline CharKind char_kind(char c) {
 inline char to_lower(char c) {
   return detail::lower_chars[static_cast<unsigned char>(c)];
 }
-inline bool continues_word(char c) {
-  return char_kind(c) >= CharKind::dollar;
+/// NUL if it cannot be in a word (but at its beginning).
+inline char word_char(char c) {
+  return detail::word_chars[static_cast<unsigned char>(c)];
 }
 
 /// One pass over a text, token by token. Allocates nothing; the text has to outlive it.
@@ -101,8 +110,9 @@ class Lexer {
         backslashes_are_plain_(backslashes_are_plain) {}
 
   /// Behind the last token it is `end` for ever. After `error` the text goes on behind the byte
-  /// that began what is none.
-  Token next();
+  /// that began what is none. If it is a word, it is also written to `lower_case`, with its ASCII
+  /// letters in lower case, unless that is null.
+  Token next(char* lower_case = nullptr);
 
  private:
   bool skip_blanks();
@@ -110,7 +120,8 @@ class Lexer {
   void skip_line_comment();
   bool next_is(char c) const { return at_ != end_ && *at_ == c; }
 
-  Token word(const char* begin);
+  Token word(const char* begin, char* lower_case);
+  Token string_after(const char* begin);
   Token string(const char* begin, TokenKind kind, bool has_escapes);
   bool string_body(bool has_escapes, bool doubles_quotes);
   bool continue_string();

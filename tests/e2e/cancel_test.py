@@ -42,6 +42,21 @@ class Cancel(harness.PoolerTest):
         self.assertEqual(client.read_until("Z")[-1].body, b"E")
         self.assertEqual(raw.tags(client.query("rollback")), "CZ")
 
+    def test_every_query_of_a_client_that_cancels_all_of_them_ends(self):
+        """The answer to one cancelled query may be faster than the end of its cancel request; the next query is cancelled too."""
+        running = "select count(*) from pg_stat_activity where state = 'active' and query like %s"
+        client = self.client()
+        client.query("begin")  # keeps the server connection
+        with self.cluster.connect() as observer:
+            for turn in range(50):
+                client.query("savepoint s")
+                client.send(query(f"{SLEEP} /* turn {turn} */"))
+                harness.eventually(lambda: observer.execute(running, [f"select pg_sleep%turn {turn} %"]).fetchone()[0], "it runs")
+                with raw.RawClient(self.pooler.address()) as canceller:
+                    canceller.send(raw.cancel_packet(client.pid, client.secret))
+                    self.assert_sqlstate(client.read_until("Z"), "57014")
+                client.query("rollback to s")
+
     def test_a_queued_query_leaves_the_queue_with_57014(self):
         holders = self.fill_pool()
         queued, behind = self.clients(2)

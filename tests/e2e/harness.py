@@ -62,9 +62,9 @@ def free_port():
             return port
 
 
-def eventually(condition, what):
+def eventually(condition, what, patience_seconds=PATIENCE_SECONDS):
     """Waits until condition() is true and returns its value; the only place that polls."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience_seconds
     while True:
         value = condition()
         if value:
@@ -119,7 +119,7 @@ class Cluster:
         (self.data / "pg_hba.conf").write_text(HBA)
         with open(self.data / "postgresql.conf", "a") as file:
             file.write(f"port = {self.port}\nlisten_addresses = '127.0.0.1'\nfsync = off\n"
-                       f"unix_socket_directories = '{self.directory}'\nmax_connections = 100\n"
+                       f"unix_socket_directories = '{self.directory}'\nmax_connections = 100\nmax_prepared_transactions = 20\n"
                        "shared_buffers = 16MB\nautovacuum = off\njit = off\n")
         atexit.register(self.stop)
         self.start()

@@ -37,6 +37,7 @@ void RandomClient::act() {
     // ParameterStatus may come behind ReadyForQuery.
     if (may_leave && !believes_the_truth()) {
       if (++doubts_ == max_doubts) world_.complain("a client is not told of its settings");
+      client_->link().set_reading(true);
       if (doubts_ < max_doubts) return again();
     }
     doubts_ = 0;

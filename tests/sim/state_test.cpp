@@ -267,6 +267,29 @@ TEST_CASE("code that was taken back so far is not taken for clean") {
   CHECK(world.violation_text() == "");
 }
 
+TEST_CASE("code that sets what is set already is not taken for clean") {
+  World world(one_server());
+  Talk first(world);
+  Talk second(world);
+  Talk third(world);
+  std::string set = "select public.set_tenant('";
+  std::string end = "')";
+  std::vector<std::string> answers = {"T", "D:", "C:SELECT 1"};
+  SUBCASE("a function") {}
+  SUBCASE("a block") {
+    set = "do $$ begin perform set_config('app.tenant', '";
+    end = "', false); end $$";
+    answers = {"C:DO"};
+  }
+  for (int round = 0; round < 10; ++round) first.say(set + "7" + end, answers);
+  second.say(set + "8" + end, answers);
+  third.ask("select current_setting('app.tenant', true)", "");
+  first.ask("select current_setting('app.tenant', true)", "7");
+  second.ask("select current_setting('app.tenant', true)", "8");
+  world.drain();
+  CHECK(world.violation_text() == "");
+}
+
 TEST_CASE("a rollback takes settings back, and SET LOCAL ends with its transaction") {
   World world(one_server());
   Talk first(world);

@@ -100,6 +100,7 @@ class ServerConnection final : public io::Disposable,
   void settle(StateRef state);
   /// The statements of clients that it has parsed.
   ServerStatements& statements();
+  bool has_statements() const { return statements_ != nullptr && !statements_->empty(); }
   std::size_t statement_count() const { return statements_ != nullptr ? statements_->size() : 0; }
   /// There may be an unnamed statement of some client.
   bool may_have_unnamed() const { return may_have_unnamed_; }
@@ -150,6 +151,7 @@ class ServerConnection final : public io::Disposable,
   void on_login_done(StateRef reported, std::uint32_t pid, Bytes secret);
   void on_login_failed(const Error& error);
   void on_task_done(bool ok);
+  void start_cancelling();
   void stop_cancelling();
   void on_cancel_finished();
   void run_task(std::vector<std::string> queries, const ReplyOwner* client);

@@ -37,6 +37,8 @@ class SessionState {
   std::string_view value(std::string_view name) const;
   /// standard_conforming_strings is on: a backslash in '…' is only a backslash.
   bool backslashes_are_plain() const { return backslashes_are_plain_; }
+  /// search_path names pg_temp: what is created without a schema may be temporary.
+  bool creates_temporary_objects() const { return creates_temporary_objects_; }
   /// client_encoding has bytes of ASCII characters within other characters (SJIS, BIG5, GBK, …):
   /// its texts cannot be read byte by byte.
   bool has_ambiguous_bytes() const { return has_ambiguous_bytes_; }
@@ -48,6 +50,7 @@ class SessionState {
   std::vector<Setting> settings_;
   bool backslashes_are_plain_ = true;
   bool has_ambiguous_bytes_ = false;
+  bool creates_temporary_objects_ = false;
   ParseStateRef parse_state_;
 };
 using StateRef = std::shared_ptr<const SessionState>;

@@ -55,6 +55,8 @@ class Statement {
 };
 using StatementRef = std::shared_ptr<Statement>;
 
+/// Statement::name() of the statement with this number.
+std::string statement_name(std::uint64_t number);
 /// The number in a name that Statement::name() could be; 0: another name.
 std::uint64_t statement_number(std::string_view name);
 
@@ -123,6 +125,10 @@ class ServerStatements {
   void own_parsed(std::string_view name, std::uint32_t number);
   void own_closed(std::string_view name, std::uint32_t number);
   const std::vector<std::string>& own_names() const { return own_names_; }
+  /// The numbers of the statements that it has.
+  std::vector<std::uint64_t> numbers() const;
+  /// Neither our statements nor clients' own names.
+  bool empty() const { return by_number_.empty() && own_names_.empty(); }
 
   /// An error took these messages back.
   void take_back(ExpectedReplies::Skipped skipped);

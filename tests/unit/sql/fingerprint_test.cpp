@@ -88,6 +88,9 @@ TEST_CASE("tokens make a difference") {
                    {"SELECT a + b", "SELECT a - b"},
                    {"SELECT a <> b", "SELECT a < > b"},
                    {"SELECT a.b", "SELECT a, b"},
+                   {"SELECT a..b", "SELECT a. .b"},
+                   {"SELECT a. ..b", "SELECT a.. .b"},
+                   {"SELECT a::b", "SELECT a: :b"},
                    {"SELECT true", "SELECT false"},
                    {"SELECT null", "SELECT 1"},
                    {"SELECT 1", "SELECT 1; SELECT 1"},
@@ -174,8 +177,9 @@ TEST_CASE("text that does not end properly has none") {
 TEST_CASE("what is rendered is SQL of the same tokens") {
   CHECK(rendered("SELECT a.B, 'x', $2, 1, 2.5 FROM \"T\" -- c") ==
         "select a .b ,'' ,$1 ,1 ,.1 from \"T\" ");
-  CHECK(rendered("VALUES (1, 'a'), (2, 'b')") == "values (NULL )");
+  CHECK(rendered("VALUES (1, 'a'), (2, 'b')") == "values (1 )");
   CHECK(rendered("SELECT B'1', U&'x' UESCAPE '!'") == "select B'' ,U&'' uescape '!' ");
+  CHECK(rendered("SELECT a. 1, b[1:2], c: :d") == "select a . 1 ,b [1 : 1 ],c : : d ");
   CHECK(rendered("DO $$ a $$") == "do $$ a $$ ");
   for (const std::string_view text :
        {"SELECT a+-1, b::int[], c[1:2] FROM t WHERE x IN (1, 2) AND y ~* 'a'",

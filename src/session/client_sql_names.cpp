@@ -1,0 +1,179 @@
+// ClientSession's Queries that name prepared statements: PREPARE, EXECUTE, DEALLOCATE and
+// pg_prepared_statements find those that the client has prepared by the protocol, and no others.
+#include <utility>
+
+#include "session/client_pass.hpp"
+#include "session/naming_query.hpp"
+#include "session/prepared_statements.hpp"
+
+#include "pgproxy/wire/encode.hpp"
+
+namespace pgproxy::session {
+
+using pool::ReplyKind;
+
+void ClientSession::put_sync() {
+  std::string out;
+  wire::put_message(out, 'S');
+  server_->expect(*this, ReplyKind::injected_sync);
+  put_in_front(out);
+}
+
+/// Takes everything off the server that the client did not prepare under this name.
+void ClientSession::clear_server() {
+  pool::ServerStatements& there = server_->statements();
+  for (const std::uint64_t number : there.numbers()) {
+    there.closed(number, server_->expected().next_number());
+    put_close(pool::statement_name(number));
+  }
+  for (const std::string& name : std::vector<std::string>(there.own_names())) {
+    there.own_closed(name, server_->expected().next_number());
+    put_close(name);
+  }
+}
+
+/// Step::wait: the Query waits until the server has what it names, or for earlier answers.
+ClientSession::Step ClientSession::name_in_query(std::string_view text) {
+  if (naming_ != nullptr) settle_naming(*server_);
+  if (naming_ != nullptr && naming_->phase == NamingQuery::Phase::ready) {
+    naming_->phase = NamingQuery::Phase::sent;
+    naming_->number = server_->expected().next_number();
+    return Step::forward;
+  }
+  if (naming_ != nullptr && naming_->phase == NamingQuery::Phase::preparing) return Step::wait;
+  if (!maps_names() || names_pass_) return Step::forward;
+  if (prepared_ == nullptr && !server_->has_statements()) return Step::forward;
+  const pool::ExpectedReplies& expected = server_->expected();
+  if (expected.is_skipping()) return Step::forward;
+  SqlNamesFound found = find_sql_names(text);
+  if (found.what == SqlNames::none) return Step::forward;
+  if (!server_->expected().is_status_known()) return Step::wait;
+  names_in_doubt_ = prepared_ != nullptr;
+  naming_ = std::make_unique<NamingQuery>(NamingQuery{.found = std::move(found)});
+  // In an aborted transaction PostgreSQL refuses it, whatever is there.
+  const bool is_refused = server_->transaction_status() == wire::TransactionStatus::failed;
+  const Step step = is_refused ? Step::forward : name_as_asked(*naming_);
+  naming_->number = expected.next_number();
+  return step;
+}
+
+ClientSession::Step ClientSession::name_as_asked(NamingQuery& naming) {
+  switch (naming.found.what) {
+    case SqlNames::none:
+    case SqlNames::discard:
+    case SqlNames::deallocate_all: return Step::forward;  // its CommandComplete tells
+    case SqlNames::prepare: names_pass_ = true; return name_one(naming);
+    case SqlNames::execute:
+    case SqlNames::deallocate: return name_one(naming);
+    case SqlNames::any: return name_all(naming);
+  }
+  std::unreachable();
+}
+
+ClientSession::Step ClientSession::name_one(NamingQuery& naming) {
+  const std::string& name = naming.found.name;
+  const pool::StatementRef* found = prepared_ != nullptr ? prepared_->find(name) : nullptr;
+  if (found == nullptr) {
+    let_be_unknown(name);
+    return Step::forward;
+  }
+  if (*found == nullptr) return Step::forward;  // it is there
+  if (naming.found.what != SqlNames::execute) {
+    make_duplicate(name);  // only that there is one matters
+    return Step::forward;
+  }
+  const bool can_wait = server_->expected().is_quiet();
+  put_own(name, (*found)->definition());
+  if (!can_wait) return Step::forward;
+  put_sync();
+  naming.phase = NamingQuery::Phase::preparing;
+  naming.tells_errors = true;
+  start_cycle();
+  return Step::wait;
+}
+
+/// Outside of a transaction a statement that cannot be prepared any more is left out; within one
+/// that is an error.
+ClientSession::Step ClientSession::name_all(NamingQuery& naming) {
+  const bool can_wait = server_->expected().is_quiet();
+  const bool is_idle = server_->transaction_status() == wire::TransactionStatus::idle;
+  clear_server();
+  if (prepared_ == nullptr || prepared_->size() == 0) return Step::forward;
+  bool is_any = false;
+  prepared_->for_each([&](const std::string& name, const pool::StatementRef& statement) {
+    if (statement == nullptr) return;
+    is_any = true;
+    put_own(name, statement->definition());
+    if (can_wait && is_idle) put_sync();
+  });
+  if (!is_any || !can_wait) return Step::forward;
+  if (!is_idle) put_sync();
+  naming.phase = NamingQuery::Phase::preparing;
+  naming.tells_errors = !is_idle;
+  start_cycle();
+  return Step::wait;
+}
+
+/// A Parse of such SQL: what it becomes is run at any time later, so that this server stays, with
+/// the client's statements under their own names.
+void ClientSession::name_in_parse(std::string_view text) {
+  if (names_pass_ || server_->expected().is_skipping()) return;
+  if (prepared_ == nullptr && !server_->has_statements()) return;
+  const SqlNames what = find_sql_names(text).what;
+  if (what == SqlNames::none || what == SqlNames::deallocate_all || what == SqlNames::discard) {
+    return;
+  }
+  clear_server();
+  if (prepared_ == nullptr) return;
+  note_residue({sql::Residue::prepared_statement}, 0);
+  names_pass_ = true;
+  std::vector<std::pair<std::string, pool::StatementRef>> mapped;
+  prepared_->for_each([&](const std::string& name, const pool::StatementRef& statement) {
+    if (statement != nullptr) mapped.emplace_back(name, statement);
+  });
+  for (const auto& [name, statement] : mapped) {
+    std::string out;
+    statement->put_parse(out, name);
+    prepared_->make_own(name, server_->expected().next_number());
+    server_->expect(*this, ReplyKind::injected_parse);
+    put_in_front(out);
+  }
+}
+
+void ClientSession::note_naming_error(pool::ServerConnection& server) {
+  if (naming_->phase == NamingQuery::Phase::preparing) {
+    if (naming_->tells_errors) {
+      naming_->has_failed = true;
+    } else {
+      server.replace_error("");
+    }
+  } else if (naming_->phase == NamingQuery::Phase::sent &&
+             server.expected().oldest_number() == naming_->number) {
+    naming_->has_failed = true;
+  }
+}
+
+/// Forgets what a DEALLOCATE that is answered has deallocated.
+void ClientSession::settle_naming(pool::ServerConnection& server) {
+  if (naming_->phase != NamingQuery::Phase::sent) return;
+  if (!pool::is_before(naming_->number, server.expected().oldest_number())) return;
+  if (naming_->found.what == SqlNames::deallocate && !naming_->has_failed && prepared_ != nullptr) {
+    prepared_->forget(naming_->found.name);
+  }
+  naming_.reset();
+}
+
+/// True: the server has what the waiting Query names.
+bool ClientSession::finish_naming() {
+  if (naming_ == nullptr || naming_->phase != NamingQuery::Phase::preparing) return false;
+  if (!naming_->has_failed) {
+    naming_->phase = NamingQuery::Phase::ready;
+    return true;
+  }
+  // The error is the answer to the Query; its ReadyForQuery follows when it is dropped.
+  naming_.reset();
+  discard_ = Discard::one_message;
+  return false;
+}
+
+}  // namespace pgproxy::session

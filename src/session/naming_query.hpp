@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "session/client_session.hpp"
+#include "session/sql_names.hpp"
+
+namespace pgproxy::session {
+
+/// A Query whose SQL names prepared statements, from when it is read until it is answered.
+struct ClientSession::NamingQuery {
+  enum class Phase : std::uint8_t {
+    preparing,  ///< the server gets the client's statements under their own names; the Query waits
+    ready,      ///< it has them
+    sent,
+  };
+  SqlNamesFound found;
+  Phase phase = Phase::sent;
+  std::uint32_t number = 0;   ///< of the Query, once sent
+  bool tells_errors = false;  ///< an error while preparing is the answer to the Query
+  bool has_failed = false;
+
+  bool only_deallocates() const {
+    return found.what == SqlNames::deallocate || found.what == SqlNames::deallocate_all;
+  }
+};
+
+}  // namespace pgproxy::session

@@ -1,0 +1,127 @@
+#include "session/sql_names.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+
+namespace pgproxy::session {
+namespace {
+
+constexpr std::size_t npos = std::string_view::npos;
+
+bool is_word_byte(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  return byte == '_' || byte == '$' || byte >= 0x80 || (byte >= '0' && byte <= '9') ||
+         ((byte | 0x20) >= 'a' && (byte | 0x20) <= 'z');
+}
+
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+}
+
+bool same(std::string_view word, std::string_view lower_case) {
+  return std::ranges::equal(word, lower_case, [](char a, char b) { return lower(a) == b; });
+}
+
+bool contains(std::string_view text, std::string_view lower_case) {
+  return !std::ranges::search(text, lower_case, [](char a, char b) {
+            return lower(a) == b;
+          }).empty();
+}
+
+/// Drops blanks and comments from the front.
+void skip_blanks(std::string_view& text) {
+  while (true) {
+    text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n\f\v"), text.size()));
+    std::size_t end = 0;
+    if (text.starts_with("--")) {
+      end = text.find('\n');
+    } else if (text.starts_with("/*")) {
+      end = text.find("*/");
+      if (end != npos) ++end;
+    } else {
+      return;
+    }
+    text.remove_prefix(end == npos ? text.size() : end + 1);
+  }
+}
+
+std::string_view take_word(std::string_view& text) {
+  skip_blanks(text);
+  const auto end = std::ranges::find_if_not(text, is_word_byte);
+  const std::string_view word = text.substr(0, static_cast<std::size_t>(end - text.begin()));
+  text.remove_prefix(word.size());
+  return word;
+}
+
+/// nullopt: not as a name should be.
+std::optional<std::string> take_name(std::string_view& text) {
+  skip_blanks(text);
+  std::string name;
+  if (!text.starts_with('"')) {
+    std::ranges::transform(take_word(text), std::back_inserter(name), lower);
+    return name.empty() ? std::nullopt : std::optional(name);
+  }
+  text.remove_prefix(1);
+  while (true) {
+    const std::size_t quote = text.find('"');
+    if (quote == npos) return std::nullopt;
+    name += text.substr(0, quote);
+    text.remove_prefix(quote + 1);
+    if (!text.starts_with('"')) return name;
+    name += '"';
+    text.remove_prefix(1);
+  }
+}
+
+SqlNames kind_of(std::string_view& statement) {
+  const std::string_view word = take_word(statement);
+  if (same(word, "execute")) return SqlNames::execute;
+  if (same(word, "prepare")) return SqlNames::prepare;
+  if (same(word, "deallocate")) return SqlNames::deallocate;
+  if (same(word, "discard")) return SqlNames::discard;
+  const bool may_hold_one = same(word, "explain") || same(word, "create");
+  return may_hold_one && contains(statement, "execute") ? SqlNames::any : SqlNames::none;
+}
+
+/// The name behind the word that told the kind.
+SqlNamesFound with_name(SqlNames what, std::string_view rest) {
+  if (what == SqlNames::any || what == SqlNames::discard) return {what};
+  std::string_view ahead = rest;
+  const std::string_view word = take_word(ahead);
+  if (what == SqlNames::deallocate && same(word, "prepare")) rest = ahead;
+  if (what == SqlNames::prepare && same(word, "transaction")) return {};
+  skip_blanks(rest);
+  const bool is_quoted = rest.starts_with('"');
+  auto name = take_name(rest);
+  if (!name) return {SqlNames::any};
+  if (what == SqlNames::deallocate && !is_quoted && *name == "all")
+    return {SqlNames::deallocate_all};
+  return {what, std::move(*name)};
+}
+
+}  // namespace
+
+SqlNamesFound find_sql_names(std::string_view text) {
+  SqlNamesFound found;
+  std::string_view rest = text;
+  for (bool is_first = true;; is_first = false) {
+    skip_blanks(rest);
+    std::string_view statement = rest;
+    const SqlNames what = kind_of(statement);
+    const std::size_t end = rest.find(';');
+    std::string_view behind = end == npos ? std::string_view{} : rest.substr(end + 1);
+    skip_blanks(behind);
+    if (what != SqlNames::none) {
+      found =
+          is_first && behind.empty() ? with_name(what, statement) : SqlNamesFound{SqlNames::any};
+      if (found.what != SqlNames::none) return found;
+    }
+    if (behind.empty()) break;
+    rest = behind;
+  }
+  if (contains(text, "pg_prepared_statement")) return {SqlNames::any};
+  return found;
+}
+
+}  // namespace pgproxy::session
