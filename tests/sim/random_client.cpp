@@ -36,9 +36,13 @@ void RandomClient::act() {
     const bool may_leave = unfinished_ == Unfinished::nothing;
     // ParameterStatus may come behind ReadyForQuery.
     if (may_leave && !believes_the_truth()) {
-      if (++doubts_ == max_doubts) world_.complain("a client is not told of its settings");
+      const bool may_be_lost = world_.postgres.has_black_hole();
+      if (++doubts_ == max_doubts && !may_be_lost) {
+        world_.complain("client " + std::to_string(client_->number()) +
+                        " is not told of its settings");
+      }
       client_->link().set_reading(true);
-      if (doubts_ < max_doubts) return again();
+      if (doubts_ < max_doubts || may_be_lost) return again();
     }
     doubts_ = 0;
     if (is_stopping_ && may_leave && client_->status() == 'I') return client_->terminate();
