@@ -130,6 +130,9 @@ void RandomClient::cycle(Script& script) {
   if (dice < 79) return copy_in(script, false);
   if (dice < 82) return copy_in(script, true);
   if (dice < 86) return sleep(script);
+  if (script.status == 'I' && may_reset_ && random.chance(5)) {
+    return say(script, {"discard all /* " + script.tag() + " */"});
+  }
   std::vector<std::string> texts;
   do {
     texts.push_back(state_text(script));
