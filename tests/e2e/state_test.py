@@ -168,7 +168,7 @@ class Isolation(harness.PoolerTest):
     def test_a_pin_is_visible_and_ends_with_its_client(self):
         self.assertEqual(self.pins(), [])
         self.one.query("listen something")
-        self.assertEqual(len(self.pins()), 1)
+        harness.eventually(lambda: len(self.pins()) == 1, "the pin is visible")
         self.assertTrue(self.pins()[0])
         self.one.send(raw.TERMINATE).read_to_end()
         harness.eventually(lambda: self.pins() == [], "the pin is gone")
