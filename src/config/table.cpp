@@ -130,7 +130,8 @@ constexpr Row<Settings> kPools[] = {
                    "nothing is run a second time; PgBouncer, too, passes the error on. stale_plan "
                    "spares applications the errors that follow a change of a table"),
      on_reload,
-     "When a cycle of messages is run again, once: it had failed at its first message, outside of a "
+     "When a cycle of messages is run again, once: it had failed at its first message, outside of "
+     "a "
      "transaction, and nothing of its answer was passed on. stale_plan: \"cached plan must not "
      "change result type\"."},
     {"server_round_robin",

@@ -75,8 +75,8 @@ PreparedStatements& ClientSession::prepared() {
   return *prepared_;
 }
 
-/// A setting may differ from what the session state says: what is parsed now is this client's alone.
-/// True as well while a transaction has changed one for itself.
+/// A setting may differ from what the session state says: what is parsed now is this client's
+/// alone. True as well while a transaction has changed one for itself.
 bool ClientSession::settings_in_doubt() const {
   switch (pinned_by_) {
     case sql::Residue::setting:
@@ -200,14 +200,13 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   const std::string_view definition = as_text(message.subspan(head_bytes));
   pool::Statements& all = pool_->statements();
   const pool::StatementRef statement =
-      settings_in_doubt()
-          ? all.add_unshared(definition)
-          : all.find_or_add(definition, server_->session_state()->parse_state());
+      settings_in_doubt() ? all.add_unshared(definition)
+                          : all.find_or_add(definition, server_->session_state()->parse_state());
   ServerStatements& there = server_->statements();
   const ServerStatements::Need need = there.use(*statement, expected);
   // In an aborted transaction PostgreSQL refuses to parse.
-  const bool may_parse =
-      expected.is_status_known() && server_->transaction_status() != wire::TransactionStatus::failed;
+  const bool may_parse = expected.is_status_known() &&
+                         server_->transaction_status() != wire::TransactionStatus::failed;
   if (need == ServerStatements::Need::nothing && may_parse && may_answer()) {
     prepared().add(name, statement, expected.next_number());
     const Step step = ask(ReplyKind::local_parse);
@@ -321,17 +320,19 @@ void ClientSession::on_statement_error(pool::ServerConnection& server,
   const bool is_gone = fields.sqlstate == "26000";
   const bool is_duplicate = fields.sqlstate == "42P05";
   if (!is_stale && !is_gone && !is_duplicate) return;
-  const pool::StatementRef statement = server.statements().used_by(skipped.from);
-  if (statement == nullptr) return;
-  if (!is_duplicate) statement->outdate();
-  if (is_gone) server.statements().forget(*statement);
-  if (!is_stale) {
-    const std::string_view name = prepared_->name_of(statement->number());
-    if (!name.empty()) {
-      server.replace_error(with_name(server.error_body(), statement->name(), name));
-    }
-    return;
+  const std::uint64_t number = server.statements().used_by(skipped.from);
+  if (number == 0) return;
+  const pool::StatementRef statement = server.statements().find(number);
+  if (!is_duplicate && statement != nullptr) {
+    statement->outdate();
+    if (is_gone) server.statements().forget(*statement);
   }
+  if (!is_stale) {
+    const std::string_view name = prepared_->name_of(number);
+    if (name.empty()) return;
+    return server.replace_error(with_name(server.error_body(), pool::statement_name(number), name));
+  }
+  if (statement == nullptr) return;
   if (!may_run_again(server, *statement)) return;
   if (statement->note_rerun()) {
     log::line(log::Level::log, subject(),
@@ -350,8 +351,7 @@ bool ClientSession::may_run_again(pool::ServerConnection& server,
   pool::ExpectedReplies& expected = server.expected();
   return is_kept_ && body_left_ == 0 && expected.last_failed() == ReplyKind::bind &&
          expected.last_skipped().from == cycle_bind_ && expected.size() == 1 &&
-         !expected.is_uncertain() &&
-         server.transaction_status() == wire::TransactionStatus::idle &&
+         !expected.is_uncertain() && server.transaction_status() == wire::TransactionStatus::idle &&
          !is_procedural(statement.query());
 }
 

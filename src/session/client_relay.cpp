@@ -193,8 +193,8 @@ bool ClientSession::discard_one(Pass& pass, const wire::Header& header, std::siz
   if (discard_ == Discard::one_message || header.type == 'S') {
     discard_ = Discard::nothing;
     std::string out;
-    wire::put_ready_for_query(out, server_ != nullptr ? server_->transaction_status()
-                                                      : wire::TransactionStatus::idle);
+    wire::put_ready_for_query(
+        out, server_ != nullptr ? server_->transaction_status() : wire::TransactionStatus::idle);
     send(out);
   }
   body_left_ = static_cast<std::uint32_t>(header.total_bytes() - there);
@@ -327,6 +327,7 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& heade
   }
   if (!attach()) return wait_or_stop();
   if (!names->statement.empty() && maps_names()) return on_named_bind(pass, header, *names);
+  if (names->statement.empty() && !is_unnamed_certain()) return Step::wait;
   ++pool_->counters().bind_count;
   provide_unnamed(names->statement.empty());
   return ask(pool::ReplyKind::bind);
@@ -350,6 +351,7 @@ ClientSession::Step ClientSession::on_target(Pass& pass, const wire::Header& hea
     if (is_unnamed_statement && note_unnamed_change()) unnamed_.reset();
     return ask(pool::ReplyKind::close);
   }
+  if (is_unnamed_statement && !is_unnamed_certain()) return Step::wait;
   provide_unnamed(is_unnamed_statement);
   return ask(target->kind == 'S' ? pool::ReplyKind::describe_statement
                                  : pool::ReplyKind::describe_portal);
@@ -361,11 +363,12 @@ ClientSession::Step ClientSession::on_target(Pass& pass, const wire::Header& hea
 /// of the first message that uses it; when there is none, it answers 26000 by itself and in order.
 void ClientSession::provide_unnamed(bool is_used) {
   const bool gets_ours = is_used && unnamed_ != nullptr;
-  if (unnamed_there_ == UnnamedThere::ours) return;
+  if (unnamed_there_ == UnnamedThere::ours || server_->expected().is_skipping()) return;
   if (unnamed_there_ == UnnamedThere::none && !gets_ours) return;
   unnamed_there_ = gets_ours ? UnnamedThere::ours : UnnamedThere::none;
   server_->set_may_have_unnamed(gets_ours);
   if (gets_ours) {
+    unnamed_number_ = server_->expected().next_number();
     server_->expect(*this, pool::ReplyKind::injected_parse);
     put_in_front(*unnamed_);
     ++pool_->counters().server_parse_count;
@@ -375,6 +378,12 @@ void ClientSession::provide_unnamed(bool is_used) {
   wire::put_message(out, 'C', std::string_view("S\0", 2));
   server_->expect(*this, pool::ReplyKind::injected_close);
   put_in_front(out);
+}
+
+/// False: what the server's unnamed statement is will be known when it has answered.
+bool ClientSession::is_unnamed_certain() const {
+  pool::ExpectedReplies& expected = server_->expected();
+  return unnamed_there_ != UnnamedThere::ours || expected.is_certain(unnamed_number_);
 }
 
 /// It outlives the transaction (55.2.3): kept, so that the next server can have it too.
@@ -391,6 +400,7 @@ bool ClientSession::note_unnamed_change() {
   pool::ExpectedReplies& expected = server_->expected();
   if (expected.is_skipping()) return false;
   unnamed_there_ = UnnamedThere::ours;
+  unnamed_number_ = expected.next_number();
   if (expected.is_quiet()) {
     unnamed_changes_.reset();
     return true;
@@ -407,18 +417,20 @@ bool ClientSession::note_unnamed_change() {
 
 /// An error made the server skip messages: what they did to the unnamed statement did not happen.
 void ClientSession::restore_skipped_unnamed() {
-  if (unnamed_changes_ == nullptr) return;
   const auto [from, to] = server_->expected().last_skipped();
+  // What is there after all is not worth knowing: ours is put in front again.
+  if (unnamed_there_ == UnnamedThere::ours && pool::is_before(from, unnamed_number_) &&
+      pool::is_before(unnamed_number_, to)) {
+    unnamed_there_ = UnnamedThere::none;
+  }
+  if (unnamed_changes_ == nullptr) return;
   auto& changes = *unnamed_changes_;
-  const auto first = std::ranges::find_if(
-      changes, [&](const auto& c) {
-        return pool::is_before(from, c.number) && pool::is_before(c.number, to);
-      });
+  const auto first = std::ranges::find_if(changes, [&](const auto& c) {
+    return pool::is_before(from, c.number) && pool::is_before(c.number, to);
+  });
   if (first == changes.end()) return;
-  const auto behind =
-      std::find_if(first, changes.end(), [&](const auto& c) {
-        return !pool::is_before(c.number, to);
-      });
+  const auto behind = std::find_if(first, changes.end(),
+                                   [&](const auto& c) { return !pool::is_before(c.number, to); });
   (behind == changes.end() ? unnamed_ : behind->before) = std::move(first->before);
   changes.erase(first, behind);
 }

@@ -130,6 +130,7 @@ class ClientSession final : public io::Disposable,
   Step ask(pool::ReplyKind kind);
   bool discard_one(Pass& pass, const wire::Header& header, std::size_t there);
   void provide_unnamed(bool is_used);
+  bool is_unnamed_certain() const;
   void remember_unnamed(Bytes message);
   bool note_unnamed_change();
   void restore_skipped_unnamed();
@@ -213,8 +214,9 @@ class ClientSession final : public io::Disposable,
   pool::StateRef session_state_;
   std::uint32_t cancel_pid_ = 0;
   std::uint32_t cancel_secret_ = 0;
-  std::uint32_t cycle_bind_ = 0;  ///< number of the Bind that cycle_copy_ begins with
-  std::uint32_t body_left_ = 0;   ///< of the client's current message, still to come
+  std::uint32_t unnamed_number_ = 0;  ///< of the message that made the server's unnamed one ours
+  std::uint32_t cycle_bind_ = 0;      ///< number of the Bind that cycle_copy_ begins with
+  std::uint32_t body_left_ = 0;       ///< of the client's current message, still to come
   ClientState state_ = ClientState::startup;
   sql::Residue pinned_by_ = sql::Residue::none;
   Discard discard_ = Discard::nothing;
@@ -224,10 +226,11 @@ class ClientSession final : public io::Disposable,
   bool in_cycle_ : 1 = false;    ///< something was sent that is not fully answered
   bool is_paused_ : 1 = false;   ///< the client is not read
   bool is_draining_ : 1 = false;
-  bool is_kept_ : 1 = false;          ///< cycle_copy_ is complete so far
-  bool is_rerun_due_ : 1 = false;     ///< the cycle failed and is to be run again
-  bool names_in_doubt_ : 1 = false;   ///< a Query was sent that may deallocate
-  /// SQL of the client names statements on this server, which stays: it prepares under its own names.
+  bool is_kept_ : 1 = false;         ///< cycle_copy_ is complete so far
+  bool is_rerun_due_ : 1 = false;    ///< the cycle failed and is to be run again
+  bool names_in_doubt_ : 1 = false;  ///< a Query was sent that may deallocate
+  /// SQL of the client names statements on this server, which stays: it prepares under its own
+  /// names.
   bool names_pass_ : 1 = false;
   bool has_terminated_ : 1 = false;    ///< left by Terminate: what it asked for still counts
   bool has_server_error_ : 1 = false;  ///< the replay failed

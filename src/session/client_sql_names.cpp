@@ -43,11 +43,11 @@ ClientSession::Step ClientSession::name_in_query(std::string_view text) {
   if (naming_ != nullptr && naming_->phase == NamingQuery::Phase::preparing) return Step::wait;
   if (!maps_names() || names_pass_) return Step::forward;
   if (prepared_ == nullptr && !server_->has_statements()) return Step::forward;
-  const pool::ExpectedReplies& expected = server_->expected();
+  pool::ExpectedReplies& expected = server_->expected();
   if (expected.is_skipping()) return Step::forward;
   SqlNamesFound found = find_sql_names(text);
   if (found.what == SqlNames::none) return Step::forward;
-  if (!server_->expected().is_status_known()) return Step::wait;
+  if (!expected.is_status_known()) return Step::wait;
   names_in_doubt_ = prepared_ != nullptr;
   naming_ = std::make_unique<NamingQuery>(NamingQuery{.found = std::move(found)});
   // In an aborted transaction PostgreSQL refuses it, whatever is there.
@@ -62,9 +62,7 @@ ClientSession::Step ClientSession::name_as_asked(NamingQuery& naming) {
     case SqlNames::none:
     case SqlNames::discard:
     case SqlNames::deallocate_all: return Step::forward;  // its CommandComplete tells
-    case SqlNames::prepare:
-      names_pass_ = true;
-      return name_one(naming);
+    case SqlNames::prepare: names_pass_ = true; return name_one(naming);
     case SqlNames::execute:
     case SqlNames::deallocate: return name_one(naming);
     case SqlNames::any: return name_all(naming);
@@ -159,8 +157,7 @@ void ClientSession::note_naming_error(pool::ServerConnection& server) {
 void ClientSession::settle_naming(pool::ServerConnection& server) {
   if (naming_->phase != NamingQuery::Phase::sent) return;
   if (!pool::is_before(naming_->number, server.expected().oldest_number())) return;
-  if (naming_->found.what == SqlNames::deallocate && !naming_->has_failed &&
-      prepared_ != nullptr) {
+  if (naming_->found.what == SqlNames::deallocate && !naming_->has_failed && prepared_ != nullptr) {
     prepared_->forget(naming_->found.name);
   }
   naming_.reset();

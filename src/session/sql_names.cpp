@@ -24,8 +24,9 @@ bool same(std::string_view word, std::string_view lower_case) {
 }
 
 bool contains(std::string_view text, std::string_view lower_case) {
-  return !std::ranges::search(text, lower_case, [](char a, char b) { return lower(a) == b; })
-              .empty();
+  return !std::ranges::search(text, lower_case, [](char a, char b) {
+            return lower(a) == b;
+          }).empty();
 }
 
 /// Drops blanks and comments from the front.
@@ -94,7 +95,8 @@ SqlNamesFound with_name(SqlNames what, std::string_view rest) {
   const bool is_quoted = rest.starts_with('"');
   auto name = take_name(rest);
   if (!name) return {SqlNames::any};
-  if (what == SqlNames::deallocate && !is_quoted && *name == "all") return {SqlNames::deallocate_all};
+  if (what == SqlNames::deallocate && !is_quoted && *name == "all")
+    return {SqlNames::deallocate_all};
   return {what, std::move(*name)};
 }
 
@@ -111,7 +113,8 @@ SqlNamesFound find_sql_names(std::string_view text) {
     std::string_view behind = end == npos ? std::string_view{} : rest.substr(end + 1);
     skip_blanks(behind);
     if (what != SqlNames::none) {
-      found = is_first && behind.empty() ? with_name(what, statement) : SqlNamesFound{SqlNames::any};
+      found =
+          is_first && behind.empty() ? with_name(what, statement) : SqlNamesFound{SqlNames::any};
       if (found.what != SqlNames::none) return found;
     }
     if (behind.empty()) break;

@@ -51,40 +51,71 @@ void Script::end(bool commits) {
 }
 
 void Script::extended(const std::string& text, std::vector<std::string> answers, bool parses) {
-  const std::string parameter = tag() + "p";
-  if (parses) {
-    std::string body;
-    wire::put_c_string(body, "");
-    wire::put_c_string(body, text);
-    wire::put_u16(body, 0);
-    message('P', body);
-    expect({"1"});
-  }
-  std::string bind(2, '\0');
+  if (parses) parse("", text);
+  bind_and_execute("", text, std::move(answers));
+}
+
+void Script::fail(const std::string& sqlstate) {
+  if (is_skipping) return;
+  replies.push_back("E:" + sqlstate);
+  is_skipping = true;
+  if (status == 'T') status = 'E';
+}
+
+void Script::parse(const std::string& name, const std::string& text, const char* error) {
+  std::string body;
+  wire::put_c_string(body, name);
+  wire::put_c_string(body, text);
+  wire::put_u16(body, 0);
+  message('P', body);
+  const bool is_bad_text = error != nullptr && std::string_view(error) == "42601";
+  if (status == 'E' && !is_bad_text) return fail("25P02");
+  if (error != nullptr) return fail(error);
+  expect({"1"});
+}
+
+void Script::describe(const std::string& name, const std::string& text) {
+  message('D', "S" + name + std::string(1, '\0'));
+  if (status == 'E') return fail("25P02");  // it has rows
+  expect({"t", text.starts_with("select") || text.starts_with("show") ? "T" : "n"});
+}
+
+void Script::close(const std::string& name) {
+  message('C', "S" + name + std::string(1, '\0'));
+  expect({"3"});
+}
+
+void Script::bind_unknown(const std::string& name) {
+  put_bind(name, tag() + "p");
+  fail("26000");
+}
+
+void Script::put_bind(const std::string& name, const std::string& parameter) {
+  std::string bind(1, '\0');
+  wire::put_c_string(bind, name);
   wire::put_u16(bind, 0);
   wire::put_u16(bind, 1);
   wire::put_u32(bind, static_cast<std::uint32_t>(parameter.size()));
   bind += parameter;
   wire::put_u16(bind, 0);
   message('B', bind);
+}
+
+void Script::bind_and_execute(const std::string& name, const std::string& text,
+                              std::vector<std::string> answers) {
+  const std::string parameter = tag() + "p";
+  put_bind(name, parameter);
   message('D', std::string_view("P\0", 2));
   std::string execute(1, '\0');
   wire::put_u32(execute, 0);
   message('E', execute);
   if (is_skipping) return;
-  if (status == 'E') {
-    expect({"E:25P02"});
-    is_skipping = true;
-    return;
-  }
+  if (status == 'E') return fail("25P02");
   expect({"2", text.starts_with("select") || text.starts_with("show") ? "T" : "n"});
   for (std::string& answer : answers) {
     if (answer.ends_with("|")) answer += parameter;
+    if (answer.starts_with("E:")) return fail(answer.substr(2));
     replies.push_back(answer);
-    if (!answer.starts_with("E:")) continue;
-    is_skipping = true;
-    if (status == 'T') status = 'E';
-    return;
   }
 }
 

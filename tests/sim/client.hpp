@@ -33,6 +33,15 @@ class Script {
   /// Parse (unless `text` is empty: the unnamed statement is there already), Bind, Describe,
   /// Execute.
   void extended(const std::string& text, std::vector<std::string> answers, bool parses = true);
+  /// Messages of the extended protocol for the statement called `name`, with their answers.
+  void parse(const std::string& name, const std::string& text, const char* error = nullptr);
+  void describe(const std::string& name, const std::string& text);
+  void bind_and_execute(const std::string& name, const std::string& text,
+                        std::vector<std::string> answers);
+  void bind_unknown(const std::string& name);
+  void close(const std::string& name);
+  /// The answer is an ErrorResponse.
+  void fail(const std::string& sqlstate);
   void sync();
   void message(char type, std::string_view body = {});
   void expect(std::initializer_list<const char*> tokens);
@@ -40,6 +49,7 @@ class Script {
   bool is_skipping = false;
 
  private:
+  void put_bind(const std::string& name, const std::string& parameter);
   unsigned client_;
   unsigned number_ = 0;
 };

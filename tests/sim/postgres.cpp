@@ -226,27 +226,10 @@ void Backend::on_message(char type, std::string_view body) {
       }
       return on_simple();
     }
-    case 'P': {
-      const auto parse = wire::decode_parse(as_bytes(body));
-      if (!parse) return violation("malformed Parse");
-      begin_if_needed();
-      if (parse->statement.empty()) unnamed_.reset();
-      const std::string text(parse->query);
-      if (text.starts_with("syntax error")) return error("42601", text, false);
-      if (parse->statement.empty()) unnamed_ = text;
-      if (!parse->statement.empty()) {
-        named_[std::string(parse->statement)] = text;
-        residue_.push_back("statement " + std::string(parse->statement));
-        residue_owner_ = owner_of(text);
-      }
-      return put('1');
-    }
+    case 'P': return on_parse(body);
     case 'B': return on_bind(body);
     case 'D': return on_describe(body);
-    case 'C': {
-      if (body.size() == 2 && body[0] == 'S') unnamed_.reset();
-      return put('3');
-    }
+    case 'C': return on_close(body);
     case 'E': {
       const std::string name(body.substr(0, body.find('\0')));
       const auto portal = portals_.find(name);
@@ -262,24 +245,59 @@ void Backend::on_message(char type, std::string_view body) {
   }
 }
 
+void Backend::on_parse(std::string_view body) {
+  const auto parse = wire::decode_parse(as_bytes(body));
+  if (!parse) return violation("malformed Parse");
+  begin_if_needed();
+  const std::string name(parse->statement);
+  const std::string text(parse->query);
+  if (name.empty()) unnamed_.reset();
+  if (text.starts_with("syntax error")) return error("42601", text, false);
+  if (status_ == 'E' && !text.empty() && !text.starts_with("rollback")) {
+    return error("25P02", "current transaction is aborted", false);
+  }
+  if (name.empty()) {
+    unnamed_ = text;
+    return put('1');
+  }
+  if (!named_.emplace(name, text).second) {
+    return error("42P05", "prepared statement already exists", false);
+  }
+  // Under a name of pgproxy's it is for whoever knows that.
+  if (!name.starts_with("pgproxy_") && owner_of(text) != 0) {
+    residue_.push_back("statement " + name);
+    residue_owner_ = owner_of(text);
+  }
+  put('1');
+}
+
+void Backend::on_close(std::string_view body) {
+  const std::string name(body.substr(1, body.size() - 2));
+  if (body[0] == 'P') portals_.erase(name);
+  if (body[0] == 'S' && name.empty()) unnamed_.reset();
+  if (body[0] == 'S') named_.erase(name);
+  std::erase(residue_, "statement " + name);
+  put('3');
+}
+
+const std::string* Backend::find_statement(std::string_view name) const {
+  if (name.empty()) return unnamed_ ? &*unnamed_ : nullptr;
+  const auto at = named_.find(std::string(name));
+  return at != named_.end() ? &at->second : nullptr;
+}
+
 void Backend::on_bind(std::string_view body) {
   const auto names = wire::decode_bind_names(as_bytes(body));
   begin_if_needed();
-  std::string text;
-  if (names->statement.empty()) {
-    if (!unnamed_) return error("26000", "unnamed prepared statement does not exist", false);
-    text = *unnamed_;
-  } else {
-    const auto at = named_.find(std::string(names->statement));
-    if (at == named_.end()) return error("26000", "prepared statement does not exist", false);
-    text = at->second;
-  }
+  const std::string* found = find_statement(names->statement);
+  if (found == nullptr) return error("26000", "prepared statement does not exist", false);
+  const std::string text = *found;
   // Our clients' Binds have no format codes and at most one parameter, which is their tag.
   wire::Cursor cursor(as_bytes(body).subspan(names->portal.size() + names->statement.size() + 2));
   cursor.u16();
   std::string parameter;
   if (cursor.u16() > 0) parameter = as_text(cursor.bytes(cursor.u32()));
-  if (owner_of(parameter) != owner_of(text)) {
+  if (owner_of(text) != 0 && owner_of(parameter) != owner_of(text)) {
     violation("Bind of " + parameter + " found the statement " + text);
   }
   if (status_ == 'E' && !text.starts_with("rollback")) {
@@ -291,11 +309,16 @@ void Backend::on_bind(std::string_view body) {
 
 void Backend::on_describe(std::string_view body) {
   begin_if_needed();
+  std::string text = portals_[""].text;
   if (body[0] == 'S') {
-    if (!unnamed_) return error("26000", "unnamed prepared statement does not exist", false);
+    const std::string* found = find_statement(body.substr(1, body.size() - 2));
+    if (found == nullptr) return error("26000", "prepared statement does not exist", false);
+    text = *found;
+    if (status_ == 'E' && text.starts_with("select")) {
+      return error("25P02", "current transaction is aborted", false);
+    }
     put('t', "\0\0");
   }
-  const std::string& text = body[0] == 'S' ? *unnamed_ : portals_[""].text;
   if (text.starts_with("select") || text.starts_with("show")) {
     put('T', "\0\0");
   } else {

@@ -106,7 +106,10 @@ class Backend final : public Peer {
   void on_message(char type, std::string_view body);
   void on_simple();
   void on_copy_message(char type, std::string_view body);
+  void on_parse(std::string_view body);
   void on_bind(std::string_view body);
+  void on_close(std::string_view body);
+  const std::string* find_statement(std::string_view name) const;
   void on_describe(std::string_view body);
   void on_sync();
   Outcome execute(const std::string& text, const std::string& parameter, bool is_simple);
@@ -120,7 +123,7 @@ class Backend final : public Peer {
   void error(std::string_view sqlstate, std::string_view message, bool is_simple);
   void ready();
   void begin_if_needed();
-  void check_owner(const std::string& text);
+  void check_owner(const std::string& text, const std::string& parameter);
   void set(const std::string& name, const std::string& value, bool is_local);
   void reset(const std::string& name);
   void report(const std::string& name);

@@ -47,6 +47,7 @@ void RandomClient::arrive() {
   batches_left_ = 1 + static_cast<unsigned>(random.below(12));
   unfinished_ = Unfinished::nothing;
   unnamed_.reset();
+  named_.clear();
   has_deferred_error_ = false;
   is_sleeping_ = false;
   cancel_ = nullptr;
@@ -168,6 +169,7 @@ void RandomClient::extended(Script& script) {
 
 void RandomClient::statement(Script& script) {
   Random& random = world_.random;
+  if (random.chance(50)) return named_statement(script);
   if (unnamed_ && random.chance(40)) {
     const bool fails = unnamed_->starts_with("select 1/0");
     return script.extended(
@@ -177,8 +179,42 @@ void RandomClient::statement(Script& script) {
   const bool fails = random.chance(15);
   const std::string text = (fails ? "select 1/0, '" : "select '") + tag + "', $1";
   if (!script.is_skipping) unnamed_ = text;
+  if (script.status == 'E') unnamed_.reset();  // it goes before the new one is refused
   if (fails) return script.extended(text, {"E:22012"});
   script.extended(text, {"D:" + tag + "|", "C:SELECT 1"});
+}
+
+/// Few names, so that all clients have the same ones; some texts are shared, some are one's own.
+void RandomClient::named_statement(Script& script) {
+  Random& random = world_.random;
+  const std::string name = "n" + std::to_string(random.below(4));
+  const auto known = named_.find(name);
+  const auto dice = random.below(100);
+  if (dice < 12) {
+    script.close(name);
+    if (!script.is_skipping) named_.erase(name);
+    return;
+  }
+  if (known == named_.end()) {
+    if (dice < 20) return script.bind_unknown(name);
+    return prepare(script, name);
+  }
+  const std::string text = known->second;
+  if (dice < 20) return script.parse(name, "select 'again'", "42P05");
+  if (dice < 30) return script.describe(name, text);
+  if (text.starts_with("select 1/0")) return script.bind_and_execute(name, text, {"E:22012"});
+  const std::string value = text.substr(8, text.find('\'', 8) - 8);
+  script.bind_and_execute(name, text, {"D:" + value + "|", "C:SELECT 1"});
+}
+
+void RandomClient::prepare(Script& script, const std::string& name) {
+  Random& random = world_.random;
+  if (random.chance(10)) return script.parse(name, "syntax error", "42601");
+  std::string text = "select 'shared " + std::to_string(random.below(3)) + "', $1";
+  if (random.chance(10)) text = "select 1/0, '" + script.tag() + "', $1";
+  if (random.chance(40)) text = "select '" + script.tag() + "', $1";
+  script.parse(name, text);
+  if (!script.is_skipping) named_[name] = text;
 }
 
 void RandomClient::copy_in(Script& script, bool is_extended) {
@@ -231,7 +267,10 @@ void RandomClient::go_on(Script& script) {
 void RandomClient::residue(Script& script) {
   unnamed_.reset();
   const std::string tag = " /* " + script.tag() + " */";
-  switch (world_.random.below(3)) {
+  switch (world_.random.below(4)) {
+    case 3:
+      if (script.status != 'E') named_.clear();
+      return script.query("deallocate all" + tag, {"C:DEALLOCATE ALL"});
     case 0: return script.query("create temp table x" + tag, {"C:CREATE TABLE"});
     case 1: return script.query("listen channel" + tag, {"C:LISTEN"});
     default: return script.query("set work_mem = '8MB'" + tag, {"C:SET"});

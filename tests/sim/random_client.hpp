@@ -36,6 +36,8 @@ class RandomClient {
   void transaction(Script& script);
   void extended(Script& script);
   void statement(Script& script);
+  void named_statement(Script& script);
+  void prepare(Script& script, const std::string& name);
   void copy_in(Script& script, bool is_extended);
   void go_on(Script& script);
   void residue(Script& script);
@@ -50,7 +52,8 @@ class RandomClient {
   unsigned batches_left_ = 0;
   Unfinished unfinished_ = Unfinished::nothing;
   std::optional<std::string>
-      unnamed_;  ///< text of the unnamed statement that PostgreSQL has for us
+      unnamed_;    ///< text of the unnamed statement that PostgreSQL has for us
+  NameMap named_;  ///< texts of the named ones
   bool has_deferred_error_ = false;
   bool is_sleeping_ = false;
   bool is_stopping_ = false;

@@ -77,9 +77,9 @@ void Backend::begin_if_needed() {
 }
 
 /// Everything that must hold when a statement of a client is about to run here.
-void Backend::check_owner(const std::string& text) {
+void Backend::check_owner(const std::string& text, const std::string& parameter) {
   history_.push_back(text);
-  const unsigned owner = owner_of(text);
+  const unsigned owner = owner_of(text) != 0 ? owner_of(text) : owner_of(parameter);
   if (owner == 0) return;
   if (transaction_owner_ != 0 && transaction_owner_ != owner) {
     violation("statement " + text + " ran in the transaction of " +
@@ -100,7 +100,7 @@ void Backend::check_owner(const std::string& text) {
 
 Backend::Outcome Backend::execute(const std::string& text, const std::string& parameter,
                                   bool is_simple) {
-  check_owner(text);
+  check_owner(text, parameter);
   begin_if_needed();
   if (text.empty()) {
     put('I');
@@ -123,7 +123,9 @@ Backend::Outcome Backend::execute(const std::string& text, const std::string& pa
 
 Backend::Outcome Backend::select(const std::string& text, const std::string& parameter,
                                  bool is_simple) {
-  const std::string tag = tag_of(text);
+  std::size_t at = 0;
+  const std::string tag =
+      text.starts_with("select 'shared") ? quoted(text, at, '\'') : tag_of(text);
   if (text.starts_with("select 1/0")) {
     error("22012", "division by zero, " + tag, is_simple);
     return Outcome::failed;
@@ -194,6 +196,12 @@ bool Backend::change_session(const std::string& text) {
   if (text.starts_with("SELECT pg_catalog.set_config")) return set_pairs(text);
   if (text == "DISCARD SEQUENCES") {
     complete(text);
+    return true;
+  }
+  if (text.starts_with("deallocate all")) {
+    named_.clear();
+    std::erase_if(residue_, [](const auto& what) { return what.starts_with("statement "); });
+    complete("DEALLOCATE ALL");
     return true;
   }
   if (text != "DISCARD ALL") return false;

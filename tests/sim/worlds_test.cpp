@@ -48,6 +48,9 @@ config::Settings random_settings(Random& random) {
     settings.server_check_query = "select 'check'";
     settings.server_check_delay = Duration(random.below(2000));
   }
+  if (random.chance(60)) {
+    settings.max_prepared_statements = 1 + static_cast<std::uint32_t>(random.below(4));
+  }
   settings.query_timeout = seconds(30);
   settings.idle_transaction_timeout = seconds(40);
   return settings;

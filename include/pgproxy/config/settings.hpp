@@ -96,7 +96,7 @@ struct Settings {
   std::uint32_t max_db_client_connections = 0;
   std::uint32_t max_user_connections = 0;
   std::uint32_t max_user_client_connections = 0;
-  std::uint32_t max_server_logins = 0;  ///< ours: server logins in progress per pool
+  std::uint32_t max_server_logins = 0;        ///< ours: server logins in progress per pool
   std::uint32_t max_prepared_statements = 0;  ///< per server connection; 0: off
   RerunOn rerun_on;
   bool server_round_robin = false;
