@@ -167,7 +167,7 @@ class Isolation(harness.PoolerTest):
 
     def test_a_pin_is_visible_and_ends_with_its_client(self):
         self.assertEqual(self.pins(), [])
-        self.one.ask(parse("select 1", "named") + SYNC)
+        self.one.query("prepare named as select 1")
         self.assertEqual(len(self.pins()), 1)
         self.assertTrue(self.pins()[0])
         self.one.send(raw.TERMINATE).read_to_end()
