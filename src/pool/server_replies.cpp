@@ -322,7 +322,7 @@ void ServerConnection::notify_quiet() {
   }
   quiet_due_ = false;
   ++cycle_;
-  if (statements_ != nullptr && !expected_.is_uncertain()) statements_->settle();
+  if (statements_ != nullptr) statements_->settle(expected_);
   if (ask_again()) return;
   if (holder_ != nullptr) holder_->on_replies_done(*this);
 }

@@ -104,7 +104,8 @@ void ServerStatements::closed(std::uint64_t statement_number, std::uint32_t numb
   if (at == by_number_.end()) return;
   journal_.note(number, {.what = Change::What::closed,
                          .statement = at->second->statement,
-                         .version = at->second->version});
+                         .version = at->second->version,
+                         .message = at->second->message});
   by_number_.erase(at);
 }
 
@@ -123,10 +124,13 @@ void ServerStatements::note_use(std::uint32_t number, const Statement& statement
   uses_.emplace_back(number, statement.number());
 }
 
-StatementRef ServerStatements::used_by(std::uint32_t number) const {
+std::uint64_t ServerStatements::used_by(std::uint32_t number) const {
   const auto use = std::ranges::find(uses_, number, [](const auto& u) { return u.first; });
-  if (use == uses_.end()) return nullptr;
-  const auto at = by_number_.find(use->second);
+  return use != uses_.end() ? use->second : 0;
+}
+
+StatementRef ServerStatements::find(std::uint64_t statement_number) const {
+  const auto at = by_number_.find(statement_number);
   return at != by_number_.end() ? at->second->statement : nullptr;
 }
 
@@ -161,7 +165,7 @@ void ServerStatements::take_back(ExpectedReplies::Skipped skipped) {
       }
       case Change::What::closed:
         if (!by_number_.contains(change.statement->number())) {
-          insert(change.statement, change.version, number);
+          insert(change.statement, change.version, change.message);
         }
         break;
       case Change::What::own_parsed: std::erase(own_names_, change.name); break;

@@ -316,17 +316,19 @@ void ClientSession::on_statement_error(pool::ServerConnection& server,
   const bool is_gone = fields.sqlstate == "26000";
   const bool is_duplicate = fields.sqlstate == "42P05";
   if (!is_stale && !is_gone && !is_duplicate) return;
-  const pool::StatementRef statement = server.statements().used_by(skipped.from);
-  if (statement == nullptr) return;
-  if (!is_duplicate) statement->outdate();
-  if (is_gone) server.statements().forget(*statement);
-  if (!is_stale) {
-    const std::string_view name = prepared_->name_of(statement->number());
-    if (!name.empty()) {
-      server.replace_error(with_name(server.error_body(), statement->name(), name));
-    }
-    return;
+  const std::uint64_t number = server.statements().used_by(skipped.from);
+  if (number == 0) return;
+  const pool::StatementRef statement = server.statements().find(number);
+  if (!is_duplicate && statement != nullptr) {
+    statement->outdate();
+    if (is_gone) server.statements().forget(*statement);
   }
+  if (!is_stale) {
+    const std::string_view name = prepared_->name_of(number);
+    if (name.empty()) return;
+    return server.replace_error(with_name(server.error_body(), pool::statement_name(number), name));
+  }
+  if (statement == nullptr) return;
   if (!may_run_again(server, *statement)) return;
   if (statement->note_rerun()) {
     log::line(log::Level::log, subject(),

@@ -355,6 +355,7 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& heade
   }
   if (!attach()) return wait_or_stop();
   if (!names->statement.empty() && maps_names()) return on_named_bind(pass, header, *names);
+  if (names->statement.empty() && !is_unnamed_certain()) return Step::wait;
   ++pool_->counters().bind_count;
   const bool is_unnamed = names->statement.empty();
   if (is_unnamed) admit_unnamed();
@@ -380,6 +381,7 @@ ClientSession::Step ClientSession::on_target(Pass& pass, const wire::Header& hea
     if (is_unnamed_statement && note_unnamed_change()) unnamed_.reset();
     return ask(pool::ReplyKind::close);
   }
+  if (is_unnamed_statement && !is_unnamed_certain()) return Step::wait;
   provide_unnamed(is_unnamed_statement);
   return ask(target->kind == 'S' ? pool::ReplyKind::describe_statement
                                  : pool::ReplyKind::describe_portal);
@@ -391,11 +393,12 @@ ClientSession::Step ClientSession::on_target(Pass& pass, const wire::Header& hea
 /// of the first message that uses it; when there is none, it answers 26000 by itself and in order.
 void ClientSession::provide_unnamed(bool is_used) {
   const bool gets_ours = is_used && unnamed_ != nullptr;
-  if (unnamed_there_ == UnnamedThere::ours) return;
+  if (unnamed_there_ == UnnamedThere::ours || server_->expected().is_skipping()) return;
   if (unnamed_there_ == UnnamedThere::none && !gets_ours) return;
   unnamed_there_ = gets_ours ? UnnamedThere::ours : UnnamedThere::none;
   server_->set_may_have_unnamed(gets_ours);
   if (gets_ours) {
+    unnamed_number_ = server_->expected().next_number();
     server_->expect(*this, pool::ReplyKind::injected_parse);
     put_in_front(unnamed_->parse);
     ++pool_->counters().server_parse_count;
@@ -407,11 +410,16 @@ void ClientSession::provide_unnamed(bool is_used) {
   put_in_front(out);
 }
 
+/// False: what the server's unnamed statement is will be known when it has answered.
+bool ClientSession::is_unnamed_certain() const {
+  pool::ExpectedReplies& expected = server_->expected();
+  return unnamed_there_ != UnnamedThere::ours || expected.is_certain(unnamed_number_);
+}
+
 /// It outlives the transaction (55.2.3): kept, so that the next server can have it too.
 void ClientSession::remember_unnamed(Bytes message, const sql::ShapeRef& shape) {
   if (!note_unnamed_change()) return;
   server_->set_may_have_unnamed(true);
-  unnamed_number_ = server_->expected().next_number();
   if (unnamed_ == nullptr) unnamed_ = std::make_unique<UnnamedStatement>();
   unnamed_->parse.assign(as_text(message));
   unnamed_->shape = shape;
@@ -423,6 +431,7 @@ bool ClientSession::note_unnamed_change() {
   pool::ExpectedReplies& expected = server_->expected();
   if (expected.is_skipping()) return false;
   unnamed_there_ = UnnamedThere::ours;
+  unnamed_number_ = expected.next_number();
   if (expected.is_quiet()) {
     unnamed_changes_.reset();
     return true;
@@ -442,6 +451,11 @@ void ClientSession::restore_skipped_unnamed() {
   const auto [from, to] = server_->expected().last_skipped();
   const bool is_parse = server_->expected().last_failed() == pool::ReplyKind::parse;
   bool has_failed = is_parse && from == unnamed_number_;
+  // What is there after all is not worth knowing: ours is put in front again.
+  if (unnamed_there_ == UnnamedThere::ours && !pool::is_before(unnamed_number_, from) &&
+      pool::is_before(unnamed_number_, to)) {
+    unnamed_there_ = UnnamedThere::none;
+  }
   std::unique_ptr<UnnamedStatement>* left = &unnamed_;  // what there is behind the skipped ones
   if (unnamed_changes_ != nullptr) {
     auto& changes = *unnamed_changes_;

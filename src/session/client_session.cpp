@@ -191,7 +191,7 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
     if (finish_naming()) return process_inbox();
   }
   if (prepared_ != nullptr) {
-    prepared_->settle();
+    prepared_->settle(server.expected());
     names_in_doubt_ = false;
     if (is_rerun_due_) return run_again();
     is_kept_ = false;

@@ -142,6 +142,7 @@ class ClientSession final : public io::Disposable,
   Step ask(pool::ReplyKind kind);
   bool discard_one(Pass& pass, const wire::Header& header, std::size_t there);
   void provide_unnamed(bool is_used);
+  bool is_unnamed_certain() const;
   void remember_unnamed(Bytes message, const sql::ShapeRef& shape);
   bool note_unnamed_change();
   void restore_skipped_unnamed();
@@ -262,7 +263,7 @@ class ClientSession final : public io::Disposable,
   std::unique_ptr<SessionTraces> traces_;  ///< null: nothing may be left on the server
   std::uint32_t cancel_pid_ = 0;
   std::uint32_t cancel_secret_ = 0;
-  std::uint32_t unnamed_number_ = 0;  ///< of the last Parse of an unnamed statement
+  std::uint32_t unnamed_number_ = 0;  ///< of the message that made the server's unnamed one ours
   std::uint32_t cycle_bind_ = 0;      ///< number of the Bind that cycle_copy_ begins with
   std::uint32_t cycle_from_ = 0;      ///< number of what comes behind the last Query or Sync sent
   std::uint32_t body_left_ = 0;       ///< of the client's current message, still to come

@@ -43,11 +43,11 @@ ClientSession::Step ClientSession::name_in_query(std::string_view text) {
   if (naming_ != nullptr && naming_->phase == NamingQuery::Phase::preparing) return Step::wait;
   if (!maps_names() || names_pass_) return Step::forward;
   if (prepared_ == nullptr && !server_->has_statements()) return Step::forward;
-  const pool::ExpectedReplies& expected = server_->expected();
+  pool::ExpectedReplies& expected = server_->expected();
   if (expected.is_skipping()) return Step::forward;
   SqlNamesFound found = find_sql_names(text);
   if (found.what == SqlNames::none) return Step::forward;
-  if (!server_->expected().is_status_known()) return Step::wait;
+  if (!expected.is_status_known()) return Step::wait;
   names_in_doubt_ = prepared_ != nullptr;
   naming_ = std::make_unique<NamingQuery>(NamingQuery{.found = std::move(found)});
   // In an aborted transaction PostgreSQL refuses it, whatever is there.

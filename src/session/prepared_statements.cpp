@@ -42,6 +42,9 @@ std::string_view PreparedStatements::name_of(std::uint64_t statement_number) con
   for (const auto& [name, statement] : by_name_) {
     if (statement != nullptr && statement->number() == statement_number) return name;
   }
+  for (const auto& [name, number] : gone_) {
+    if (number == statement_number) return name;
+  }
   return {};
 }
 
@@ -56,7 +59,11 @@ void PreparedStatements::clear(pool::ExpectedReplies& expected) {
   journal_.settle(expected.oldest_number());
   journal_.drop([](const Change& change) { return change.is_removal; });
   std::erase_if(by_name_, [this](const auto& entry) {
-    return !journal_.any([&](std::uint32_t, const Change& c) { return c.name == entry.first; });
+    if (journal_.any([&](std::uint32_t, const Change& c) { return c.name == entry.first; })) {
+      return false;
+    }
+    if (entry.second != nullptr) gone_.emplace_back(entry.first, entry.second->number());
+    return true;
   });
 }
 

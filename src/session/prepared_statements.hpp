@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "pgproxy/pool/statements.hpp"
 
@@ -25,15 +27,19 @@ class PreparedStatements {
   void forget(std::string_view name);
   /// Whether there is one does not hang on messages of earlier cycles that are not answered yet.
   bool is_certain(std::string_view name, pool::ExpectedReplies& expected) const;
-  /// What the client calls the statement with this number; "": nothing.
+  /// What the client calls, or called when it sent what is not answered yet, the statement with
+  /// this number; "": nothing.
   std::string_view name_of(std::uint64_t statement_number) const;
 
   /// An error took these messages back.
   void take_back(pool::ExpectedReplies::Skipped skipped);
   /// DISCARD ALL or DEALLOCATE ALL did its work; what was sent behind it is still to come.
   void clear(pool::ExpectedReplies& expected);
-  /// Nothing is outstanding.
-  void settle() { journal_.clear(); }
+  /// Forgets what is answered.
+  void settle(pool::ExpectedReplies& expected) {
+    journal_.settle(expected.oldest_number());
+    if (journal_.empty()) gone_.clear();
+  }
   std::size_t size() const { return by_name_.size(); }
 
   template <class Visit>
@@ -56,6 +62,7 @@ class PreparedStatements {
 
   std::unordered_map<std::string, pool::StatementRef, Hash, std::equal_to<>> by_name_;
   pool::Journal<Change> journal_;
+  std::vector<std::pair<std::string, std::uint64_t>> gone_;  ///< by clear()
 };
 
 }  // namespace pgproxy::session

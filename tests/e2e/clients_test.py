@@ -62,10 +62,10 @@ class Programs(harness.PoolerTest):
             self.assertEqual(*(self.cluster.execute(sql, database="test") for sql in sums))
 
     def test_pgbench_with_named_statements(self):
-        """Named statements pin in this version: as many clients as servers."""
-        self.pooler = self.start_pooler({"default_pool_size": 5})
+        """A thread for each client: pgbench waits for PQprepare while its other clients hold the servers."""
+        self.pooler = self.start_pooler({"default_pool_size": 2})
         self.run_program("-i", "-q", "-s", "1", "test", program="pgbench")
-        out = self.run_program("-n", "-c", "5", "-t", "50", "-M", "prepared", "test", program="pgbench")
+        out = self.run_program("-n", "-c", "5", "-j", "5", "-t", "50", "-M", "prepared", "test", program="pgbench")
         self.assertIn("number of transactions actually processed: 250/250", out)
 
     def test_libpq_pipeline_mode(self):

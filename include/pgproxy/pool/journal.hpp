@@ -26,7 +26,6 @@ class Journal {
   void drop(Test test) {
     std::erase_if(entries_, [&](const Entry& e) { return test(e.change); });
   }
-  void clear() { entries_.clear(); }
   bool empty() const { return entries_.empty(); }
 
   /// Calls undo(number, change), newest first, for what went unanswered, and forgets it.

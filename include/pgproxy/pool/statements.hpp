@@ -116,8 +116,10 @@ class ServerStatements {
   StatementRef to_evict(const Statement& statement, std::size_t max_count);
   /// The message with `number` uses the statement: an error at it is about that.
   void note_use(std::uint32_t number, const Statement& statement, ExpectedReplies& expected);
-  /// Whom the message used; nullptr: none of ours.
-  StatementRef used_by(std::uint32_t number) const;
+  /// The number of the statement that the message used; 0: none of ours.
+  std::uint64_t used_by(std::uint32_t number) const;
+  /// nullptr: the server does not have it.
+  StatementRef find(std::uint64_t statement_number) const;
   /// The server does not have it, whatever we thought.
   void forget(const Statement& statement);
 
@@ -134,11 +136,8 @@ class ServerStatements {
   void take_back(ExpectedReplies::Skipped skipped);
   /// DISCARD ALL or DEALLOCATE ALL did its work; what was sent behind it is still to come.
   void clear(ExpectedReplies& expected);
-  /// Nothing is outstanding.
-  void settle() {
-    journal_.clear();
-    uses_.clear();
-  }
+  /// Forgets what is answered.
+  void settle(ExpectedReplies& expected) { journal_.settle(expected.oldest_number()); }
   std::size_t size() const { return by_number_.size(); }
 
  private:
@@ -151,6 +150,7 @@ class ServerStatements {
     enum class What : std::uint8_t { parsed, closed, own_parsed, own_closed } what;
     StatementRef statement = {};
     std::uint32_t version = 0;
+    std::uint32_t message = 0;  ///< of what was closed
     std::string name = {};
   };
   void insert(const StatementRef& statement, std::uint32_t version, std::uint32_t message);
