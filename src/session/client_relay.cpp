@@ -282,6 +282,8 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
     const bool only_deallocates = naming_ != nullptr && naming_->only_deallocates() &&
                                   naming_->number == server_->expected().next_number();
     if (!only_deallocates || is_pinned()) objection = admit(shape, text, true);
+  } else if (startup_state_ != pool_->default_state()) {
+    note_resets(shape_of(text)->facts);
   }
   // A simple Query destroys the unnamed statement (55.2.3).
   if (server_->expected().is_quiet()) server_->set_may_have_unnamed(false);
@@ -326,7 +328,11 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
     const bool is_unnamed = parse.statement.empty();
     std::optional<Error> objection;
     const sql::ShapeRef& shape = tracks_residue() ? shape_of(parse.query) : no_shape;
-    if (shape != nullptr) objection = admit(shape, parse.query, false);
+    if (shape != nullptr) {
+      objection = admit(shape, parse.query, false);
+    } else if (startup_state_ != pool_->default_state()) {
+      note_resets(shape_of(parse.query)->facts);
+    }
     if (!is_unnamed) {
       provide_unnamed(false);
       if (!objection) pin_for_good();

@@ -32,6 +32,8 @@ constexpr std::uint32_t runs_between_questions = 1000;
 
 /// Settings of one client that are asked for by name.
 constexpr std::size_t max_names = 64;
+/// Shapes of one transaction that are learned about; with more, some stay unknown.
+constexpr std::size_t max_shapes = 64;
 
 /// ROLLBACK, ABORT and the like; a comment may make it true.
 bool may_roll_back(std::string_view text) {
@@ -139,11 +141,8 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   if (leaves.empty() && !may_unpin) return std::nullopt;
   if (take_constant(*shape, text, is_query)) return std::nullopt;
   SessionTraces& left = traces();
-  if (leaves.contains(Residue::code)) left.code.push_back(shape);
-  if (startup_state_ != pool_->default_state()) {
-    for (const std::string& name : facts.resets) left.resets.push_back(name);
-    left.resets_from = cycle_from_;
-  }
+  if (leaves.contains(Residue::code)) note_code(shape);
+  note_resets(facts);
   note_names(facts.settings);
   if (leaves.intersects(settings_or_code)) {
     auto names = sql::settings_named(text, server_->session_state()->backslashes_are_plain());
@@ -161,7 +160,7 @@ void ClientSession::admit_unseen() {
   settings_in_doubt_ = true;
   const sql::ShapeRef& unknown = workload_->shapes.unknown();
   has_drawn_ = true;
-  traces().code.push_back(unknown);
+  note_code(unknown);
   note_residue(unknown->facts.leaves, unknown->fingerprint);
 }
 
@@ -248,6 +247,21 @@ std::optional<Error> ClientSession::objection_to_sequence_state(const sql::Shape
   }
   workload_->log_once(*pool_, shape.fingerprint, Residue::sequence_state, "a statement is refused");
   return error;
+}
+
+void ClientSession::note_code(const sql::ShapeRef& shape) {
+  std::vector<sql::ShapeRef>& known = traces().code;
+  if (std::ranges::find(known, shape) != known.end()) return;
+  if (known.size() < max_shapes) known.push_back(shape);
+  if (known.size() == max_shapes) known.back() = workload_->shapes.unknown();
+}
+
+/// RESET goes back to what the client logged in with, in every pool mode.
+void ClientSession::note_resets(const sql::Facts& facts) {
+  if (facts.resets.empty() || startup_state_ == pool_->default_state()) return;
+  SessionTraces& left = traces();
+  left.resets.insert(left.resets.end(), facts.resets.begin(), facts.resets.end());
+  left.resets_from = cycle_from_;
 }
 
 void ClientSession::note_names(std::vector<std::string> names) {
@@ -519,14 +533,6 @@ pool::StateRef ClientSession::state_from(const pool::SessionTruth& truth) const 
   return pool_->context().states.updated(server_->session_state(), values, all);
 }
 
-/// Settings beyond those of the startup packet: code may have given them the values that they had.
-bool ClientSession::has_settings_of_its_own() const {
-  return std::ranges::any_of(session_state_->settings(), [&](const pool::Setting& setting) {
-    const pool::Setting* at_startup = startup_state_->find(setting.name);
-    return !setting.is_reported && (at_startup == nullptr || at_startup->value != setting.value);
-  });
-}
-
 /// A statement whose functions are all built in, or not volatile, is clean; other code is when
 /// nothing was found several times.
 void ClientSession::learn_from(const pool::SessionTruth& truth, bool is_clean) {
@@ -534,13 +540,10 @@ void ClientSession::learn_from(const pool::SessionTruth& truth, bool is_clean) {
     return std::ranges::any_of(truth.volatile_functions,
                                [&](const auto& function) { return function.first == name; });
   };
-  const bool is_proof =
-      !traces_->is_undone && !traces_->code_names_settings &&
-      std::ranges::none_of(truth.volatile_functions,
-                           [](const auto& function) {
-                             return !sql::settings_named(function.second, true).empty();
-                           }) &&
-      !has_settings_of_its_own();
+  const bool is_proof = !traces_->is_undone && !traces_->code_names_settings &&
+                        std::ranges::none_of(truth.volatile_functions, [](const auto& function) {
+                          return !sql::settings_named(function.second, true).empty();
+                        });
   for (const sql::ShapeRef& shape : traces_->code) {
     shape->run_count = 0;
     const sql::Facts& facts = shape->facts;
