@@ -165,6 +165,7 @@ class ClientSession final : public io::Disposable,
   std::optional<Error> objection_to_sequence_state(const sql::Shape& shape);
   bool is_cap_reached() const;
   void note_names(std::vector<std::string> names);
+  void note_values(Bytes part);
   bool take_constant(const sql::Shape& shape, std::string_view text, bool is_query);
   void demote_constant();
   void apply_constant();
