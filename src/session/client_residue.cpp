@@ -134,7 +134,7 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   }
   leaves = leaves - ResidueSet{Residue::sequence_state};
   if (!facts.resets.empty()) leaves |= {Residue::any_setting};  // which default is theirs to tell
-  settings_in_doubt_ |= facts.sets_locally || leaves.intersects(settings_or_code);
+  settings_in_doubt_ |= facts.sets_locally || (leaves & facts.leaves).intersects(settings_or_code);
   has_drawn_ |= facts.may_draw;
   const bool keeps_draws = workload_->uses_sequence_state ||
                            sessions_.settings().on_sequence_state == config::OnSequenceState::pin;
