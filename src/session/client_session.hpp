@@ -101,6 +101,7 @@ class ClientSession final : public io::Disposable,
   void on_timeout(Timeout& timeout) override;
   void on_reply(pool::ServerConnection& server, Bytes first, Bytes second) override;
   void on_reply_error(pool::ServerConnection& server, const wire::ErrorFields& fields) override;
+  bool takes_parameter(const wire::ParameterStatus& parameter) override;
   void on_notification(pool::ServerConnection& server, Bytes body) override;
   void on_replies_done(pool::ServerConnection& server) override;
   void on_cycle_done(pool::ServerConnection& server) override;
@@ -182,6 +183,7 @@ class ClientSession final : public io::Disposable,
   void drop_traces();
   bool restore_startup_settings();
   void announce_restored();
+  bool is_to_be_restored(const pool::Setting& setting) const;
   void forget_failed_resets(std::uint32_t oldest);
   bool is_held_back() const;
   /// A message is half sent to the server: nothing of ours may come between.
