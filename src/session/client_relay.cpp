@@ -227,6 +227,7 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
       // Large objects mostly, but any function can be called this way, by number.
       if (!attach()) return wait_or_stop();
       admit_unseen();
+      note_values(body.subspan(std::min(body.size(), sizeof(std::uint32_t))));
       return ask(pool::ReplyKind::function_call);
     case 'S': return on_sync();
     case 'H':
@@ -282,6 +283,8 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
     const bool only_deallocates = naming_ != nullptr && naming_->only_deallocates() &&
                                   naming_->number == server_->expected().next_number();
     if (!only_deallocates || is_pinned()) objection = admit(shape, text, true);
+  } else if (startup_state_ != pool_->default_state()) {
+    note_resets(shape_of(text)->facts);
   }
   // A simple Query destroys the unnamed statement (55.2.3).
   if (server_->expected().is_quiet()) server_->set_may_have_unnamed(false);
@@ -326,7 +329,11 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
     const bool is_unnamed = parse.statement.empty();
     std::optional<Error> objection;
     const sql::ShapeRef& shape = tracks_residue() ? shape_of(parse.query) : no_shape;
-    if (shape != nullptr) objection = admit(shape, parse.query, false);
+    if (shape != nullptr) {
+      objection = admit(shape, parse.query, false);
+    } else if (startup_state_ != pool_->default_state()) {
+      note_resets(shape_of(parse.query)->facts);
+    }
     if (!is_unnamed) {
       provide_unnamed(false);
       if (!objection) pin_for_good();
@@ -354,11 +361,16 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& heade
     return Step::stop;
   }
   if (!attach()) return wait_or_stop();
-  if (!names->statement.empty() && maps_names()) return on_named_bind(pass, header, *names);
+  if (!names->statement.empty() && maps_names()) {
+    const Step step = on_named_bind(pass, header, *names);
+    if (step == Step::forward) note_values(names->rest);
+    return step;
+  }
   if (names->statement.empty() && !is_unnamed_certain()) return Step::wait;
   ++pool_->counters().bind_count;
   const bool is_unnamed = names->statement.empty();
   if (is_unnamed) admit_unnamed();
+  note_values(names->rest);
   provide_unnamed(is_unnamed);
   return ask(pool::ReplyKind::bind);
 }

@@ -165,7 +165,10 @@ class ClientSession final : public io::Disposable,
   std::optional<Error> objection(const sql::Shape& shape, sql::ResidueSet leaves);
   std::optional<Error> objection_to_sequence_state(const sql::Shape& shape);
   bool is_cap_reached() const;
+  void note_code(const sql::ShapeRef& shape);
+  void note_resets(const sql::Facts& facts);
   void note_names(std::vector<std::string> names);
+  void note_values(Bytes part);
   bool take_constant(const sql::Shape& shape, std::string_view text, bool is_query);
   void demote_constant();
   void apply_constant();
@@ -179,7 +182,6 @@ class ClientSession final : public io::Disposable,
   void drop_traces();
   bool restore_startup_settings();
   void announce_restored();
-  bool has_settings_of_its_own() const;
   void forget_failed_resets(std::uint32_t oldest);
   bool is_held_back() const;
   /// A message is half sent to the server: nothing of ours may come between.
