@@ -197,6 +197,7 @@ class ClientSession final : public io::Disposable,
   bool maps_names() const;
   bool is_name_certain(std::string_view name) const;
   Step on_named_parse(Pass& pass, Bytes message, const wire::Parse& parse);
+  bool answer_parse(std::string_view name, Bytes message);
   Step on_own_parse(std::string_view name);
   Step on_named_bind(Pass& pass, const wire::Header& header, const wire::BindNames& names);
   Step on_named_describe(Pass& pass, std::string_view name);
@@ -215,7 +216,9 @@ class ClientSession final : public io::Disposable,
   void run_again();
 
   // SQL that names prepared statements (client_sql_names.cpp).
+  static bool names_prepared(const sql::Facts& facts);
   Step name_in_query(std::string_view text);
+  void note_sql_prepare();
   Step name_as_asked(NamingQuery& naming);
   Step name_one(NamingQuery& naming);
   Step name_all(NamingQuery& naming);
