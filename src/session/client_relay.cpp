@@ -227,6 +227,7 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
       // Large objects mostly, but any function can be called this way, by number.
       if (!attach()) return wait_or_stop();
       admit_unseen();
+      note_values(body.subspan(std::min(body.size(), sizeof(std::uint32_t))));
       return ask(pool::ReplyKind::function_call);
     case 'S': return on_sync();
     case 'H':
@@ -360,11 +361,16 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& heade
     return Step::stop;
   }
   if (!attach()) return wait_or_stop();
-  if (!names->statement.empty() && maps_names()) return on_named_bind(pass, header, *names);
+  if (!names->statement.empty() && maps_names()) {
+    const Step step = on_named_bind(pass, header, *names);
+    if (step == Step::forward) note_values(names->rest);
+    return step;
+  }
   if (names->statement.empty() && !is_unnamed_certain()) return Step::wait;
   ++pool_->counters().bind_count;
   const bool is_unnamed = names->statement.empty();
   if (is_unnamed) admit_unnamed();
+  note_values(names->rest);
   provide_unnamed(is_unnamed);
   return ask(pool::ReplyKind::bind);
 }

@@ -35,6 +35,13 @@ constexpr std::size_t max_names = 64;
 /// Shapes of one transaction that are learned about; with more, some stay unknown.
 constexpr std::size_t max_shapes = 64;
 
+/// No setting's name is longer.
+constexpr std::size_t max_name_bytes = 256;
+
+char to_lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+}
+
 /// ROLLBACK, ABORT and the like; a comment may make it true.
 bool may_roll_back(std::string_view text) {
   const auto same = [](char a, char b) { return (a | 0x20) == b; };
@@ -267,12 +274,33 @@ void ClientSession::note_resets(const sql::Facts& facts) {
 void ClientSession::note_names(std::vector<std::string> names) {
   std::vector<std::string>& known = traces().settings;
   for (std::string& name : names) {
+    if (name == "seed") note_residue({Residue::hidden}, traces().pending_shape);
     if (known.size() >= max_names || is_superusers(name)) {
       traces().pending |= {Residue::any_setting};
+      if (sql::is_custom_setting(name)) note_residue({Residue::hidden}, traces().pending_shape);
       continue;
     }
     if (is_asked_by_name(name) && !contains(known, name)) known.push_back(std::move(name));
   }
+}
+
+/// The names of settings that PostgreSQL does not list, among the values bound to a statement.
+void ClientSession::note_values(Bytes part) {
+  if (traces_ == nullptr) return;
+  const bool names_settings = traces_->pending.contains(Residue::any_setting);
+  if (!names_settings && !traces_->pending.contains(Residue::code)) return;
+  const auto values = wire::decode_values(part);
+  if (!values && names_settings) note_residue({Residue::hidden}, traces_->pending_shape);
+  if (!values) return;
+  std::vector<std::string> names;
+  for (const std::string_view value : *values) {
+    std::string name(value.substr(0, max_name_bytes + 1));
+    std::ranges::transform(name, name.begin(), to_lower);
+    if (sql::is_custom_setting(name) || (names_settings && name == "seed")) {
+      names.push_back(std::move(name));
+    }
+  }
+  note_names(std::move(names));
 }
 
 /// `SET name = constant`, alone in its Query and outside of transactions: its success is all that
@@ -371,71 +399,6 @@ void ClientSession::unpin() {
 
 void ClientSession::drop_traces() {
   if (traces_ != nullptr && traces_->is_empty()) traces_.reset();
-}
-
-/// Behind a RESET, the client's startup settings are what it went back to. In the same transaction:
-/// a rollback takes both back. True: the server was asked to.
-bool ClientSession::restore_startup_settings() {
-  if (traces_->resets.empty() || is_mid_message()) return false;
-  const std::vector<std::string> resets = std::exchange(traces_->resets, {});
-  traces_->before_restore = server_->session_state();
-  if (server_->transaction_status() == wire::TransactionStatus::failed) return false;
-  const bool all = contains(resets, "all");
-  std::string sql;
-  for (const pool::Setting& setting : startup_state_->settings()) {
-    const pool::Setting* standard = pool_->default_state()->find(setting.name);
-    if (standard != nullptr && standard->value == setting.value) continue;
-    const bool was_reset = std::ranges::any_of(resets, [&](const std::string& name) {
-      return name.size() == setting.name.size() &&
-             strncasecmp(name.data(), setting.name.data(), name.size()) == 0;
-    });
-    if ((!all && !was_reset) || pool::is_read_only_setting(setting.name)) continue;
-    sql += (sql.empty() ? "SELECT " : ", ") + pool::set_sql(setting);
-  }
-  if (sql.empty()) return false;
-  if (server_->expected().is_uncertain()) {
-    fail({.sqlstate = "0A000",
-          .message = "RESET behind a COPY that failed with a Sync in it",
-          .detail = "Whose the server's next answer is cannot be told, so that the settings of the "
-                    "client's startup packet cannot be given again."});
-    return true;
-  }
-  state_ = ClientState::restoring;
-  note_own_query();
-  has_server_error_ = false;
-  std::string out;
-  wire::put_query(out, sql);
-  server_->expect(*this, pool::ReplyKind::query);
-  server_->send(as_bytes(out));
-  pool_->query_timeout_queue().arm(timer_, pool_->loop().now());
-  return true;
-}
-
-/// An error takes back, or has prevented, what its cycle reset. What was reset in a cycle before is
-/// given again already: nothing is sent behind a RESET until that is done.
-void ClientSession::forget_failed_resets(std::uint32_t oldest) {
-  if (!pool::is_before(oldest, traces_->resets_from)) traces_->resets.clear();
-}
-
-/// What is read behind a RESET must find the startup settings: it waits until they are there.
-void ClientSession::hold_back_behind_reset() {
-  if (traces_ != nullptr && !traces_->resets.empty()) waits_for_restore_ = true;
-}
-
-bool ClientSession::is_held_back() const {
-  return waits_for_restore_ && server_ != nullptr && !server_->expected().is_copying_in();
-}
-
-/// The client has seen what the RESET itself made of settings that the server reports.
-void ClientSession::announce_restored() {
-  std::string out;
-  for (const pool::Setting& setting : server_->session_state()->settings()) {
-    const pool::Setting* told = traces_->before_restore->find(setting.name);
-    if (!setting.is_reported || (told != nullptr && told->value == setting.value)) continue;
-    wire::put_parameter_status(out, setting.name, setting.value);
-  }
-  traces_->before_restore.reset();
-  if (!out.empty()) send(out);
 }
 
 /// Between transactions: settles what can be settled without the server, asks it about the rest.

@@ -168,6 +168,7 @@ class ClientSession final : public io::Disposable,
   void note_code(const sql::ShapeRef& shape);
   void note_resets(const sql::Facts& facts);
   void note_names(std::vector<std::string> names);
+  void note_values(Bytes part);
   bool take_constant(const sql::Shape& shape, std::string_view text, bool is_query);
   void demote_constant();
   void apply_constant();

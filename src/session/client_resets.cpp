@@ -1,0 +1,81 @@
+// ClientSession's startup settings behind a RESET: they are the defaults that it goes back to.
+#include <algorithm>
+#include <string>
+#include <strings.h>
+#include <utility>
+#include <vector>
+
+#include "session/client_session.hpp"
+#include "session/session_traces.hpp"
+
+#include "pgproxy/session/sessions.hpp"
+#include "pgproxy/wire/encode.hpp"
+
+namespace pgproxy::session {
+
+/// Behind a RESET, the client's startup settings are what it went back to. In the same transaction:
+/// a rollback takes both back. True: the server was asked to.
+bool ClientSession::restore_startup_settings() {
+  if (traces_->resets.empty() || is_mid_message()) return false;
+  const std::vector<std::string> resets = std::exchange(traces_->resets, {});
+  traces_->before_restore = server_->session_state();
+  if (server_->transaction_status() == wire::TransactionStatus::failed) return false;
+  const bool all = std::ranges::find(resets, "all") != resets.end();
+  std::string sql;
+  for (const pool::Setting& setting : startup_state_->settings()) {
+    const pool::Setting* standard = pool_->default_state()->find(setting.name);
+    if (standard != nullptr && standard->value == setting.value) continue;
+    const bool was_reset = std::ranges::any_of(resets, [&](const std::string& name) {
+      return name.size() == setting.name.size() &&
+             strncasecmp(name.data(), setting.name.data(), name.size()) == 0;
+    });
+    if ((!all && !was_reset) || pool::is_read_only_setting(setting.name)) continue;
+    sql += (sql.empty() ? "SELECT " : ", ") + pool::set_sql(setting);
+  }
+  if (sql.empty()) return false;
+  if (server_->expected().is_uncertain()) {
+    fail({.sqlstate = "0A000",
+          .message = "RESET behind a COPY that failed with a Sync in it",
+          .detail = "Whose the server's next answer is cannot be told, so that the settings of the "
+                    "client's startup packet cannot be given again."});
+    return true;
+  }
+  state_ = ClientState::restoring;
+  note_own_query();
+  has_server_error_ = false;
+  std::string out;
+  wire::put_query(out, sql);
+  server_->expect(*this, pool::ReplyKind::query);
+  server_->send(as_bytes(out));
+  pool_->query_timeout_queue().arm(timer_, pool_->loop().now());
+  return true;
+}
+
+/// An error takes back, or has prevented, what its cycle reset. What was reset in a cycle before is
+/// given again already: nothing is sent behind a RESET until that is done.
+void ClientSession::forget_failed_resets(std::uint32_t oldest) {
+  if (!pool::is_before(oldest, traces_->resets_from)) traces_->resets.clear();
+}
+
+/// What is read behind a RESET must find the startup settings: it waits until they are there.
+void ClientSession::hold_back_behind_reset() {
+  if (traces_ != nullptr && !traces_->resets.empty()) waits_for_restore_ = true;
+}
+
+bool ClientSession::is_held_back() const {
+  return waits_for_restore_ && server_ != nullptr && !server_->expected().is_copying_in();
+}
+
+/// The client has seen what the RESET itself made of settings that the server reports.
+void ClientSession::announce_restored() {
+  std::string out;
+  for (const pool::Setting& setting : server_->session_state()->settings()) {
+    const pool::Setting* told = traces_->before_restore->find(setting.name);
+    if (!setting.is_reported || (told != nullptr && told->value == setting.value)) continue;
+    wire::put_parameter_status(out, setting.name, setting.value);
+  }
+  traces_->before_restore.reset();
+  if (!out.empty()) send(out);
+}
+
+}  // namespace pgproxy::session
