@@ -274,6 +274,7 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
     admit_unseen();
   } else if (tracks_residue()) {
     const sql::ShapeRef& shape = shape_of(text);
+    const bool names_passed = names_pass_;
     if (shape->facts.names_prepared || shape->facts.may_remove_residue) {
       const Step step = name_in_query(text);
       if (step != Step::forward) return step;
@@ -282,6 +283,7 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
     const bool only_deallocates = naming_ != nullptr && naming_->only_deallocates() &&
                                   naming_->number == server_->expected().next_number();
     if (!only_deallocates || is_pinned()) objection = admit(shape, text, true);
+    if (objection) names_pass_ = names_passed;  // a PREPARE that is refused: the server need not stay
   }
   // A simple Query destroys the unnamed statement (55.2.3).
   if (server_->expected().is_quiet()) server_->set_may_have_unnamed(false);
