@@ -278,8 +278,8 @@ class ClientSession final : public io::Disposable,
   bool is_kept_ : 1 = false;         ///< cycle_copy_ is complete so far
   bool is_rerun_due_ : 1 = false;    ///< the cycle failed and is to be run again
   bool names_in_doubt_ : 1 = false;  ///< a Query was sent that may deallocate
-  /// SQL of the client names statements on this server, which stays: it prepares under its own
-  /// names.
+  /// SQL of the client prepares or names statements on this server, which stays: what it prepares
+  /// by the protocol gets its own name there.
   bool names_pass_ : 1 = false;
   bool has_terminated_ : 1 = false;     ///< left by Terminate: what it asked for still counts
   bool waits_for_restore_ : 1 = false;  ///< behind a RESET: what follows needs what it goes back to

@@ -41,12 +41,13 @@ ClientSession::Step ClientSession::name_in_query(std::string_view text) {
     return Step::forward;
   }
   if (naming_ != nullptr && naming_->phase == NamingQuery::Phase::preparing) return Step::wait;
-  if (!maps_names() || names_pass_) return Step::forward;
-  if (prepared_ == nullptr && !server_->has_statements()) return Step::forward;
+  if (!maps_names()) return Step::forward;
   pool::ExpectedReplies& expected = server_->expected();
   if (expected.is_skipping()) return Step::forward;
   SqlNamesFound found = find_sql_names(text);
-  if (found.what == SqlNames::none) return Step::forward;
+  const bool is_nothing_there = prepared_ == nullptr && !server_->has_statements();
+  const bool is_moot = is_nothing_there && found.what != SqlNames::prepare;
+  if (found.what == SqlNames::none || is_moot) return Step::forward;
   if (!expected.is_status_known()) return Step::wait;
   names_in_doubt_ = prepared_ != nullptr;
   naming_ = std::make_unique<NamingQuery>(NamingQuery{.found = std::move(found)});
@@ -117,16 +118,18 @@ ClientSession::Step ClientSession::name_all(NamingQuery& naming) {
 /// A Parse of such SQL: what it becomes is run at any time later, so that this server stays, with
 /// the client's statements under their own names.
 void ClientSession::name_in_parse(std::string_view text) {
-  if (names_pass_ || server_->expected().is_skipping()) return;
-  if (prepared_ == nullptr && !server_->has_statements()) return;
+  if (server_->expected().is_skipping()) return;
   const SqlNames what = find_sql_names(text).what;
+  const bool is_nothing_there = prepared_ == nullptr && !server_->has_statements();
+  if (is_nothing_there && what != SqlNames::prepare) return;
   if (what == SqlNames::none || what == SqlNames::deallocate_all || what == SqlNames::discard) {
     return;
   }
   clear_server();
-  if (prepared_ == nullptr) return;
+  if (prepared_ == nullptr && what != SqlNames::prepare) return;
   note_residue({sql::Residue::prepared_statement}, 0);
   names_pass_ = true;
+  if (prepared_ == nullptr) return;
   std::vector<std::pair<std::string, pool::StatementRef>> mapped;
   prepared_->for_each([&](const std::string& name, const pool::StatementRef& statement) {
     if (statement != nullptr) mapped.emplace_back(name, statement);

@@ -48,6 +48,7 @@ constexpr StatementFacts statements[] = {
      .kind = StatementKind::prepare,
      .leaves = {prepared_statement},
      .may_write = false,
+     .names_prepared = true,
      .look = Look::none},
     {.node = PG_QUERY__NODE__NODE_EXECUTE_STMT,
      .kind = StatementKind::execute,
