@@ -223,6 +223,8 @@ class ClientSession final : public io::Disposable,
   Step name_one(NamingQuery& naming);
   Step name_all(NamingQuery& naming);
   void name_in_parse(std::string_view text);
+  bool are_names_certain(const sql::ShapeRef& shape) const;
+  bool name_in_bind(const sql::ShapeRef& shape, std::string_view text);
   void clear_server();
   void put_sync();
   void note_naming_error(pool::ServerConnection& server);

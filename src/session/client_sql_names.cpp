@@ -151,6 +151,25 @@ void ClientSession::name_in_parse(std::string_view text) {
   }
 }
 
+/// False: which statements there are for SQL of this shape to name will be known when the server
+/// has answered.
+bool ClientSession::are_names_certain(const sql::ShapeRef& shape) const {
+  if (prepared_ == nullptr || names_pass_ || !names_prepared(shape->facts)) return true;
+  pool::ExpectedReplies& expected = server_->expected();
+  if (expected.is_skipping()) return true;
+  if (names_in_doubt_ && !expected.is_quiet()) return false;
+  return prepared_->is_certain(expected);
+}
+
+/// Such SQL was parsed before there was anything to name, perhaps on another server, and now runs.
+/// False: it has to wait.
+bool ClientSession::name_in_bind(const sql::ShapeRef& shape, std::string_view text) {
+  if (shape == nullptr || names_pass_ || !names_prepared(shape->facts)) return true;
+  if (!are_names_certain(shape)) return false;
+  name_in_parse(text);
+  return true;
+}
+
 void ClientSession::note_naming_error(pool::ServerConnection& server) {
   if (naming_->phase == NamingQuery::Phase::preparing) {
     if (naming_->tells_errors) {
