@@ -78,7 +78,7 @@ PreparedStatements& ClientSession::prepared() {
 /// False: whether there is a statement of this name will be known when the server has answered.
 bool ClientSession::is_name_certain(std::string_view name) const {
   pool::ExpectedReplies& expected = server_->expected();
-  if (names_in_doubt_ && !expected.is_quiet()) return false;
+  if (names_in_doubt_ && !expected.is_status_known()) return false;
   return prepared_ == nullptr || prepared_->is_certain(name, expected);
 }
 
@@ -198,8 +198,8 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   if (!are_names_certain(shape)) return Step::wait;
   ++pool_->counters().client_parse_count;
   const auto objection = admit(shape, parse.query, false);
-  if (names_prepared(shape->facts)) name_in_parse(parse.query);
-  if (names_pass_) return on_own_parse(name);
+  if (!objection && names_prepared(shape->facts)) name_in_parse(parse.query);
+  if (!objection && names_pass_) return on_own_parse(name);
   provide_unnamed(false);
   if (objection) {
     refuse(ReplyKind::parse, *objection);
