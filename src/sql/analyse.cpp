@@ -199,6 +199,7 @@ void Analysis::set(const PgQuery__VariableSetStmt& statement) {
   if (statement.kind == PG_QUERY__VARIABLE_SET_KIND__VAR_RESET ||
       statement.kind == PG_QUERY__VARIABLE_SET_KIND__VAR_SET_DEFAULT) {
     facts_.resets.push_back(name);
+    if (name == "session_authorization") facts_.resets.emplace_back("role");
   }
   if (name == "seed") facts_.leaves |= {Residue::hidden};  // whatever becomes of the transaction
   if (name != "search_path") return;
@@ -227,6 +228,7 @@ void Analysis::discard(PgQuery__DiscardMode mode) {
       facts_.leaves |=
           {setting, temporary_object, listen, advisory_lock, cursor, prepared_statement};
       facts_.resets.emplace_back("all");
+      facts_.resets.emplace_back("role");
       facts_.may_remove_residue = true;
       break;
     case PG_QUERY__DISCARD_MODE__DISCARD_TEMP: facts_.may_remove_residue = true; break;
