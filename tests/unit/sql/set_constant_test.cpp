@@ -138,7 +138,8 @@ TEST_CASE("names of settings are found") {
             "don y z"},
            {"DO $$ BEGIN PERFORM setseed(0.5); END $$", "seed"},
            {"DO $$ BEGIN IF a THEN SET seed = 1; END IF; EXECUTE 'set seed = 2'; END $$", "seed"},
-           {"UPDATE t SET seed = 1", ""},
+           {"DO $$ BEGIN EXECUTE 'load ''a'''; END $$", "seed"},
+           {"UPDATE t SET seed = 1 WHERE load = 'a'", ""},
            {"DO $$ BEGIN UPDATE \"t\" SET seed = 1; UPDATE t AS u SET seed = 1; END $$", ""},
            {"UPDATE t SET a = 1, b = 2", "a"}}) {
     CAPTURE(text);
