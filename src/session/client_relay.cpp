@@ -369,7 +369,13 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& heade
   if (names->statement.empty() && !is_unnamed_certain()) return Step::wait;
   ++pool_->counters().bind_count;
   const bool is_unnamed = names->statement.empty();
-  if (is_unnamed) admit_unnamed();
+  if (is_unnamed) {
+    if (const auto objection = admit_unnamed()) {
+      provide_unnamed(false);
+      refuse(pool::ReplyKind::bind, *objection);
+      return Step::drop;
+    }
+  }
   note_values(names->rest);
   provide_unnamed(is_unnamed);
   return ask(pool::ReplyKind::bind);

@@ -171,16 +171,12 @@ void ClientSession::admit_unseen() {
   note_residue(unknown->facts.leaves, unknown->fingerprint);
 }
 
-/// A statement was judged when it was parsed; now it runs, perhaps again. It is too late to refuse
-/// it: what it leaves pins all the same.
-void ClientSession::admit_again(const sql::ShapeRef& shape, std::string_view text) {
-  if (admit(shape, text, false)) note_residue(shape->facts.leaves, shape->fingerprint);
-}
-
-void ClientSession::admit_unnamed() {
-  if (unnamed_ == nullptr || unnamed_->shape == nullptr) return;
+/// The unnamed statement was judged when it was parsed; now it runs, perhaps on another server.
+std::optional<Error> ClientSession::admit_unnamed() {
+  if (unnamed_ == nullptr || unnamed_->shape == nullptr) return std::nullopt;
   const auto parse = wire::decode_parse(as_bytes(unnamed_->parse).subspan(wire::header_bytes));
-  if (parse) admit_again(unnamed_->shape, parse->query);
+  if (!parse) return std::nullopt;
+  return admit(unnamed_->shape, parse->query, false);
 }
 
 /// The server holds what cannot be moved to another one, nor seen.
@@ -528,6 +524,9 @@ void ClientSession::refuse(pool::ReplyKind kind, const Error& error) {
   const bool is_query = kind == pool::ReplyKind::query;
   if (is_query) {
     wire::put_message(out, 'Q', text);
+  } else if (kind == pool::ReplyKind::bind) {
+    // No statement has this name. No formats, no parameters, no result formats.
+    wire::put_message(out, 'B', '\0' + std::string(text) + std::string(6, '\0'));
   } else {
     wire::put_message(out, 'P', '\0' + std::string(text) + std::string(2, '\0'));
   }

@@ -159,8 +159,7 @@ class ClientSession final : public io::Disposable,
   std::optional<Error> admit(const sql::ShapeRef& shape, std::string_view text, bool is_query);
   std::optional<Error> examine(const sql::ShapeRef& shape, std::string_view text, bool is_query);
   void admit_unseen();
-  void admit_unnamed();
-  void admit_again(const sql::ShapeRef& shape, std::string_view text);
+  std::optional<Error> admit_unnamed();
   void pin_for_good();
   std::optional<Error> objection(const sql::Shape& shape, sql::ResidueSet leaves);
   std::optional<Error> objection_to_sequence_state(const sql::Shape& shape);
