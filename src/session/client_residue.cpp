@@ -112,7 +112,7 @@ std::optional<Error> ClientSession::admit(const sql::ShapeRef& shape, std::strin
   if (traces_ == nullptr && !session_state_->creates_temporary_objects() &&
       (facts.leaves - ResidueSet{Residue::code}).empty() && !wants_question(*shape) &&
       !facts.changes_code && !facts.sets_locally &&
-      !(facts.may_draw && workload_->uses_sequence_state)) {
+      !(facts.may_draw && keeps_draws())) {
     has_drawn_ |= facts.may_draw;
     return std::nullopt;
   }
@@ -136,9 +136,7 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   if (!facts.resets.empty()) leaves |= {Residue::any_setting};  // which default is theirs to tell
   settings_in_doubt_ |= facts.sets_locally || leaves.intersects(settings_or_code);
   has_drawn_ |= facts.may_draw;
-  const bool keeps_draws = workload_->uses_sequence_state ||
-                           sessions_.settings().on_sequence_state == config::OnSequenceState::pin;
-  if (facts.may_draw && keeps_draws && !is_cap_reached()) {
+  if (facts.may_draw && keeps_draws() && !is_cap_reached()) {
     pin({Residue::sequence_state}, shape->fingerprint);
   }
   if (facts.changes_code && facts.kind != sql::StatementKind::unknown)
@@ -227,6 +225,12 @@ bool ClientSession::is_cap_reached() const {
   const config::PoolSettings& settings = pool_->settings();
   if (settings.max_pinned_fraction >= 1) return false;  // servers of the reserve, too
   return workload_->pinned_count + 1 > settings.max_pinned_fraction * settings.pool_size;
+}
+
+/// Who draws from a sequence keeps the server connection.
+bool ClientSession::keeps_draws() const {
+  return workload_->uses_sequence_state ||
+         sessions_.settings().on_sequence_state == config::OnSequenceState::pin;
 }
 
 /// lastval and currval are right on the server on which the client has drawn last, and it still has

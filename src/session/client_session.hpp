@@ -164,6 +164,7 @@ class ClientSession final : public io::Disposable,
   std::optional<Error> objection(const sql::Shape& shape, sql::ResidueSet leaves);
   std::optional<Error> objection_to_sequence_state(const sql::Shape& shape);
   bool is_cap_reached() const;
+  bool keeps_draws() const;
   void note_code(const sql::ShapeRef& shape);
   void note_resets(const sql::Facts& facts);
   void note_names(std::vector<std::string> names);
