@@ -56,6 +56,12 @@ StatementRef Statements::find_or_add(std::string_view definition,
               .first;
 }
 
+StatementRef Statements::find(std::string_view definition, const ParseStateRef& parse_state) const {
+  const auto at = statements_.find(
+      Key{definition, parse_state, Statement::hash_of(definition, parse_state)});
+  return at != statements_.end() ? *at : nullptr;
+}
+
 StatementRef Statements::add_unshared(std::string_view definition) {
   return std::make_shared<Statement>(++last_number_, definition, nullptr);
 }
@@ -96,7 +102,9 @@ void ServerStatements::insert(const StatementRef& statement, std::uint32_t versi
 
 void ServerStatements::parsed(const StatementRef& statement, std::uint32_t number) {
   insert(statement, statement->version(), number);
-  journal_.note(number, {.what = Change::What::parsed, .statement = statement});
+  journal_.note(number, {.what = Change::What::parsed,
+                         .statement = statement,
+                         .version = statement->version()});
 }
 
 void ServerStatements::closed(std::uint64_t statement_number, std::uint32_t number) {
@@ -174,8 +182,16 @@ void ServerStatements::take_back(ExpectedReplies::Skipped skipped) {
   });
 }
 
+void ServerStatements::settle(ExpectedReplies& expected) {
+  if (journal_.empty()) return;
+  journal_.settle(expected.oldest_number(), [&](const Change& change) {
+    const bool is_parse = change.what == Change::What::parsed;
+    if (is_parse && !expected.is_uncertain()) change.statement->prove(change.version);
+  });
+}
+
 void ServerStatements::clear(ExpectedReplies& expected) {
-  journal_.settle(expected.oldest_number());
+  settle(expected);
   journal_.drop([](const Change& change) {
     return change.what == Change::What::closed || change.what == Change::What::own_closed;
   });

@@ -163,6 +163,31 @@ void ClientSession::make_duplicate(std::string_view name) {
   put_own(name, std::string_view("\0\0\0", 3));
 }
 
+/// A Parse that is sure to succeed needs no server: drivers that prepare on each connection, and
+/// wait for the answer, do not queue for it behind what runs. True: it is answered.
+bool ClientSession::answer_parse(std::string_view name, Bytes message) {
+  if (state_ != ClientState::idle || name.empty() || !maps_names() || names_pass_) return false;
+  if (prepared_ != nullptr && prepared_->find(name) != nullptr) return false;  // 42P05
+  const std::size_t head_bytes = wire::header_bytes + name.size() + 1;
+  const pool::StatementRef statement = pool_->statements().find(
+      as_text(message.subspan(head_bytes)), session_state_->parse_state());
+  if (statement == nullptr || !statement->is_proven() || statement->known() == nullptr) {
+    return false;
+  }
+  // What would be refused, or has to find the client's statements under their own names.
+  const sql::Facts& facts = static_cast<const sql::Shape*>(statement->known().get())->facts;
+  const bool may_object = !facts.leaves.empty() || facts.names_prepared ||
+                          (facts.may_write && session_state_->creates_temporary_objects());
+  if (may_object) return false;
+  ++pool_->counters().client_parse_count;
+  prepared().add_answered(name, statement);
+  pool_->client_idle_queue().arm(timer_, pool_->loop().now());
+  std::string out;
+  wire::put_message(out, '1');
+  send(out);
+  return true;
+}
+
 ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
                                                   const wire::Parse& parse) {
   pool::ExpectedReplies& expected = server_->expected();
@@ -172,7 +197,7 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   ++pool_->counters().client_parse_count;
   const sql::ShapeRef& shape = shape_of(parse.query);
   const auto objection = admit(shape, parse.query, false);
-  if (shape->facts.names_prepared) name_in_parse(parse.query);
+  if (names_prepared(shape->facts)) name_in_parse(parse.query);
   if (names_pass_) return on_own_parse(name);
   provide_unnamed(false);
   if (objection) {
@@ -290,7 +315,9 @@ ClientSession::Step ClientSession::on_named_close(std::string_view name) {
   if (!is_name_certain(name)) return Step::wait;
   provide_unnamed(false);
   const pool::StatementRef* found = prepared_ != nullptr ? prepared_->find(name) : nullptr;
-  const bool is_theirs = found != nullptr && *found == nullptr;
+  const bool is_by_sql = found == nullptr && is_pinned();  // may be: PREPARE
+  const bool is_theirs = is_by_sql || (found != nullptr && *found == nullptr);
+  if (is_by_sql) let_be_unknown(name);
   if (found != nullptr) prepared_->remove(name, expected.next_number());
   if (is_theirs) return ask(ReplyKind::close);
   if (!may_answer()) {

@@ -275,7 +275,7 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
     admit_unseen();
   } else if (tracks_residue()) {
     const sql::ShapeRef& shape = shape_of(text);
-    if (shape->facts.names_prepared || shape->facts.may_remove_residue) {
+    if (names_prepared(shape->facts) || shape->facts.may_remove_residue) {
       const Step step = name_in_query(text);
       if (step != Step::forward) return step;
     }
@@ -283,6 +283,7 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
     const bool only_deallocates = naming_ != nullptr && naming_->only_deallocates() &&
                                   naming_->number == server_->expected().next_number();
     if (!only_deallocates || is_pinned()) objection = admit(shape, text, true);
+    if (naming_ != nullptr && !objection) note_sql_prepare();
   } else if (startup_state_ != pool_->default_state()) {
     note_resets(shape_of(text)->facts);
   }
@@ -309,6 +310,7 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
   }
   const std::string_view name = wire::Cursor(message.subspan(wire::header_bytes)).c_string();
   if (name.data() == nullptr) return Step::wait;  // names of any length
+  if (server_ == nullptr && is_whole && answer_parse(name, message)) return Step::drop;
   if (!attach()) return wait_or_stop();
   if (!name.empty() && maps_names()) {
     if (is_whole) return on_named_parse(pass, message, parse);
@@ -340,7 +342,7 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
     } else if (objection) {
       if (note_unnamed_change()) unnamed_.reset();
     } else {
-      if (shape != nullptr && shape->facts.names_prepared && maps_names()) {
+      if (shape != nullptr && names_prepared(shape->facts) && maps_names()) {
         name_in_parse(parse.query);
       }
       remember_unnamed(message, shape);

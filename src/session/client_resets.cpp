@@ -13,26 +13,42 @@
 
 namespace pgproxy::session {
 
+/// Of the startup settings: a RESET of the client's has taken it away.
+bool ClientSession::is_to_be_restored(const pool::Setting& setting) const {
+  const pool::Setting* standard = pool_->default_state()->find(setting.name);
+  if (standard != nullptr && standard->value == setting.value) return false;
+  if (pool::is_read_only_setting(setting.name)) return false;
+  return std::ranges::any_of(traces_->resets, [&](const std::string& name) {
+    return name == "all" || (name.size() == setting.name.size() &&
+                             strncasecmp(name.data(), setting.name.data(), name.size()) == 0);
+  });
+}
+
+/// A client is not told of defaults that are not its own: a driver may well give up at a
+/// client_encoding that it did not ask for.
+bool ClientSession::takes_parameter(const wire::ParameterStatus& parameter) {
+  if (traces_ == nullptr || traces_->resets.empty() || state_ != ClientState::active) return false;
+  const pool::Setting* setting = startup_state_->find(parameter.name);
+  if (setting == nullptr || !is_to_be_restored(*setting)) return false;
+  std::string out;
+  wire::put_parameter_status(out, setting->name, setting->value);
+  send(out);
+  return true;
+}
+
 /// Behind a RESET, the client's startup settings are what it went back to. In the same transaction:
 /// a rollback takes both back. True: the server was asked to.
 bool ClientSession::restore_startup_settings() {
   if (traces_->resets.empty() || is_mid_message()) return false;
-  const std::vector<std::string> resets = std::exchange(traces_->resets, {});
   traces_->before_restore = server_->session_state();
-  if (server_->transaction_status() == wire::TransactionStatus::failed) return false;
-  const bool all = std::ranges::find(resets, "all") != resets.end();
+  const bool is_failed = server_->transaction_status() == wire::TransactionStatus::failed;
   std::string sql;
   for (const pool::Setting& setting : startup_state_->settings()) {
-    const pool::Setting* standard = pool_->default_state()->find(setting.name);
-    if (standard != nullptr && standard->value == setting.value) continue;
-    const bool was_reset = std::ranges::any_of(resets, [&](const std::string& name) {
-      return name.size() == setting.name.size() &&
-             strncasecmp(name.data(), setting.name.data(), name.size()) == 0;
-    });
-    if ((!all && !was_reset) || pool::is_read_only_setting(setting.name)) continue;
+    if (!is_to_be_restored(setting)) continue;
     sql += (sql.empty() ? "SELECT " : ", ") + pool::set_sql(setting);
   }
-  if (sql.empty()) return false;
+  traces_->resets.clear();
+  if (sql.empty() || is_failed) return false;
   if (server_->expected().is_uncertain()) {
     fail({.sqlstate = "0A000",
           .message = "RESET behind a COPY that failed with a Sync in it",

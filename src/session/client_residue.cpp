@@ -57,8 +57,9 @@ bool contains(const std::vector<std::string>& names, std::string_view name) {
 
 /// They have a meaning within a transaction only, or come in the answer anyway.
 bool is_asked_by_name(std::string_view name) {
-  return !name.starts_with("transaction_") && name != "role" && name != "session_authorization" &&
-         name != "seed" && name != "all";
+  return name != "transaction_isolation" && name != "transaction_read_only" &&
+         name != "transaction_deferrable" && name != "transaction" && name != "role" &&
+         name != "session_authorization" && name != "seed" && name != "all";
 }
 
 /// What only superusers may see: asking for it by name would be an error for others.
@@ -134,18 +135,20 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   }
   leaves = leaves - ResidueSet{Residue::sequence_state};
   if (!facts.resets.empty()) leaves |= {Residue::any_setting};  // which default is theirs to tell
-  settings_in_doubt_ |= facts.sets_locally || leaves.intersects(settings_or_code);
+  settings_in_doubt_ |= facts.sets_locally || (leaves & facts.leaves).intersects(settings_or_code);
   has_drawn_ |= facts.may_draw;
   if (facts.may_draw && keeps_draws() && !is_cap_reached()) {
     pin({Residue::sequence_state}, shape->fingerprint);
   }
   if (facts.changes_code && facts.kind != sql::StatementKind::unknown)
     workload_->shapes.forget_learned();
-  if (traces_ != nullptr && facts.controls_transaction) traces_->is_undone |= may_roll_back(text);
+  const bool is_undone = facts.controls_transaction && may_roll_back(text);
+  if (traces_ != nullptr) traces_->is_undone |= is_undone;
   const bool may_unpin = is_pinned() && facts.may_remove_residue;
   if (leaves.empty() && !may_unpin) return std::nullopt;
   if (take_constant(*shape, text, is_query)) return std::nullopt;
   SessionTraces& left = traces();
+  left.is_undone |= is_undone;
   if (leaves.contains(Residue::code)) note_code(shape);
   note_resets(facts);
   note_names(facts.settings);
@@ -410,8 +413,11 @@ bool ClientSession::ask_what_is_left() {
     drop_traces();
     return false;
   }
-  const ResidueSet pending = traces_->pending;
-  const bool any = pending.intersects({Residue::any_setting, Residue::code});
+  // What was not set after all has its default, which nobody but a superuser may be able to set.
+  if (traces_->is_undone && traces_->pending.contains(Residue::setting)) {
+    traces_->pending |= {Residue::any_setting};
+  }
+  const bool any = traces_->pending.intersects({Residue::any_setting, Residue::code});
   pool::QuestionScope scope{.settings = traces_->settings, .all_settings = any};
   for (const pool::Setting& setting : session_state_->settings()) {
     const bool is_custom = setting.name.contains('.');  // not in PostgreSQL's list
@@ -490,7 +496,9 @@ bool ClientSession::needs_second_question(const pool::SessionTruth& truth) {
 /// The client's settings and role as the server told.
 pool::StateRef ClientSession::state_from(const pool::SessionTruth& truth) const {
   auto values = truth.values;
-  for (const auto& [name, value] : truth.session_settings) values.emplace_back(name, value);
+  for (const auto& [name, value] : truth.session_settings) {
+    if (is_asked_by_name(name)) values.emplace_back(name, value);
+  }
   values.emplace_back("role", truth.role == "none" ? std::nullopt : std::optional(truth.role));
   const bool all = traces_->pending.intersects({Residue::any_setting, Residue::code});
   return pool_->context().states.updated(server_->session_state(), values, all);

@@ -101,6 +101,7 @@ class ClientSession final : public io::Disposable,
   void on_timeout(Timeout& timeout) override;
   void on_reply(pool::ServerConnection& server, Bytes first, Bytes second) override;
   void on_reply_error(pool::ServerConnection& server, const wire::ErrorFields& fields) override;
+  bool takes_parameter(const wire::ParameterStatus& parameter) override;
   void on_notification(pool::ServerConnection& server, Bytes body) override;
   void on_replies_done(pool::ServerConnection& server) override;
   void on_cycle_done(pool::ServerConnection& server) override;
@@ -182,6 +183,7 @@ class ClientSession final : public io::Disposable,
   void drop_traces();
   bool restore_startup_settings();
   void announce_restored();
+  bool is_to_be_restored(const pool::Setting& setting) const;
   void forget_failed_resets(std::uint32_t oldest);
   bool is_held_back() const;
   /// A message is half sent to the server: nothing of ours may come between.
@@ -197,6 +199,7 @@ class ClientSession final : public io::Disposable,
   bool maps_names() const;
   bool is_name_certain(std::string_view name) const;
   Step on_named_parse(Pass& pass, Bytes message, const wire::Parse& parse);
+  bool answer_parse(std::string_view name, Bytes message);
   Step on_own_parse(std::string_view name);
   Step on_named_bind(Pass& pass, const wire::Header& header, const wire::BindNames& names);
   Step on_named_describe(Pass& pass, std::string_view name);
@@ -215,7 +218,9 @@ class ClientSession final : public io::Disposable,
   void run_again();
 
   // SQL that names prepared statements (client_sql_names.cpp).
+  static bool names_prepared(const sql::Facts& facts);
   Step name_in_query(std::string_view text);
+  void note_sql_prepare();
   Step name_as_asked(NamingQuery& naming);
   Step name_one(NamingQuery& naming);
   Step name_all(NamingQuery& naming);

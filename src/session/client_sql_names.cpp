@@ -32,6 +32,17 @@ void ClientSession::clear_server() {
   }
 }
 
+/// PREPARE as well: the name may be one of the client's.
+bool ClientSession::names_prepared(const sql::Facts& facts) {
+  return facts.names_prepared || facts.leaves.contains(sql::Residue::prepared_statement);
+}
+
+/// The Query at hand is sent: behind a PREPARE names mean the same in SQL and in the protocol.
+void ClientSession::note_sql_prepare() {
+  const bool is_at_hand = naming_->number == server_->expected().next_number();
+  names_pass_ |= is_at_hand && naming_->found.what == SqlNames::prepare;
+}
+
 /// Step::wait: the Query waits until the server has what it names, or for earlier answers.
 ClientSession::Step ClientSession::name_in_query(std::string_view text) {
   if (naming_ != nullptr) settle_naming(*server_);
@@ -62,7 +73,7 @@ ClientSession::Step ClientSession::name_as_asked(NamingQuery& naming) {
     case SqlNames::none:
     case SqlNames::discard:
     case SqlNames::deallocate_all: return Step::forward;  // its CommandComplete tells
-    case SqlNames::prepare: names_pass_ = true; return name_one(naming);
+    case SqlNames::prepare:
     case SqlNames::execute:
     case SqlNames::deallocate: return name_one(naming);
     case SqlNames::any: return name_all(naming);

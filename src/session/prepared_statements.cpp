@@ -15,6 +15,10 @@ void PreparedStatements::add(std::string_view name, pool::StatementRef statement
   by_name_.emplace(name, std::move(statement));
 }
 
+void PreparedStatements::add_answered(std::string_view name, pool::StatementRef statement) {
+  by_name_.emplace(name, std::move(statement));
+}
+
 void PreparedStatements::remove(std::string_view name, std::uint32_t number) {
   const auto at = by_name_.find(name);
   if (at == by_name_.end()) return;

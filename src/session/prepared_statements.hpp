@@ -21,6 +21,8 @@ class PreparedStatements {
   /// The message with `number` prepares it, or closes it.
   void add(std::string_view name, pool::StatementRef statement, std::uint32_t number);
   void remove(std::string_view name, std::uint32_t number);
+  /// It is prepared; no server was asked.
+  void add_answered(std::string_view name, pool::StatementRef statement);
   /// The message with `number` makes the server have it under this very name.
   void make_own(std::string_view name, std::uint32_t number);
   /// A DEALLOCATE of it succeeded.

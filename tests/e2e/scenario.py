@@ -16,6 +16,7 @@ import random
 import re
 import select
 import struct
+import sys
 import typing
 
 import harness
@@ -167,6 +168,9 @@ class Party:
     parameters: dict
     login: list = dataclasses.field(default_factory=list)  # what it was answered, if it is like any other
     status: str = "I"  # of the last ReadyForQuery; "?" in the middle of a query
+    # With startup settings: what a RESET goes back to may be announced behind its ReadyForQuery, so
+    # that only what the client believes in the end is compared.
+    has_settings: bool = False
 
 
 class Run:
@@ -197,6 +201,7 @@ class Run:
             return messages
         messages = self._new_login(actor, settings)
         self.parties[actor].login = [] if settings else messages
+        self.parties[actor].has_settings = bool(settings)
         return messages
 
     def _new_login(self, actor, settings):
@@ -233,9 +238,21 @@ class Run:
                 if lines[-1].endswith("no answer"):
                     break
                 self.after(step)
+            lines += self.beliefs()
         finally:
             self.end()
         return lines
+
+    def beliefs(self):
+        """What clients with startup settings were told of their sessions' settings."""
+        for actor, party in sorted(self.parties.items()):
+            if not party.has_settings or party.status == "?":
+                continue
+            step = Actor(actor)(";")
+            self.before(step)
+            self._perform(step)
+            self.after(step)
+            yield from (f"{actor} believes {name} = {value}" for name, value in sorted(party.parameters.items()))
 
     def end(self):
         for party in self.parties.values():
@@ -305,7 +322,8 @@ def describe(message, party):
         name, value = body.decode("utf8", "backslashreplace").split("\0")[:2]
         if party.parameters.get(name) != value:
             party.parameters[name] = value
-            yield f"S {name} = {value}"
+            if not party.has_settings:
+                yield f"S {name} = {value}"
     elif tag == "Z":
         party.status = body.decode()
         yield f"Z {party.status}"
@@ -490,4 +508,5 @@ class TransparencyTest(harness.PoolerTest):
         self.noises.clear()
         self.forget(self.pooler)
         self.pooler.stop()
+        sys.stderr.write(f"\n--- log of {self.id()} ---\n{self.pooler.log_text()[-4000:]}\n")
         self.pooler = self.start_pooler()

@@ -53,6 +53,9 @@ class PinTest(harness.PoolerTest):
         return fields
 
     def assert_free(self, client):
+        port = str(client.socket.getsockname()[1])
+        harness.eventually(lambda: not any(row["port"] == port and row["link"] for row in self.pooler.console("show clients")),
+                           "the client is without a server", scenario.PATIENCE_SECONDS)
         self.assertFalse(self.pinned(client))
         self.assertEqual(self.pooler.console("show pins"), [])
         self.assertEqual(self.pooler.pool()["sv_pinned"], 0)

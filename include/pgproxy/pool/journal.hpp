@@ -21,6 +21,15 @@ class Journal {
   void settle(std::uint32_t oldest_number) {
     std::erase_if(entries_, [&](const Entry& e) { return is_before(e.number, oldest_number); });
   }
+  /// As settle(), and calls seen(change) for each.
+  template <class Seen>
+  void settle(std::uint32_t oldest_number, Seen seen) {
+    std::erase_if(entries_, [&](const Entry& e) {
+      const bool is_answered = is_before(e.number, oldest_number);
+      if (is_answered) seen(e.change);
+      return is_answered;
+    });
+  }
   /// Forgets those for which test(change) is true.
   template <class Test>
   void drop(Test test) {

@@ -32,7 +32,13 @@ class Statement {
   std::size_t hash() const { return hash_; }
   /// A server that parsed another version must parse it anew.
   std::uint32_t version() const { return version_; }
-  void outdate() { ++version_; }
+  void outdate() {
+    ++version_;
+    is_proven_ = false;
+  }
+  /// Some server has parsed this version without an error.
+  bool is_proven() const { return is_proven_; }
+  void prove(std::uint32_t version) { is_proven_ |= version == version_; }
   /// True for the first time that it is run again.
   bool note_rerun() { return !std::exchange(was_rerun_, true); }
   /// What the sessions know of it; kept here, so that it is found with it.
@@ -51,6 +57,7 @@ class Statement {
   std::shared_ptr<void> known_;
   std::size_t hash_;
   std::uint32_t version_ = 0;
+  bool is_proven_ = false;
   bool was_rerun_ = false;
 };
 using StatementRef = std::shared_ptr<Statement>;
@@ -64,6 +71,8 @@ std::uint64_t statement_number(std::string_view name);
 class Statements {
  public:
   StatementRef find_or_add(std::string_view definition, const ParseStateRef& parse_state);
+  /// nullptr: there is none.
+  StatementRef find(std::string_view definition, const ParseStateRef& parse_state) const;
   /// One that is shared with nobody.
   StatementRef add_unshared(std::string_view definition);
   std::size_t size() const { return statements_.size(); }
@@ -137,7 +146,7 @@ class ServerStatements {
   /// DISCARD ALL or DEALLOCATE ALL did its work; what was sent behind it is still to come.
   void clear(ExpectedReplies& expected);
   /// Forgets what is answered.
-  void settle(ExpectedReplies& expected) { journal_.settle(expected.oldest_number()); }
+  void settle(ExpectedReplies& expected);
   std::size_t size() const { return by_number_.size(); }
 
  private:
