@@ -273,7 +273,11 @@ ClientSession::Step ClientSession::on_named_bind(Pass& pass, const wire::Header&
   if (found == nullptr) let_be_unknown(names.statement);
   if (found == nullptr || *found == nullptr) return ask(ReplyKind::bind);
   const pool::StatementRef& statement = *found;
-  admit_again(std::static_pointer_cast<sql::Shape>(statement->known()), statement->query());
+  const auto shape = std::static_pointer_cast<sql::Shape>(statement->known());
+  if (const auto objection = admit(shape, statement->query(), false)) {
+    refuse(ReplyKind::bind, *objection);
+    return Step::drop;
+  }
   provide(statement);
   server_->statements().note_use(expected.next_number(), *statement, expected);
   if (is_first && sessions_.settings().rerun_on.stale_plan) {

@@ -373,12 +373,18 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& heade
   }
   if (names->statement.empty() && !is_unnamed_certain()) return Step::wait;
   const bool is_unnamed = names->statement.empty();
-  if (is_unnamed && unnamed_ != nullptr && maps_names()) {
-    const auto parse = wire::decode_parse(as_bytes(unnamed_->parse).subspan(wire::header_bytes));
-    if (parse && !name_in_bind(unnamed_->shape, parse->query)) return Step::wait;
+  if (is_unnamed && unnamed_ != nullptr && maps_names() &&
+      !name_in_bind(unnamed_->shape, unnamed_->query())) {
+    return Step::wait;
   }
   ++pool_->counters().bind_count;
-  if (is_unnamed) admit_unnamed();
+  if (is_unnamed) {
+    if (const auto objection = admit_unnamed()) {
+      provide_unnamed(false);
+      refuse(pool::ReplyKind::bind, *objection);
+      return Step::drop;
+    }
+  }
   note_values(names->rest);
   provide_unnamed(is_unnamed);
   return ask(pool::ReplyKind::bind);

@@ -113,7 +113,7 @@ std::optional<Error> ClientSession::admit(const sql::ShapeRef& shape, std::strin
   if (traces_ == nullptr && !session_state_->creates_temporary_objects() &&
       (facts.leaves - ResidueSet{Residue::code}).empty() && !wants_question(*shape) &&
       !facts.changes_code && !facts.sets_locally &&
-      !(facts.may_draw && workload_->uses_sequence_state)) {
+      !(facts.may_draw && keeps_draws())) {
     has_drawn_ |= facts.may_draw;
     return std::nullopt;
   }
@@ -137,9 +137,7 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   if (!facts.resets.empty()) leaves |= {Residue::any_setting};  // which default is theirs to tell
   settings_in_doubt_ |= facts.sets_locally || (leaves & facts.leaves).intersects(settings_or_code);
   has_drawn_ |= facts.may_draw;
-  const bool keeps_draws = workload_->uses_sequence_state ||
-                           sessions_.settings().on_sequence_state == config::OnSequenceState::pin;
-  if (facts.may_draw && keeps_draws && !is_cap_reached()) {
+  if (facts.may_draw && keeps_draws() && !is_cap_reached()) {
     pin({Residue::sequence_state}, shape->fingerprint);
   }
   if (facts.changes_code && facts.kind != sql::StatementKind::unknown)
@@ -174,16 +172,10 @@ void ClientSession::admit_unseen() {
   note_residue(unknown->facts.leaves, unknown->fingerprint);
 }
 
-/// A statement was judged when it was parsed; now it runs, perhaps again. It is too late to refuse
-/// it: what it leaves pins all the same.
-void ClientSession::admit_again(const sql::ShapeRef& shape, std::string_view text) {
-  if (admit(shape, text, false)) note_residue(shape->facts.leaves, shape->fingerprint);
-}
-
-void ClientSession::admit_unnamed() {
-  if (unnamed_ == nullptr || unnamed_->shape == nullptr) return;
-  const auto parse = wire::decode_parse(as_bytes(unnamed_->parse).subspan(wire::header_bytes));
-  if (parse) admit_again(unnamed_->shape, parse->query);
+/// The unnamed statement was judged when it was parsed; now it runs, perhaps on another server.
+std::optional<Error> ClientSession::admit_unnamed() {
+  if (unnamed_ == nullptr || unnamed_->shape == nullptr) return std::nullopt;
+  return admit(unnamed_->shape, unnamed_->query(), false);
 }
 
 /// The server holds what cannot be moved to another one, nor seen.
@@ -234,6 +226,12 @@ bool ClientSession::is_cap_reached() const {
   const config::PoolSettings& settings = pool_->settings();
   if (settings.max_pinned_fraction >= 1) return false;  // servers of the reserve, too
   return workload_->pinned_count + 1 > settings.max_pinned_fraction * settings.pool_size;
+}
+
+/// Who draws from a sequence keeps the server connection.
+bool ClientSession::keeps_draws() const {
+  return workload_->uses_sequence_state ||
+         sessions_.settings().on_sequence_state == config::OnSequenceState::pin;
 }
 
 /// lastval and currval are right on the server on which the client has drawn last, and it still has
@@ -536,6 +534,9 @@ void ClientSession::refuse(pool::ReplyKind kind, const Error& error) {
   const bool is_query = kind == pool::ReplyKind::query;
   if (is_query) {
     wire::put_message(out, 'Q', text);
+  } else if (kind == pool::ReplyKind::bind) {
+    // No statement has this name. No formats, no parameters, no result formats.
+    wire::put_message(out, 'B', '\0' + std::string(text) + std::string(6, '\0'));
   } else {
     wire::put_message(out, 'P', '\0' + std::string(text) + std::string(2, '\0'));
   }

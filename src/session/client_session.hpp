@@ -84,6 +84,7 @@ class ClientSession final : public io::Disposable,
   struct UnnamedStatement {
     std::string parse;  ///< the message
     sql::ShapeRef shape;
+    std::string_view query() const { return parse.c_str() + wire::header_bytes + 1; }
   };
   /// The message with this number changes the unnamed statement; what it was before.
   struct UnnamedChange {
@@ -160,12 +161,12 @@ class ClientSession final : public io::Disposable,
   std::optional<Error> admit(const sql::ShapeRef& shape, std::string_view text, bool is_query);
   std::optional<Error> examine(const sql::ShapeRef& shape, std::string_view text, bool is_query);
   void admit_unseen();
-  void admit_unnamed();
-  void admit_again(const sql::ShapeRef& shape, std::string_view text);
+  std::optional<Error> admit_unnamed();
   void pin_for_good();
   std::optional<Error> objection(const sql::Shape& shape, sql::ResidueSet leaves);
   std::optional<Error> objection_to_sequence_state(const sql::Shape& shape);
   bool is_cap_reached() const;
+  bool keeps_draws() const;
   void note_code(const sql::ShapeRef& shape);
   void note_resets(const sql::Facts& facts);
   void note_names(std::vector<std::string> names);

@@ -178,6 +178,19 @@ class Sequences(noise.ClientTest):
             return seen
         self.both(work, writes=False)
 
+    def test_pin_keeps_as_soon_as_fewer_are_kept(self):
+        """What inserted when too many servers were kept is not held for what keeps none."""
+        self.pooler = self.start_pooler({"on_sequence_state": "pin"})
+        insert = "insert into habits_rows (owner) values ('mine') returning id"
+        with self.pooler.connect() as first, self.pooler.connect() as late:
+            with self.pooler.connect() as second:
+                for connection in (first, second):
+                    self.assertEqual(value(connection, insert), value(connection, "select lastval()"))
+                for _ in range(TURNS):
+                    value(late, insert)
+            harness.eventually(lambda: len(self.pooler.console("show pins")) == 1, "one server is kept")
+            self.assertEqual(value(late, insert), value(late, "select lastval()"))
+
     def test_learn_refuses_once_and_then_keeps(self):
         self.pooler = self.start_pooler({"on_sequence_state": "learn"})
         with noise.Noise(self.pooler, writes=False), self.pooler.connect() as one, self.pooler.connect() as two:
