@@ -436,7 +436,8 @@ bool ClientSession::ask_what_is_left() {
   const ResidueSet pending = traces_->pending;
   const bool any = pending.intersects({Residue::any_setting, Residue::code});
   pool::QuestionScope scope{.settings = traces_->settings, .all_settings = any};
-  for (const pool::Setting& setting : session_state_->settings()) {
+  // The client's state is older when it is pinned: SETs since then are known of the server.
+  for (const pool::Setting& setting : server_->session_state()->settings()) {
     const bool is_custom = setting.name.contains('.');  // not in PostgreSQL's list
     if (any && is_custom && !contains(scope.settings, setting.name)) {
       scope.settings.push_back(setting.name);
