@@ -478,7 +478,8 @@ void ClientSession::on_answer() {
   if (truth->has_sql_statements) found |= {Residue::prepared_statement};
   names_pass_ = names_pass_ && (truth->has_sql_statements || has_own_names());
   if (names_pass_) found |= {Residue::prepared_statement};
-  learn_from(*truth, found.empty() && !is_changed);
+  const bool is_same = found == traces_->pinned_by;  // what unpins is to be asked about again
+  learn_from(*truth, found.empty() && is_same && !is_changed);
   // It may have set what the answer cannot show.
   must_scrub_ = std::ranges::any_of(traces_->code, [](const auto& shape) {
     return shape->clean_count < looks_needed(shape->facts);
