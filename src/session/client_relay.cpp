@@ -283,7 +283,8 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
     const bool only_deallocates = naming_ != nullptr && naming_->only_deallocates() &&
                                   naming_->number == server_->expected().next_number();
     if (!only_deallocates || is_pinned()) objection = admit(shape, text, true);
-    if (objection) names_pass_ = names_passed;  // a PREPARE that is refused: the server need not stay
+    if (objection)
+      names_pass_ = names_passed;  // a PREPARE that is refused: the server need not stay
   }
   // A simple Query destroys the unnamed statement (55.2.3).
   if (server_->expected().is_quiet()) server_->set_may_have_unnamed(false);
