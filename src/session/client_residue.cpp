@@ -417,7 +417,8 @@ bool ClientSession::ask_what_is_left() {
   }
   const bool any = traces_->pending.intersects({Residue::any_setting, Residue::code});
   pool::QuestionScope scope{.settings = traces_->settings, .all_settings = any};
-  for (const pool::Setting& setting : session_state_->settings()) {
+  // The client's state is older when it is pinned: SETs since then are known of the server.
+  for (const pool::Setting& setting : server_->session_state()->settings()) {
     const bool is_custom = setting.name.contains('.');  // not in PostgreSQL's list
     if (any && is_custom && !contains(scope.settings, setting.name)) {
       scope.settings.push_back(setting.name);
@@ -458,7 +459,8 @@ void ClientSession::on_answer() {
   if (truth->has_sql_statements) found |= {Residue::prepared_statement};
   names_pass_ = names_pass_ && (truth->has_sql_statements || has_own_names());
   if (names_pass_) found |= {Residue::prepared_statement};
-  learn_from(*truth, found.empty() && !is_changed);
+  const bool is_same = found == traces_->pinned_by;  // what unpins is to be asked about again
+  learn_from(*truth, found.empty() && is_same && !is_changed);
   // It may have set what the answer cannot show.
   must_scrub_ = std::ranges::any_of(traces_->code, [](const auto& shape) {
     return shape->clean_count < looks_needed(shape->facts);

@@ -201,7 +201,7 @@ void PlainBuilder::copy_in_fails() {
 }
 
 void PlainBuilder::simple_cycle(std::string_view sql, std::string_view command, char status,
-                           bool returns_row) {
+                                bool returns_row) {
   send(query(sql));
   if (returns_row) {
     expect("T");
@@ -293,17 +293,43 @@ std::deque<Step> PlainBuilder::build(Kind kind) {
 }  // namespace
 
 const char* name_of(Kind kind) {
-  static constexpr std::array<const char*, kind_count> names{
-      "simple",         "multi_statement",    "many_rows",         "extended",
-      "pipeline",       "late_bind",          "flush",             "portal",
-      "function_call",  "copy_out",           "copy_in",           "copy_in_fails",
-      "transaction",    "failed_transaction", "glued_transaction", "prepare",
-      "execute",        "prepared_pipeline",  "sql_execute",       "deallocate",
-      "set",            "reset",              "role",              "settings_transaction",
-      "code",           "check_session",      "temporary_table",   "advisory_lock",
-      "listen",         "hold_cursor",        "sql_prepare",       "undone_residue",
-      "discard_all",    "give_up",            "cancel",            "vanish",
-      "relogin"};
+  static constexpr std::array<const char*, kind_count> names{"simple",
+                                                             "multi_statement",
+                                                             "many_rows",
+                                                             "extended",
+                                                             "pipeline",
+                                                             "late_bind",
+                                                             "flush",
+                                                             "portal",
+                                                             "function_call",
+                                                             "copy_out",
+                                                             "copy_in",
+                                                             "copy_in_fails",
+                                                             "transaction",
+                                                             "failed_transaction",
+                                                             "glued_transaction",
+                                                             "prepare",
+                                                             "execute",
+                                                             "prepared_pipeline",
+                                                             "sql_execute",
+                                                             "deallocate",
+                                                             "set",
+                                                             "reset",
+                                                             "role",
+                                                             "settings_transaction",
+                                                             "code",
+                                                             "check_session",
+                                                             "temporary_table",
+                                                             "advisory_lock",
+                                                             "listen",
+                                                             "hold_cursor",
+                                                             "sql_prepare",
+                                                             "undone_residue",
+                                                             "discard_all",
+                                                             "give_up",
+                                                             "cancel",
+                                                             "vanish",
+                                                             "relogin"};
   return names[static_cast<std::size_t>(kind)];
 }
 
@@ -311,7 +337,8 @@ Operation make_operation(Random& random, const Session& session, std::uint64_t s
   auto kind = static_cast<Kind>(below(random, kind_count));
   if (session.residue_age >= max_residue_age && kind < Kind::vanish) kind = Kind::give_up;
   Operation operation{.kind = kind, .steps = {}};
-  if (kind == Kind::vanish) kind = static_cast<Kind>(below(random, static_cast<std::uint64_t>(Kind::cancel)));
+  if (kind == Kind::vanish)
+    kind = static_cast<Kind>(below(random, static_cast<std::uint64_t>(Kind::cancel)));
   if (kind == Kind::relogin) return operation;
   const bool is_plain = kind < Kind::prepare || kind == Kind::cancel;
   operation.steps = is_plain ? PlainBuilder(random, session, sequence).build(kind)

@@ -23,8 +23,8 @@ struct Step {
   std::string bytes;
   std::deque<Expected> replies;
   std::optional<Session> after = {};  ///< what the client has then, where it changes
-  /// 53400 may be the answer instead, where no more servers may be pinned: a ReadyForQuery with this
-  /// status follows, and then other steps than those that were to come. 0: not so.
+  /// 53400 may be the answer instead, where no more servers may be pinned: a ReadyForQuery with
+  /// this status follows, and then other steps than those that were to come. 0: not so.
   char refused_status = 0;
   std::vector<Step> if_refused = {};
 };

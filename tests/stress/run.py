@@ -69,7 +69,7 @@ class StressTest(harness.PoolerTest):
     def assert_settled(self, pooler):
         """All clients are there, and have nothing of their own on any server."""
         harness.eventually(lambda: not pooler.console("show pins"), "nobody is pinned")
-        pooler.wait_for_pool("nobody holds a server", cl_active=0, cl_waiting=0, sv_active=0)
+        pooler.wait_for_pool("nobody holds a server", cl_waiting=0, sv_active=0)
         self.assertEqual(self.cluster.execute("select count(*) from pg_locks where locktype = 'advisory'"), [(0,)])
 
     def assert_drained(self, pooler):

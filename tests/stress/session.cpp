@@ -16,8 +16,8 @@ Session Session::logged_in(Random& random, std::uint32_t owner, std::uint32_t lo
 }
 
 std::vector<std::string> Session::startup_parameters() const {
-  std::vector<std::string> parameters{"user", "app",  "database", "test", "application_name",
-                                      application_name()};
+  std::vector<std::string> parameters{
+      "user", "app", "database", "test", "application_name", application_name()};
   const Settings standard;
   if (startup.work_mem != standard.work_mem) {
     parameters.insert(parameters.end(), {"work_mem", startup.work_mem});

@@ -47,9 +47,9 @@ struct Session {
   std::string role;  ///< "": none
   std::map<std::string, Prepared> statements;
   // What keeps a server connection.
-  std::optional<std::uint64_t> table;       ///< the sequence number in its row
-  std::optional<std::uint64_t> cursor;      ///< the sequence number in its rows
-  std::uint32_t fetched = 0;                ///< rows of the cursor
+  std::optional<std::uint64_t> table;   ///< the sequence number in its row
+  std::optional<std::uint64_t> cursor;  ///< the sequence number in its rows
+  std::uint32_t fetched = 0;            ///< rows of the cursor
   bool has_lock = false;
   bool listens = false;
   bool names_in_sql = false;      ///< the protocol prepared SQL that names statements

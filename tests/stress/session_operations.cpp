@@ -1,9 +1,6 @@
-// Operations on what a session keeps between transactions. Each changes the model in step with
-// what it sends; what PostgreSQL would answer follows from the model.
-#include <array>
-
-#include "builder.hpp"
+// Prepared statements and settings.
 #include "messages.hpp"
+#include "session_builder.hpp"
 
 namespace stress {
 namespace {
@@ -11,67 +8,7 @@ namespace {
 constexpr std::string_view shared_text =
     "select $1::text, coalesce(current_setting('app.tenant', true), '')";
 
-class SessionBuilder : private Builder {
- public:
-  using Builder::Builder;
-
-  std::deque<Step> build(Kind kind);
-
- private:
-  using Rows = std::vector<std::string>;
-
-  // One statement, its answer, and what the client has then.
-  void simple(std::string_view sql, const Rows& rows, std::string_view command, char status = 'I');
-  void run(std::string_view sql, const Rows& rows, std::string_view command, char status = 'I');
-  void fail(std::string_view sql, std::string_view sqlstate, char status = 'I');
-  void done() { steps_.back().after = session_; }
-  void may_be_refused(bool in_transaction = false);
-
-  std::string value_for(std::size_t setting);
-  std::string any_role() { return std::string("tenant_") + "abc"[below(3)]; }
-  std::string parameter() const { return owner_ + "-" + sequence_; }
-  std::string row_of(const Prepared& statement) const;
-  std::string text_of(const Prepared& statement) const;
-  std::string any_name();
-
-  // One message of a pipeline; `skips_` as the server does behind an error.
-  void error_in_pipeline(std::string_view sqlstate);
-  void parse_named();
-  void use_named(const std::string& name);
-  void close_named(const std::string& name);
-  void set_in_pipeline();
-  void end_pipeline();
-
-  void prepare();
-  void execute();
-  void prepared_pipeline();
-  void sql_execute();
-  void deallocate();
-  void deallocate_all();
-  void set();
-  void reset();
-  void role();
-  void settings_transaction();
-  void change_within(Session& transaction, Settings& visible);
-  void check_within(const Settings& visible);
-  void code();
-  void check_session();
-  void temporary_table();
-  void drop_table();
-  void advisory_lock();
-  void unlock();
-  void listen();
-  void unlisten();
-  void hold_cursor();
-  void close_cursor();
-  void sql_prepare();
-  void undone_residue();
-  void discard_all();
-  void give_up();
-
-  bool skips_ = false;
-  std::optional<Session> at_sync_;  ///< settings of a pipeline that fails go back to these
-};
+}  // namespace
 
 void SessionBuilder::simple(std::string_view sql, const Rows& rows, std::string_view command,
                             char status) {
@@ -435,170 +372,12 @@ void SessionBuilder::check_session() {
           "(select count(*) from pg_locks where locktype = 'advisory' and pid <> pg_backend_pid() "
           "and classid = " +
           owner_ + " and objid = " + login + ")",
-      {mark() + "|" + settings.work_mem + "|" + settings.statement_timeout + "|" +
-       settings.tenant + "|" + (session_.role.empty() ? "app" : session_.role) + "|" +
-       session_.application_name() + "|" + (session_.table ? "1" : "0") + "|" +
-       (session_.cursor ? "1" : "0") + "|" + (session_.listens ? session_.channel() : "") + "|" +
+      {mark() + "|" + settings.work_mem + "|" + settings.statement_timeout + "|" + settings.tenant +
+       "|" + (session_.role.empty() ? "app" : session_.role) + "|" + session_.application_name() +
+       "|" + (session_.table ? "1" : "0") + "|" + (session_.cursor ? "1" : "0") + "|" +
+       (session_.listens ? session_.channel() : "") + "|" +
        (session_.has_lock ? owner_ + "." + login : "") + "|0"},
       "SELECT 1");
-}
-
-void SessionBuilder::temporary_table() {
-  if (session_.table && chance(3)) return drop_table();
-  if (session_.table) {
-    return run("select " + mark_sql() + ", owner, sequence from mine",
-               {mark() + "|" + owner_ + "|" + std::to_string(*session_.table)}, "SELECT 1");
-  }
-  const bool in_transaction = chance(2);
-  if (in_transaction) simple("begin", {}, "BEGIN", 'T');
-  run("create temp table mine as select " + owner_ + " owner, " + sequence_ + " sequence", {},
-      "SELECT 1", in_transaction ? 'T' : 'I');
-  may_be_refused(in_transaction);
-  session_.table = std::stoull(sequence_);
-  if (!in_transaction) done();
-  run("grant select on mine to public", {}, "GRANT", in_transaction ? 'T' : 'I');
-  if (in_transaction) simple("commit", {}, "COMMIT");
-  done();
-}
-
-void SessionBuilder::drop_table() {
-  if (!session_.role.empty()) {  // it may be the table of another one
-    run("reset role", {}, "RESET");
-    session_.role.clear();
-    done();
-  }
-  chance(2) ? run("drop table mine", {}, "DROP TABLE") : run("discard temp", {}, "DISCARD TEMP");
-  session_.table.reset();
-  done();
-}
-
-void SessionBuilder::advisory_lock() {
-  const std::string key = owner_ + ", " + std::to_string(session_.login);
-  if (session_.has_lock) return chance(2) ? unlock() : check_session();
-  run("select " + mark_sql() + ", pg_try_advisory_lock(" + key + ")", {mark() + "|t"}, "SELECT 1");
-  may_be_refused();
-  session_.has_lock = true;
-  done();
-}
-
-void SessionBuilder::unlock() {
-  const std::string key = owner_ + ", " + std::to_string(session_.login);
-  switch (below(3)) {
-    case 0:
-      run("select " + mark_sql() + ", pg_advisory_unlock(" + key + ")", {mark() + "|t"},
-          "SELECT 1");
-      break;
-    case 1:
-      run("select " + mark_sql() + ", pg_advisory_unlock_all()", {mark() + "|"}, "SELECT 1");
-      break;
-    case 2:
-      run("select " + mark_sql() + ", give_lock(" + key + ")", {mark() + "|t"}, "SELECT 1");
-      break;
-  }
-  session_.has_lock = false;
-  done();
-}
-
-void SessionBuilder::listen() {
-  if (!session_.listens) {
-    run("listen " + session_.channel(), {}, "LISTEN");
-    may_be_refused();
-    session_.listens = true;
-    return done();
-  }
-  if (chance(3)) return unlisten();
-  const bool in_transaction = chance(2);
-  if (in_transaction) simple("begin", {}, "BEGIN", 'T');
-  run("notify " + session_.channel() + ", '" + parameter() + "'", {}, "NOTIFY",
-      in_transaction ? 'T' : 'I');
-  if (in_transaction) run("commit", {}, "COMMIT");
-  // Told when the transaction has ended, in front of its ReadyForQuery.
-  std::deque<Expected>& replies = steps_.back().replies;
-  replies.insert(replies.end() - 1, {'A', std::to_string(session_.pid) + "|" + session_.channel() +
-                                              "|" + parameter()});
-}
-
-void SessionBuilder::unlisten() {
-  run(chance(2) ? "unlisten *" : "unlisten " + session_.channel(), {}, "UNLISTEN");
-  session_.listens = false;
-  done();
-}
-
-void SessionBuilder::hold_cursor() {
-  if (session_.cursor && chance(3)) return close_cursor();
-  if (session_.cursor) {
-    const bool is_any = session_.fetched < 5;
-    session_.fetched += is_any;
-    const std::string row = owner_ + "|" + std::to_string(*session_.cursor) + "|" +
-                            std::to_string(session_.fetched);
-    run("fetch 1 from mine", is_any ? Rows{row} : Rows{}, is_any ? "FETCH 1" : "FETCH 0");
-    return done();
-  }
-  const bool in_transaction = chance(2);
-  if (in_transaction) simple("begin", {}, "BEGIN", 'T');
-  run("declare mine cursor with hold for select " + mark_sql() + ", g from generate_series(1, 5) g",
-      {}, "DECLARE CURSOR", in_transaction ? 'T' : 'I');
-  may_be_refused(in_transaction);
-  if (in_transaction) simple("commit", {}, "COMMIT");
-  session_.cursor = std::stoull(sequence_);
-  session_.fetched = 0;
-  done();
-}
-
-void SessionBuilder::close_cursor() {
-  chance(2) ? run("close mine", {}, "CLOSE CURSOR") : run("close all", {}, "CLOSE CURSOR ALL");
-  session_.cursor.reset();
-  done();
-}
-
-void SessionBuilder::sql_prepare() {
-  const std::string name = (chance(4) ? "s" : "q") + std::to_string(below(5));
-  const Prepared statement{.sequence = chance(3) ? 0 : std::stoull(sequence_),
-                           .is_from_sql = true};
-  const std::string sql = "prepare " + name + "(text) as " + text_of(statement);
-  if (session_.statements.contains(name)) {
-    fail(sql, "42P05");
-    return may_be_refused();
-  }
-  simple(sql, {}, "PREPARE");
-  may_be_refused();
-  session_.statements[name] = statement;
-  session_.names_in_sql = true;
-  done();
-}
-
-/// What would keep the server, were it not taken back in the same transaction.
-void SessionBuilder::undone_residue() {
-  const bool to_savepoint = chance(2);
-  const bool drops_itself = chance(3);
-  simple("begin", {}, "BEGIN", 'T');
-  if (to_savepoint) run("savepoint a", {}, "SAVEPOINT", 'T');
-  if (drops_itself) {
-    run("create temp table undone (n int) on commit drop", {}, "CREATE TABLE", 'T');
-  } else if (chance(2)) {
-    run("create temp table undone (n int)", {}, "CREATE TABLE", 'T');
-  } else {
-    run("declare undone cursor with hold for select 1", {}, "DECLARE CURSOR", 'T');
-  }
-  may_be_refused(true);
-  if (to_savepoint && !drops_itself) run("rollback to a", {}, "ROLLBACK", 'T');
-  const bool commits = to_savepoint || drops_itself;
-  simple(commits ? "commit" : "rollback", {}, commits ? "COMMIT" : "ROLLBACK");
-}
-
-void SessionBuilder::discard_all() {
-  run("discard all", {}, "DISCARD ALL");
-  session_.discard_all();
-  done();
-}
-
-void SessionBuilder::give_up() {
-  if (chance(4) || !session_.has_residue()) return discard_all();
-  if (session_.table) drop_table();
-  if (session_.cursor) close_cursor();
-  if (session_.has_lock) unlock();
-  if (session_.listens) unlisten();
-  if (session_.has_residue()) deallocate_all();
 }
 
 std::deque<Step> SessionBuilder::build(Kind kind) {
@@ -626,8 +405,6 @@ std::deque<Step> SessionBuilder::build(Kind kind) {
   }
   return std::move(steps_);
 }
-
-}  // namespace
 
 std::deque<Step> make_session_steps(Random& random, const Session& session, std::uint64_t sequence,
                                     Kind kind) {

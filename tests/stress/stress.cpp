@@ -71,8 +71,9 @@ void print(const Options& options, const Counts& counts) {
   std::cout << "seed " << options.seed << ": "
             << std::accumulate(counts.finished.begin(), counts.finished.end(), std::uint64_t{0})
             << " operations, " << counts.messages << " messages, " << counts.logins << " logins, "
-            << counts.cancels_sent << " cancels, " << counts.refusals << " refusals, " << counts.fatal_errors << " clear errors, "
-            << counts.cut_in_message << " cut in a message\n ";
+            << counts.cancels_sent << " cancels, " << counts.refusals << " refusals, "
+            << counts.fatal_errors << " clear errors, " << counts.cut_in_message
+            << " cut in a message\n ";
   for (int kind = 0; kind < kind_count; ++kind) {
     std::cout << ' ' << name_of(static_cast<Kind>(kind)) << ' '
               << counts.finished[static_cast<std::size_t>(kind)];
