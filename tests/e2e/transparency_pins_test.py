@@ -178,6 +178,8 @@ class Pins(PinTest):
             else:
                 getattr(client, leave)()
             self.pooler.wait_for_pool("the pin ends", sv_pinned=0, sv_active=0)
+            # A server that was closed instead still takes PostgreSQL a moment to end.
+            harness.eventually(lambda: self.cluster.execute(LOCKS, database="test") == [(0,)], "its locks are gone")
             for holder in self.fill_pool():
                 self.assertEqual(holder.value(seen), "04MBapp")
                 holder.query("commit")
