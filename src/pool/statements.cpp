@@ -57,8 +57,8 @@ StatementRef Statements::find_or_add(std::string_view definition,
 }
 
 StatementRef Statements::find(std::string_view definition, const ParseStateRef& parse_state) const {
-  const auto at = statements_.find(
-      Key{definition, parse_state, Statement::hash_of(definition, parse_state)});
+  const auto at =
+      statements_.find(Key{definition, parse_state, Statement::hash_of(definition, parse_state)});
   return at != statements_.end() ? *at : nullptr;
 }
 
@@ -102,9 +102,9 @@ void ServerStatements::insert(const StatementRef& statement, std::uint32_t versi
 
 void ServerStatements::parsed(const StatementRef& statement, std::uint32_t number) {
   insert(statement, statement->version(), number);
-  journal_.note(number, {.what = Change::What::parsed,
-                         .statement = statement,
-                         .version = statement->version()});
+  journal_.note(
+      number,
+      {.what = Change::What::parsed, .statement = statement, .version = statement->version()});
 }
 
 void ServerStatements::closed(std::uint64_t statement_number, std::uint32_t number) {

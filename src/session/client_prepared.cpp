@@ -118,11 +118,23 @@ void ClientSession::make_room(const pool::StatementRef& statement, bool is_there
 }
 
 /// Makes sure that the server has it when the message at hand comes to it. An error of the Parse is
-/// the error of that message.
-void ClientSession::provide(const pool::StatementRef& statement) {
+/// the error of that message. Parsed under other settings than it was at first, it is another
+/// statement, which others are not given: returns what `name` stands for from now on.
+pool::StatementRef ClientSession::provide(std::string_view name, pool::StatementRef statement) {
   ServerStatements& there = server_->statements();
-  const ServerStatements::Need need = there.use(*statement, server_->expected());
-  if (need == ServerStatements::Need::nothing) return;
+  ServerStatements::Need need = there.use(*statement, server_->expected());
+  if (need == ServerStatements::Need::nothing) return statement;
+  const pool::ParseStateRef& now = server_->session_state()->parse_state();
+  if (settings_in_doubt_ || statement->parse_state() != now) {
+    pool::Statements& all = pool_->statements();
+    const std::shared_ptr<void> known = statement->known();
+    statement = settings_in_doubt_ ? all.add_unshared(statement->definition())
+                                   : all.find_or_add(statement->definition(), now);
+    if (statement->known() == nullptr) statement->set_known(known);
+    prepared_->replace(name, statement);
+    need = there.use(*statement, server_->expected());
+    if (need == ServerStatements::Need::nothing) return statement;
+  }
   make_room(statement, need == ServerStatements::Need::close_and_parse);
   std::string out;
   statement->put_parse(out, statement->name());
@@ -130,6 +142,7 @@ void ClientSession::provide(const pool::StatementRef& statement) {
   server_->expect(*this, ReplyKind::injected_parse);
   put_in_front(out);
   ++pool_->counters().server_parse_count;
+  return statement;
 }
 
 /// The server has nothing of this name when the message at hand comes to it.
@@ -169,8 +182,8 @@ bool ClientSession::answer_parse(std::string_view name, Bytes message) {
   if (state_ != ClientState::idle || name.empty() || !maps_names() || names_pass_) return false;
   if (prepared_ != nullptr && prepared_->find(name) != nullptr) return false;  // 42P05
   const std::size_t head_bytes = wire::header_bytes + name.size() + 1;
-  const pool::StatementRef statement = pool_->statements().find(
-      as_text(message.subspan(head_bytes)), session_state_->parse_state());
+  const pool::StatementRef statement =
+      pool_->statements().find(as_text(message.subspan(head_bytes)), session_state_->parse_state());
   if (statement == nullptr || !statement->is_proven() || statement->known() == nullptr) {
     return false;
   }
@@ -211,9 +224,9 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
       make_duplicate(name);
     } else if (*known != nullptr) {
       // As the duplicate of ours; the error gets the client's name.
-      provide(*known);
-      server_->statements().note_use(expected.next_number(), **known, expected);
-      put_parse_head(pass.rewrite(*this, head_bytes), **known, message.size() - head_bytes);
+      const pool::StatementRef there = provide(name, *known);
+      server_->statements().note_use(expected.next_number(), *there, expected);
+      put_parse_head(pass.rewrite(*this, head_bytes), *there, message.size() - head_bytes);
     }
     return ask(ReplyKind::parse);
   }
@@ -272,13 +285,12 @@ ClientSession::Step ClientSession::on_named_bind(Pass& pass, const wire::Header&
   provide_unnamed(false);
   if (found == nullptr) let_be_unknown(names.statement);
   if (found == nullptr || *found == nullptr) return ask(ReplyKind::bind);
-  const pool::StatementRef& statement = *found;
-  const auto shape = std::static_pointer_cast<sql::Shape>(statement->known());
-  if (const auto objection = admit(shape, statement->query(), false)) {
+  const auto shape = std::static_pointer_cast<sql::Shape>((*found)->known());
+  if (const auto objection = admit(shape, (*found)->query(), false)) {
     refuse(ReplyKind::bind, *objection);
     return Step::drop;
   }
-  provide(statement);
+  const pool::StatementRef statement = provide(names.statement, *found);
   server_->statements().note_use(expected.next_number(), *statement, expected);
   if (is_first && sessions_.settings().rerun_on.stale_plan) {
     is_kept_ = true;
@@ -303,8 +315,7 @@ ClientSession::Step ClientSession::on_named_describe(Pass& pass, std::string_vie
   const pool::StatementRef* found = prepared_ != nullptr ? prepared_->find(name) : nullptr;
   if (found == nullptr) let_be_unknown(name);
   if (found == nullptr || *found == nullptr) return ask(ReplyKind::describe_statement);
-  const pool::StatementRef& statement = *found;
-  provide(statement);
+  const pool::StatementRef statement = provide(name, *found);
   server_->statements().note_use(expected.next_number(), *statement, expected);
   std::string& out = pass.rewrite(*this, wire::header_bytes + 1 + name.size() + 1);
   const wire::MessageWriter writer(out, 'D');

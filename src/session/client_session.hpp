@@ -209,7 +209,7 @@ class ClientSession final : public io::Disposable,
   bool may_answer() const;
   void put_close(std::string_view name);
   void make_room(const pool::StatementRef& statement, bool is_there);
-  void provide(const pool::StatementRef& statement);
+  pool::StatementRef provide(std::string_view name, pool::StatementRef statement);
   void put_own(std::string_view name, std::string_view definition);
   void make_duplicate(std::string_view name);
   void let_be_unknown(std::string_view name);

@@ -25,6 +25,10 @@ class PreparedStatements {
   void add_answered(std::string_view name, pool::StatementRef statement);
   /// The message with `number` makes the server have it under this very name.
   void make_own(std::string_view name, std::uint32_t number);
+  /// The same text under other settings.
+  void replace(std::string_view name, pool::StatementRef statement) {
+    by_name_.find(name)->second = std::move(statement);
+  }
   /// A DEALLOCATE of it succeeded.
   void forget(std::string_view name);
   /// Whether there is one does not hang on messages of earlier cycles that are not answered yet.

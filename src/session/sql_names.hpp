@@ -19,7 +19,7 @@ enum class SqlNames : std::uint8_t {
 
 struct SqlNamesFound {
   SqlNames what = SqlNames::none;
-  std::string name = {};  ///< of prepare, execute and deallocate; folded as PostgreSQL does
+  std::string name = {};     ///< of prepare, execute and deallocate; folded as PostgreSQL does
   bool deallocates = false;  ///< of any: one of several statements may be a DEALLOCATE
 };
 

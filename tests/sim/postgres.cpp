@@ -62,7 +62,9 @@ void Postgres::black_hole_one() {
 
 bool Postgres::has_black_hole() const {
   return std::ranges::any_of(
-      backends_, [](const auto& b) { return b->is_open() && b->link_->is_black_hole(); });
+      // A process that has ended in one cannot tell.
+      backends_,
+      [](const auto& b) { return b->link_->is_open_near() && b->link_->is_black_hole(); });
 }
 
 std::size_t Postgres::open_count() const {
@@ -319,8 +321,9 @@ void Backend::on_describe(std::string_view body) {
 
 /// RevalidateCachedQuery in PostgreSQL's plancache.c.
 void Backend::stale_plan() {
-  put('E', "SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0"
-           "RRevalidateCachedQuery\0\0");
+  put('E',
+      "SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0"
+      "RRevalidateCachedQuery\0\0");
   is_skipping_ = true;
   if (status_ == 'T') status_ = 'E';
 }

@@ -334,10 +334,10 @@ void RandomClient::prepare(Script& script, const std::string& name) {
   Random& random = world_.random;
   if (random.chance(10)) return script.parse(name, "syntax error", "42601");
   const bool is_own = random.chance(40);
-  const std::string label =
-      is_own ? script.tag() : "shared " + std::to_string(random.below(3));
+  const std::string label = is_own ? script.tag() : "shared " + std::to_string(random.below(3));
   std::string text = "select '" + label + "', $1";
-  if (name.starts_with("n") && is_own && random.chance(20)) text = "select 1/0, '" + label + "', $1";
+  if (name.starts_with("n") && is_own && random.chance(20))
+    text = "select 1/0, '" + label + "', $1";
   if (name.starts_with("d")) text = "select 'dated " + label + "', $1";
   if (name.starts_with("m")) text = "select 'changing " + label + "', $1 from t";
   script.parse(name, text);
@@ -389,8 +389,8 @@ void RandomClient::judge() {
   const bool is_sure = doubt_ == Doubt::stale_plan && temper_.must_rerun && script.status == 'I' &&
                        tables_before_ == world_.postgres.table_version();
   const bool may_fail = script.status != 'E' && !is_sure;
-  const bool is_known = got.front() == "E:0A000" ||
-                        (got.front() == "E:53400" && doubt_ == Doubt::refusal);
+  const bool is_known =
+      got.front() == "E:0A000" || (got.front() == "E:53400" && doubt_ == Doubt::refusal);
   if (may_fail && is_known && got.size() == 2 && got.back() == behind) {
     unnamed_.reset();
     return;

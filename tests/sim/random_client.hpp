@@ -18,8 +18,8 @@ struct Temper {
   bool names_statements = false;  ///< by SQL
   bool may_be_refused = false;    ///< what would pin may be met with an error
   bool must_rerun = false;        ///< a stale plan is nothing that it hears of
-  bool resets_settings = true;  ///< not in session mode: startup settings are not the server's
-  bool asks_for_much = true;    ///< rows above every high-water mark
+  bool resets_settings = true;    ///< not in session mode: startup settings are not the server's
+  bool asks_for_much = true;      ///< rows above every high-water mark
   bool cancels = true;
   bool vanishes = true;
   bool uses_transactions = true;  ///< not in statement mode

@@ -103,9 +103,12 @@ std::string random_object_text(Random& random, unsigned client, const std::strin
 
 std::string random_name_text(Random& random, const std::string& tag) {
   const std::vector<std::string> texts = {
-      "execute n?('" + tag + "')", "execute n?('" + tag + "')",
-      "execute \"n?\"('" + tag + "')", "deallocate n?",
-      "deallocate prepare n?", "deallocate all",
+      "execute n?('" + tag + "')",
+      "execute n?('" + tag + "')",
+      "execute \"n?\"('" + tag + "')",
+      "deallocate n?",
+      "deallocate prepare n?",
+      "deallocate all",
       "select count(*) from pg_prepared_statements",
   };
   return pick(random, texts) + " /* " + tag + " */";

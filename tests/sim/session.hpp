@@ -151,7 +151,7 @@ class Session {
   Undoable now_;
   std::optional<Undoable> before_;  ///< as at BEGIN
   std::vector<std::pair<std::string, Undoable>> savepoints_;
-  NameMap cursors_;                        ///< WITH HOLD, and the text in their only row
+  NameMap cursors_;  ///< WITH HOLD, and the text in their only row
   std::map<std::string, Prepared> statements_;
   std::map<std::string, unsigned> locks_;  ///< of the session, and how often
   std::map<std::string, long> drawn_;      ///< what currval tells

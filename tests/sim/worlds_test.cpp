@@ -83,14 +83,14 @@ std::string run_world(std::uint64_t seed) {
   const bool is_fine = world.client_weather.split == Weather::Split::bytes ||
                        world.server_weather.split == Weather::Split::bytes;
   Temper temper{.changes_settings = random.chance(80),
-                      .leaves_residue = random.chance(50),
-                      .runs_code = random.chance(30),
-                      .names_statements = random.chance(50),
-                      .may_be_refused = settings.on_residue == config::OnResidue::error ||
-                                        settings.max_pinned_fraction < 1,
-                      .resets_settings = settings.pool_mode != config::PoolMode::session,
-                      .asks_for_much = !is_fine,
-                      .expects_faults = has_faults};
+                .leaves_residue = random.chance(50),
+                .runs_code = random.chance(30),
+                .names_statements = random.chance(50),
+                .may_be_refused = settings.on_residue == config::OnResidue::error ||
+                                  settings.max_pinned_fraction < 1,
+                .resets_settings = settings.pool_mode != config::PoolMode::session,
+                .asks_for_much = !is_fine,
+                .expects_faults = has_faults};
   temper.must_rerun = must_rerun(settings, temper, world.client_weather);
   if (random.chance(50)) world.postgres.question_time = Duration(random.below(4000));
   std::deque<RandomClient> clients;
