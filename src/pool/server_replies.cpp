@@ -171,7 +171,8 @@ bool ServerConnection::must_be_whole(const wire::Header& header) {
 
 /// What a statement returns is known from now on: here, and to a client that asked.
 void ServerConnection::note_description(const wire::Header& header, Bytes body) {
-  if (statements_ == nullptr || !expected_.is_describing() || body.size() < header.body_bytes) return;
+  if (statements_ == nullptr || !expected_.is_describing() || body.size() < header.body_bytes)
+    return;
   const bool is_ours = expected_.is_describing_for_us();
   const std::uint64_t description = description_of(body);
   const std::uint64_t statement = statements_->described(expected_.oldest_number(), description);

@@ -76,8 +76,8 @@ StatementRef Statements::find_or_add(std::string_view definition,
 }
 
 StatementRef Statements::find(std::string_view definition, const ParseStateRef& parse_state) const {
-  const auto at = statements_.find(
-      Key{definition, parse_state, Statement::hash_of(definition, parse_state)});
+  const auto at =
+      statements_.find(Key{definition, parse_state, Statement::hash_of(definition, parse_state)});
   return at != statements_.end() ? *at : nullptr;
 }
 
@@ -107,8 +107,8 @@ ServerStatements::Need ServerStatements::use(const Statement& statement,
                                                                  : Need::close_and_parse;
 }
 
-ServerStatements::Parsed& ServerStatements::insert(const StatementRef& statement, std::uint32_t version,
-                              std::uint32_t message) {
+ServerStatements::Parsed& ServerStatements::insert(const StatementRef& statement,
+                                                   std::uint32_t version, std::uint32_t message) {
   auto& slot = by_number_[statement->number()];
   if (slot == nullptr) {
     slot = std::make_unique<Parsed>();
@@ -123,9 +123,9 @@ ServerStatements::Parsed& ServerStatements::insert(const StatementRef& statement
 
 void ServerStatements::parsed(const StatementRef& statement, std::uint32_t number) {
   insert(statement, statement->version(), number);
-  journal_.note(number, {.what = Change::What::parsed,
-                         .statement = statement,
-                         .version = statement->version()});
+  journal_.note(
+      number,
+      {.what = Change::What::parsed, .statement = statement, .version = statement->version()});
 }
 
 void ServerStatements::closed(std::uint64_t statement_number, std::uint32_t number) {
@@ -173,8 +173,7 @@ std::uint64_t ServerStatements::described(std::uint32_t number, std::uint64_t de
 
 std::uint64_t ServerStatements::description(const Statement& statement) const {
   const auto at = by_number_.find(statement.number());
-  const bool is_current =
-      at != by_number_.end() && at->second->version == statement.version();
+  const bool is_current = at != by_number_.end() && at->second->version == statement.version();
   return is_current ? at->second->description : 0;
 }
 
@@ -214,8 +213,7 @@ void ServerStatements::take_back(ExpectedReplies::Skipped skipped) {
       }
       case Change::What::closed:
         if (!by_number_.contains(change.statement->number())) {
-          insert(change.statement, change.version, change.message).description =
-              change.description;
+          insert(change.statement, change.version, change.message).description = change.description;
         }
         break;
       case Change::What::own_parsed: std::erase(own_names_, change.name); break;

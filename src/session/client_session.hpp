@@ -273,11 +273,11 @@ class ClientSession final : public io::Disposable,
   std::unique_ptr<SessionTraces> traces_;  ///< null: nothing may be left on the server
   std::uint32_t cancel_pid_ = 0;
   std::uint32_t cancel_secret_ = 0;
-  std::uint32_t unnamed_number_ = 0;  ///< of the message that made the server's unnamed one ours
-  std::uint32_t cycle_bind_ = 0;      ///< number of the Bind that cycle_copy_ begins with
+  std::uint32_t unnamed_number_ = 0;   ///< of the message that made the server's unnamed one ours
+  std::uint32_t cycle_bind_ = 0;       ///< number of the Bind that cycle_copy_ begins with
   std::uint32_t describe_number_ = 0;  ///< of the Describe of ours that a message waits for
-  std::uint32_t cycle_from_ = 0;      ///< number of what comes behind the last Query or Sync sent
-  std::uint32_t body_left_ = 0;       ///< of the client's current message, still to come
+  std::uint32_t cycle_from_ = 0;       ///< number of what comes behind the last Query or Sync sent
+  std::uint32_t body_left_ = 0;        ///< of the client's current message, still to come
   ClientState state_ = ClientState::startup;
   Discard discard_ = Discard::nothing;
   UnnamedThere unnamed_there_ = UnnamedThere::strangers;

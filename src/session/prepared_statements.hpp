@@ -74,6 +74,7 @@ class PreparedStatements {
   };
 
   std::unordered_map<std::string, Entry, Hash, std::equal_to<>> by_name_;
+  bool is_any_described_ = false;
   pool::Journal<Change> journal_;
   std::vector<std::pair<std::string, std::uint64_t>> gone_;  ///< by clear()
 };

@@ -19,14 +19,14 @@ enum class ReplyKind : std::uint8_t {
   query,
   function_call,
   sync,
-  copy_end,        ///< CopyDone or CopyFail: no reply of its own, it marks where a COPY IN ends
-  injected_parse,  ///< ours, in front of a client's message: its ParseComplete is not passed on
-  injected_close,  ///< likewise its CloseComplete
-  injected_query,  ///< ours as well; nothing of its answer is passed on, and it may not fail
-  injected_sync,   ///< likewise its ReadyForQuery
+  copy_end,           ///< CopyDone or CopyFail: no reply of its own, it marks where a COPY IN ends
+  injected_parse,     ///< ours, in front of a client's message: its ParseComplete is not passed on
+  injected_close,     ///< likewise its CloseComplete
+  injected_query,     ///< ours as well; nothing of its answer is passed on, and it may not fail
+  injected_sync,      ///< likewise its ReadyForQuery
   injected_describe,  ///< likewise what it tells of a statement
-  local_parse,     ///< not sent: we answer ParseComplete when its turn has come
-  local_close,     ///< likewise CloseComplete
+  local_parse,        ///< not sent: we answer ParseComplete when its turn has come
+  local_close,        ///< likewise CloseComplete
 };
 
 /// Message numbers wrap around.
