@@ -54,6 +54,7 @@ ReplyVerdict ExpectedReplies::received(char type) {
   const bool in_execute = head == ReplyKind::execute;
   const bool in_describe =
       head == ReplyKind::describe_statement || head == ReplyKind::describe_portal;
+  const bool is_ours = head == ReplyKind::injected_describe;
   if (head == ReplyKind::injected_query) {
     if (type == 'E') return ReplyVerdict::unexpected;
     if (type == 'Z') pop();
@@ -70,9 +71,14 @@ ReplyVerdict ExpectedReplies::received(char type) {
       copy_ate_syncs_ = false;
       return in_query ? ReplyVerdict::forward : pop_if(in_execute);
     case 's': return pop_if(in_execute);
-    case 'T': return in_query ? ReplyVerdict::forward : pop_if(in_describe);
-    case 'n': return pop_if(in_describe);
-    case 't': return stay_if(head == ReplyKind::describe_statement);
+    case 'T':
+      if (is_ours) return pop_if(true, ReplyVerdict::swallow);
+      return in_query ? ReplyVerdict::forward : pop_if(in_describe);
+    case 'n':
+      if (is_ours) return pop_if(true, ReplyVerdict::swallow);
+      return pop_if(in_describe);
+    case 't':
+      return is_ours ? ReplyVerdict::swallow : stay_if(head == ReplyKind::describe_statement);
     case '1':
       if (head == ReplyKind::injected_parse) return pop_if(true, ReplyVerdict::swallow);
       return pop_if(head == ReplyKind::parse);
@@ -157,6 +163,16 @@ ReplyOwner* ExpectedReplies::next_owner() {
 bool ExpectedReplies::is_in_rows() {
   drop_copy_ends();
   return count_ > 0 && (at(0).kind == ReplyKind::query || at(0).kind == ReplyKind::execute);
+}
+
+bool ExpectedReplies::is_describing() {
+  drop_copy_ends();
+  return count_ > 0 && (at(0).kind == ReplyKind::describe_statement ||
+                        at(0).kind == ReplyKind::injected_describe);
+}
+
+bool ExpectedReplies::is_describing_for_us() {
+  return is_describing() && at(0).kind == ReplyKind::injected_describe;
 }
 
 bool ExpectedReplies::is_quiet() {

@@ -13,6 +13,9 @@ namespace {
 /// Longest message that is held back until it is complete (ErrorResponse, ParameterStatus).
 constexpr std::uint32_t max_held_bytes = 64 * 1024;
 
+/// PostgreSQL has names of up to 63 bytes and 1664 columns: no RowDescription is longer.
+constexpr std::uint32_t max_description_bytes = 256 * 1024;
+
 constexpr std::string_view discard_all("DISCARD ALL\0", 12);
 constexpr std::string_view deallocate_all("DEALLOCATE ALL\0", 15);
 
@@ -145,7 +148,7 @@ bool ServerConnection::read_message(ReadPass& pass) {
   wire::Header header;
   const wire::HeaderStatus status = wire::parse_header(rest, header);
   const bool is_partial = status == wire::HeaderStatus::incomplete ||
-                          (needs_whole(header) && rest.size() < header.total_bytes());
+                          (rest.size() < header.total_bytes() && must_be_whole(header));
   if (status == wire::HeaderStatus::malformed || is_absurd(header)) {
     pass.flush(*this);
     in_doubt(static_cast<char>(rest[0]));
@@ -158,6 +161,25 @@ bool ServerConnection::read_message(ReadPass& pass) {
   }
   const std::size_t there = std::min(rest.size(), header.total_bytes());
   return hand_on(pass, header, rest.subspan(wire::header_bytes, there - wire::header_bytes), there);
+}
+
+bool ServerConnection::must_be_whole(const wire::Header& header) {
+  if (header.type != 'T') return needs_whole(header);
+  return statements_ != nullptr && header.body_bytes <= max_description_bytes &&
+         expected_.is_describing();
+}
+
+/// What a statement returns is known from now on: here, and to a client that asked.
+void ServerConnection::note_description(const wire::Header& header, Bytes body) {
+  if (statements_ == nullptr || !expected_.is_describing() || body.size() < header.body_bytes)
+    return;
+  const bool is_ours = expected_.is_describing_for_us();
+  const std::uint64_t description = description_of(body);
+  const std::uint64_t statement = statements_->described(expected_.oldest_number(), description);
+  progress_due_ |= is_ours;
+  if (!is_ours && statement != 0) {
+    expected_.next_owner()->on_described(*this, statement, description);
+  }
 }
 
 /// Judges a message of which `there` bytes lie at the pass's position and puts them where they
@@ -177,6 +199,7 @@ bool ServerConnection::hand_on(ReadPass& pass, const wire::Header& header, Bytes
   if (owner == nullptr) owner = holder_;
   // What the owner is told of comes after what was before it.
   if (header.type == 'E' || header.type == 'S') pass.flush(*this);
+  if (header.type == 'T' || header.type == 'n') note_description(header, body);
   ReplyVerdict verdict = judge(header.type, body);
   if (verdict == ReplyVerdict::unexpected && expected_.is_uncertain() && holder_ != nullptr) {
     verdict = ReplyVerdict::forward;
@@ -223,7 +246,7 @@ bool ServerConnection::complete_held(ReadPass& pass) {
     in_doubt(held_[0]);
     return false;
   }
-  if (needs_whole(header) && !fill(header.total_bytes())) return false;
+  if (must_be_whole(header) && !fill(header.total_bytes())) return false;
   const std::string message = std::exchange(held_, {});
   const Bytes body = as_bytes(message).subspan(wire::header_bytes);
   if (!hand_on(pass, header, body, 0)) return false;
@@ -292,7 +315,10 @@ ReplyVerdict ServerConnection::judge_error(Bytes body) {
   ReplyOwner* owner = expected_.next_owner();
   refuse(fields);
   ReplyVerdict verdict = expected_.received('E');
-  if (statements_ != nullptr) statements_->take_back(expected_.last_skipped());
+  if (statements_ != nullptr) {
+    statements_->take_back(expected_.last_skipped());
+    progress_due_ = true;
+  }
   if (fields.is_fatal()) {
     // The server says goodbye; EOF follows. A holder without a question hears it too.
     last_error_ = {std::string(fields.sqlstate), std::string(fields.message),
@@ -318,8 +344,9 @@ ReplyVerdict ServerConnection::judge_parameter(Bytes body) {
 }
 
 void ServerConnection::notify_quiet() {
-  if (!quiet_due_ || body_left_ > 0 || !held_.empty()) return;
-  if (!expected_.is_quiet() && !expected_.is_uncertain()) {
+  if ((!quiet_due_ && !progress_due_) || body_left_ > 0 || !held_.empty()) return;
+  progress_due_ = false;
+  if (!quiet_due_ || (!expected_.is_quiet() && !expected_.is_uncertain())) {
     if (holder_ != nullptr) holder_->on_cycle_done(*this);
     return;
   }

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "pgproxy/wire/encode.hpp"
+#include "pgproxy/wire/message.hpp"
 
 namespace pgproxy::pool {
 namespace {
@@ -42,6 +43,24 @@ std::uint64_t statement_number(std::string_view name) {
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
   const bool is_number = error == std::errc() && end == name.data() + name.size();
   return is_number && !name.starts_with('0') ? number : 0;
+}
+
+std::uint64_t description_of(Bytes body) {
+  constexpr std::size_t origin_bytes = 6;  // table and column: others after a dump and restore
+  constexpr std::size_t type_bytes = 10;   // oid, size, modifier; then the format, which is Bind's
+  std::uint64_t hash = 1;
+  const auto add = [&](std::string_view part) {
+    hash = hash * 0x9e3779b97f4a7c15U + std::hash<std::string_view>{}(part);
+  };
+  wire::Cursor cursor(body);
+  for (std::size_t left = body.empty() ? 0 : cursor.u16(); left > 0 && cursor.ok(); --left) {
+    add(cursor.c_string());
+    cursor.bytes(origin_bytes);
+    add(as_text(cursor.bytes(type_bytes)));
+    cursor.u16();
+  }
+  if (!body.empty()) add("rows");  // of no column at all, too
+  return hash != 0 ? hash : 1;
 }
 
 StatementRef Statements::find_or_add(std::string_view definition,
@@ -88,8 +107,8 @@ ServerStatements::Need ServerStatements::use(const Statement& statement,
                                                                  : Need::close_and_parse;
 }
 
-void ServerStatements::insert(const StatementRef& statement, std::uint32_t version,
-                              std::uint32_t message) {
+ServerStatements::Parsed& ServerStatements::insert(const StatementRef& statement,
+                                                   std::uint32_t version, std::uint32_t message) {
   auto& slot = by_number_[statement->number()];
   if (slot == nullptr) {
     slot = std::make_unique<Parsed>();
@@ -98,6 +117,8 @@ void ServerStatements::insert(const StatementRef& statement, std::uint32_t versi
   }
   slot->version = version;
   slot->message = message;
+  slot->description = 0;
+  return *slot;
 }
 
 void ServerStatements::parsed(const StatementRef& statement, std::uint32_t number) {
@@ -113,7 +134,8 @@ void ServerStatements::closed(std::uint64_t statement_number, std::uint32_t numb
   journal_.note(number, {.what = Change::What::closed,
                          .statement = at->second->statement,
                          .version = at->second->version,
-                         .message = at->second->message});
+                         .message = at->second->message,
+                         .description = at->second->description});
   by_number_.erase(at);
 }
 
@@ -135,6 +157,24 @@ void ServerStatements::note_use(std::uint32_t number, const Statement& statement
 std::uint64_t ServerStatements::used_by(std::uint32_t number) const {
   const auto use = std::ranges::find(uses_, number, [](const auto& u) { return u.first; });
   return use != uses_.end() ? use->second : 0;
+}
+
+std::uint64_t ServerStatements::described(std::uint32_t number, std::uint64_t description) {
+  const std::uint64_t statement_number = used_by(number);
+  const auto at = by_number_.find(statement_number);
+  if (at == by_number_.end()) return statement_number;
+  // What is on its way may parse it once more.
+  const bool is_replaced = journal_.any([&](std::uint32_t other, const Change& change) {
+    return change.statement == at->second->statement && is_before(number, other);
+  });
+  if (!is_replaced) at->second->description = description;
+  return statement_number;
+}
+
+std::uint64_t ServerStatements::description(const Statement& statement) const {
+  const auto at = by_number_.find(statement.number());
+  const bool is_current = at != by_number_.end() && at->second->version == statement.version();
+  return is_current ? at->second->description : 0;
 }
 
 StatementRef ServerStatements::find(std::uint64_t statement_number) const {
@@ -173,7 +213,7 @@ void ServerStatements::take_back(ExpectedReplies::Skipped skipped) {
       }
       case Change::What::closed:
         if (!by_number_.contains(change.statement->number())) {
-          insert(change.statement, change.version, change.message);
+          insert(change.statement, change.version, change.message).description = change.description;
         }
         break;
       case Change::What::own_parsed: std::erase(own_names_, change.name); break;

@@ -117,32 +117,96 @@ void ClientSession::make_room(const pool::StatementRef& statement, bool is_there
   put_close(statement->name());
 }
 
-/// Makes sure that the server has it when the message at hand comes to it. An error of the Parse is
-/// the error of that message. Parsed under other settings than it was at first, it is another
-/// statement, which others are not given: returns what `name` stands for from now on.
-pool::StatementRef ClientSession::provide(std::string_view name, pool::StatementRef statement) {
-  ServerStatements& there = server_->statements();
-  ServerStatements::Need need = there.use(*statement, server_->expected());
-  if (need == ServerStatements::Need::nothing) return statement;
-  const pool::ParseStateRef& now = server_->session_state()->parse_state();
-  if (settings_in_doubt_ || statement->parse_state() != now) {
-    pool::Statements& all = pool_->statements();
-    const std::shared_ptr<void> known = statement->known();
-    statement = settings_in_doubt_ ? all.add_unshared(statement->definition())
-                                   : all.find_or_add(statement->definition(), now);
-    if (statement->known() == nullptr) statement->set_known(known);
-    prepared_->replace(name, statement);
-    need = there.use(*statement, server_->expected());
-    if (need == ServerStatements::Need::nothing) return statement;
+/// What `name` stands for from now on, on a server that does not have it: parsed under other
+/// settings than it was at first, it is another statement, which others are not given.
+pool::StatementRef ClientSession::as_of_now(std::string_view name, pool::StatementRef statement) {
+  if (server_->statements().use(*statement, server_->expected()) ==
+      ServerStatements::Need::nothing) {
+    return statement;
   }
-  make_room(statement, need == ServerStatements::Need::close_and_parse);
+  const pool::ParseStateRef& now = server_->session_state()->parse_state();
+  if (!settings_in_doubt_ && statement->parse_state() == now) return statement;
+  pool::Statements& all = pool_->statements();
+  const std::shared_ptr<void> known = statement->known();
+  statement = settings_in_doubt_ ? all.add_unshared(statement->definition())
+                                 : all.find_or_add(statement->definition(), now);
+  if (statement->known() == nullptr) statement->set_known(known);
+  prepared_->replace(name, statement);
+  return statement;
+}
+
+/// Makes sure that the server has it when the message at hand comes to it. An error of the Parse is
+/// the error of that message.
+void ClientSession::provide(const pool::StatementRef& statement) {
+  const ServerStatements::Need need = server_->statements().use(*statement, server_->expected());
+  if (need == ServerStatements::Need::nothing) return;
+  put_parse(statement, need == ServerStatements::Need::close_and_parse);
+}
+
+void ClientSession::put_parse(const pool::StatementRef& statement, bool is_there) {
+  make_room(statement, is_there);
   std::string out;
   statement->put_parse(out, statement->name());
-  there.parsed(statement, server_->expected().next_number());
+  server_->statements().parsed(statement, server_->expected().next_number());
   server_->expect(*this, ReplyKind::injected_parse);
   put_in_front(out);
   ++pool_->counters().server_parse_count;
-  return statement;
+}
+
+/// What a client was told of a statement's rows holds wherever the statement runs, or it gets the
+/// error that PostgreSQL has for that. A server that does not know tells, before anything is run;
+/// no Sync goes in between, so that transactions are the client's own. Step::wait: until it has.
+ClientSession::Step ClientSession::hold_to_description(std::string_view name,
+                                                       const pool::StatementRef& statement,
+                                                       ReplyKind kind) {
+  const std::uint64_t told = prepared_->description(name);
+  if (told == 0) return Step::forward;
+  ServerStatements& there = server_->statements();
+  pool::ExpectedReplies& expected = server_->expected();
+  const bool is_right = there.description(*statement) == told;
+  if (is_describing_) {
+    if (!pool::is_before(describe_number_, expected.oldest_number())) return Step::wait;
+    is_describing_ = false;
+    if (is_right) return Step::forward;
+    if (prepared_->note_outdated(name)) statement->outdate();
+    refuse_outdated(statement, kind);
+    return Step::drop;
+  }
+  const ServerStatements::Need need = there.use(*statement, expected);
+  if (is_right && need == ServerStatements::Need::nothing) return Step::forward;
+  if (!may_answer()) return Step::forward;
+  put_parse(statement, need != ServerStatements::Need::parse);
+  describe_number_ = expected.next_number();
+  is_describing_ = true;
+  there.note_use(describe_number_, *statement, expected);
+  std::string out;
+  {
+    const wire::MessageWriter writer(out, 'D');
+    out += 'S';
+    wire::put_c_string(out, statement->name());
+  }
+  wire::put_message(out, 'H');
+  server_->expect(*this, ReplyKind::injected_describe);
+  put_in_front(out);
+  start_cycle();
+  return Step::wait;
+}
+
+/// In place of the client's message goes a Bind that is malformed: two formats, no parameter.
+void ClientSession::refuse_outdated(const pool::StatementRef& statement, ReplyKind kind) {
+  std::string out;
+  {
+    const wire::MessageWriter writer(out, 'B');
+    wire::put_c_string(out, "");
+    wire::put_c_string(out, statement->name());
+    for (const std::uint16_t value : {2, 0, 0, 0, 0}) wire::put_u16(out, value);
+  }
+  server_->expect_refused(*this, kind,
+                          {.sqlstate = "0A000",
+                           .message = "cached plan must not change result type",
+                           .routine = "RevalidateCachedQuery"});
+  put_in_front(out);
+  start_cycle();
 }
 
 /// The server has nothing of this name when the message at hand comes to it.
@@ -275,22 +339,28 @@ ClientSession::Step ClientSession::on_named_bind(Pass& pass, const wire::Header&
   if (!is_name_certain(names.statement)) return Step::wait;
   const bool is_first = !in_cycle_ && expected.is_quiet() &&
                         server_->transaction_status() == wire::TransactionStatus::idle;
+  provide_unnamed(false);
   const pool::StatementRef* found =
       prepared_ != nullptr ? prepared_->find(names.statement) : nullptr;
   if (found != nullptr && *found != nullptr &&
       !name_in_bind(std::static_pointer_cast<sql::Shape>((*found)->known()), (*found)->query())) {
     return Step::wait;
   }
+  pool::StatementRef statement;
+  if (found != nullptr && *found != nullptr) {
+    statement = as_of_now(names.statement, *found);
+    const Step step = hold_to_description(names.statement, statement, ReplyKind::bind);
+    if (step != Step::forward) return step;
+  }
   ++pool_->counters().bind_count;
-  provide_unnamed(false);
   if (found == nullptr) let_be_unknown(names.statement);
   if (found == nullptr || *found == nullptr) return ask(ReplyKind::bind);
-  const auto shape = std::static_pointer_cast<sql::Shape>((*found)->known());
-  if (const auto objection = admit(shape, (*found)->query(), false)) {
+  const auto shape = std::static_pointer_cast<sql::Shape>(statement->known());
+  if (const auto objection = admit(shape, statement->query(), false)) {
     refuse(ReplyKind::bind, *objection);
     return Step::drop;
   }
-  const pool::StatementRef statement = provide(names.statement, *found);
+  provide(statement);
   server_->statements().note_use(expected.next_number(), *statement, expected);
   if (is_first && sessions_.settings().rerun_on.stale_plan) {
     is_kept_ = true;
@@ -315,7 +385,10 @@ ClientSession::Step ClientSession::on_named_describe(Pass& pass, std::string_vie
   const pool::StatementRef* found = prepared_ != nullptr ? prepared_->find(name) : nullptr;
   if (found == nullptr) let_be_unknown(name);
   if (found == nullptr || *found == nullptr) return ask(ReplyKind::describe_statement);
-  const pool::StatementRef statement = provide(name, *found);
+  const pool::StatementRef statement = as_of_now(name, *found);
+  const Step step = hold_to_description(name, statement, ReplyKind::describe_statement);
+  if (step != Step::forward) return step;
+  provide(statement);
   server_->statements().note_use(expected.next_number(), *statement, expected);
   std::string& out = pass.rewrite(*this, wire::header_bytes + 1 + name.size() + 1);
   const wire::MessageWriter writer(out, 'D');
@@ -349,6 +422,11 @@ void ClientSession::on_cycle_done(pool::ServerConnection& server) {
   if (state_ == ClientState::active && inbox_ != nullptr) process_inbox();
 }
 
+void ClientSession::on_described(pool::ServerConnection& /*server*/, std::uint64_t statement,
+                                 std::uint64_t description) {
+  if (prepared_ != nullptr) prepared_->described(statement, description);
+}
+
 void ClientSession::on_deallocated_all(pool::ServerConnection& server) {
   if (prepared_ != nullptr) prepared_->clear(server.expected());
 }
@@ -359,6 +437,7 @@ void ClientSession::on_statement_error(pool::ServerConnection& server,
                                        const wire::ErrorFields& fields) {
   const pool::ExpectedReplies::Skipped skipped = server.expected().last_skipped();
   prepared_->take_back(skipped);
+  is_describing_ = false;
   const bool is_stale = fields.sqlstate == "0A000" && fields.routine == "RevalidateCachedQuery";
   const bool is_gone = fields.sqlstate == "26000";
   const bool is_duplicate = fields.sqlstate == "42P05";
@@ -417,13 +496,18 @@ void ClientSession::run_again() {
   ++counters.rerun_count;
   const auto parses = counters.client_parse_count;
   const auto binds = counters.bind_count;
-  const std::unique_ptr<std::string> bytes = std::move(cycle_copy_);
+  std::unique_ptr<std::string> bytes = std::move(cycle_copy_);
   counters.bytes_received -= bytes->size();
   const std::size_t used = process(as_bytes(*bytes));
   if (state_ == ClientState::closing) return;
   counters.client_parse_count = parses;
   counters.bind_count = binds;
-  PGPROXY_ASSERT(used == bytes->size());
+  if (used < bytes->size()) {  // it waits for a Describe
+    bytes->erase(0, used);
+    if (inbox_ != nullptr) bytes->append(*std::exchange(inbox_, nullptr));
+    inbox_ = std::move(bytes);
+    return update_back_pressure();
+  }
   if (inbox_ != nullptr) process_inbox();
 }
 

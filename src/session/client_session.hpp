@@ -107,6 +107,8 @@ class ClientSession final : public io::Disposable,
   void on_replies_done(pool::ServerConnection& server) override;
   void on_cycle_done(pool::ServerConnection& server) override;
   void on_deallocated_all(pool::ServerConnection& server) override;
+  void on_described(pool::ServerConnection& server, std::uint64_t statement,
+                    std::uint64_t description) override;
   void on_server_drained(pool::ServerConnection& server) override;
   void on_server_lost(pool::ServerConnection& server, const Error& error, bool was_told) override;
   void on_server_granted(pool::ServerConnection& server) override;
@@ -209,7 +211,12 @@ class ClientSession final : public io::Disposable,
   bool may_answer() const;
   void put_close(std::string_view name);
   void make_room(const pool::StatementRef& statement, bool is_there);
-  pool::StatementRef provide(std::string_view name, pool::StatementRef statement);
+  pool::StatementRef as_of_now(std::string_view name, pool::StatementRef statement);
+  void provide(const pool::StatementRef& statement);
+  void put_parse(const pool::StatementRef& statement, bool is_there);
+  Step hold_to_description(std::string_view name, const pool::StatementRef& statement,
+                           pool::ReplyKind kind);
+  void refuse_outdated(const pool::StatementRef& statement, pool::ReplyKind kind);
   void put_own(std::string_view name, std::string_view definition);
   void make_duplicate(std::string_view name);
   void let_be_unknown(std::string_view name);
@@ -274,10 +281,11 @@ class ClientSession final : public io::Disposable,
   std::unique_ptr<SessionTraces> traces_;  ///< null: nothing may be left on the server
   std::uint32_t cancel_pid_ = 0;
   std::uint32_t cancel_secret_ = 0;
-  std::uint32_t unnamed_number_ = 0;  ///< of the message that made the server's unnamed one ours
-  std::uint32_t cycle_bind_ = 0;      ///< number of the Bind that cycle_copy_ begins with
-  std::uint32_t cycle_from_ = 0;      ///< number of what comes behind the last Query or Sync sent
-  std::uint32_t body_left_ = 0;       ///< of the client's current message, still to come
+  std::uint32_t unnamed_number_ = 0;   ///< of the message that made the server's unnamed one ours
+  std::uint32_t cycle_bind_ = 0;       ///< number of the Bind that cycle_copy_ begins with
+  std::uint32_t describe_number_ = 0;  ///< of the Describe of ours that a message waits for
+  std::uint32_t cycle_from_ = 0;       ///< number of what comes behind the last Query or Sync sent
+  std::uint32_t body_left_ = 0;        ///< of the client's current message, still to come
   ClientState state_ = ClientState::startup;
   Discard discard_ = Discard::nothing;
   UnnamedThere unnamed_there_ = UnnamedThere::strangers;
@@ -287,6 +295,7 @@ class ClientSession final : public io::Disposable,
   bool is_paused_ : 1 = false;   ///< the client is not read
   bool is_draining_ : 1 = false;
   bool is_kept_ : 1 = false;         ///< cycle_copy_ is complete so far
+  bool is_describing_ : 1 = false;   ///< describe_number_ is set
   bool is_rerun_due_ : 1 = false;    ///< the cycle failed and is to be run again
   bool names_in_doubt_ : 1 = false;  ///< something was sent that may deallocate
   /// SQL of the client names statements on this server, which stays: it prepares under its own

@@ -6,17 +6,38 @@ namespace pgproxy::session {
 
 const pool::StatementRef* PreparedStatements::find(std::string_view name) const {
   const auto at = by_name_.find(name);
-  return at != by_name_.end() ? &at->second : nullptr;
+  return at != by_name_.end() ? &at->second.statement : nullptr;
+}
+
+std::uint64_t PreparedStatements::description(std::string_view name) const {
+  if (!is_any_described_) return 0;
+  const auto at = by_name_.find(name);
+  return at != by_name_.end() ? at->second.description : 0;
+}
+
+void PreparedStatements::described(std::uint64_t statement_number, std::uint64_t description) {
+  for (auto& [name, entry] : by_name_) {
+    const bool is_it = entry.statement != nullptr && entry.statement->number() == statement_number;
+    if (!is_it) continue;
+    entry.description = description;
+    is_any_described_ = true;
+    entry.is_outdated = false;
+  }
+}
+
+bool PreparedStatements::note_outdated(std::string_view name) {
+  const auto at = by_name_.find(name);
+  return at != by_name_.end() && !std::exchange(at->second.is_outdated, true);
 }
 
 void PreparedStatements::add(std::string_view name, pool::StatementRef statement,
                              std::uint32_t number) {
   journal_.note(number, {.name = std::string(name), .is_removal = false});
-  by_name_.emplace(name, std::move(statement));
+  by_name_.emplace(name, Entry{std::move(statement)});
 }
 
 void PreparedStatements::add_answered(std::string_view name, pool::StatementRef statement) {
-  by_name_.emplace(name, std::move(statement));
+  by_name_.emplace(name, Entry{std::move(statement)});
 }
 
 void PreparedStatements::remove(std::string_view name, std::uint32_t number) {
@@ -29,7 +50,7 @@ void PreparedStatements::remove(std::string_view name, std::uint32_t number) {
 void PreparedStatements::make_own(std::string_view name, std::uint32_t number) {
   const auto at = by_name_.find(name);
   journal_.note(number, {.name = at->first, .is_removal = true, .before = std::move(at->second)});
-  at->second = nullptr;
+  at->second = {};
 }
 
 void PreparedStatements::forget(std::string_view name) {
@@ -48,7 +69,8 @@ bool PreparedStatements::is_certain(pool::ExpectedReplies& expected) const {
 }
 
 std::string_view PreparedStatements::name_of(std::uint64_t statement_number) const {
-  for (const auto& [name, statement] : by_name_) {
+  for (const auto& [name, entry] : by_name_) {
+    const pool::StatementRef& statement = entry.statement;
     if (statement != nullptr && statement->number() == statement_number) return name;
   }
   for (const auto& [name, number] : gone_) {
@@ -71,7 +93,8 @@ void PreparedStatements::clear(pool::ExpectedReplies& expected) {
     if (journal_.any([&](std::uint32_t, const Change& c) { return c.name == entry.first; })) {
       return false;
     }
-    if (entry.second != nullptr) gone_.emplace_back(entry.first, entry.second->number());
+    const pool::StatementRef& statement = entry.second.statement;
+    if (statement != nullptr) gone_.emplace_back(entry.first, statement->number());
     return true;
   });
 }

@@ -18,6 +18,12 @@ class PreparedStatements {
  public:
   /// nullptr: there is none of this name; a null reference: its server has it under this very name.
   const pool::StatementRef* find(std::string_view name) const;
+  /// What the client was told of the rows that it returns (pool::description_of); 0: nothing.
+  std::uint64_t description(std::string_view name) const;
+  /// It was told so, whatever it calls the statement.
+  void described(std::uint64_t statement_number, std::uint64_t description);
+  /// What it was told does not hold any more. True for the first time.
+  bool note_outdated(std::string_view name);
   /// The message with `number` prepares it, or closes it.
   void add(std::string_view name, pool::StatementRef statement, std::uint32_t number);
   void remove(std::string_view name, std::uint32_t number);
@@ -52,7 +58,7 @@ class PreparedStatements {
 
   template <class Visit>
   void for_each(Visit visit) const {
-    for (const auto& [name, statement] : by_name_) visit(name, statement);
+    for (const auto& [name, entry] : by_name_) visit(name, entry.statement);
   }
 
  private:
@@ -62,13 +68,19 @@ class PreparedStatements {
       return std::hash<std::string_view>{}(name);
     }
   };
+  struct Entry {
+    pool::StatementRef statement = {};
+    std::uint64_t description = 0;
+    bool is_outdated = false;
+  };
   struct Change {
     std::string name;
     bool is_removal;
-    pool::StatementRef before = {};
+    Entry before = {};
   };
 
-  std::unordered_map<std::string, pool::StatementRef, Hash, std::equal_to<>> by_name_;
+  std::unordered_map<std::string, Entry, Hash, std::equal_to<>> by_name_;
+  bool is_any_described_ = false;
   pool::Journal<Change> journal_;
   std::vector<std::pair<std::string, std::uint64_t>> gone_;  ///< by clear()
 };

@@ -52,6 +52,7 @@ void put_error(std::string& out, Severity severity, const Error& error) {
   field('M', error.message);
   field('D', error.detail);
   field('H', error.hint);
+  field('R', error.routine);
   out += '\0';
 }
 

@@ -94,6 +94,13 @@ class Prepared(harness.PoolerTest):
             self.assertEqual(self.pins(), list(pins))
             raise
 
+    def settle(self):
+        """All servers take part in what follows, none is being asked or cleaned."""
+        eventually(lambda: all(row["state"] == "idle" for row in self.pooler.console("show servers")), "all are idle")
+
+    def use(self, client):
+        return client.ask(run(name="s") + SYNC)
+
     def doubts(self):
         return self.pooler.log_text().count("unexpected message")
 
@@ -254,6 +261,15 @@ class Sharing(Prepared):
             self.assertEqual(raw.rows(two.ask(run(name="s") + SYNC)), [("2",)])
         self.assertEqual(self.pins(), [])
 
+    def test_backslashes_that_mean_something_make_another_statement(self):
+        off, on = (self.client(options=f"-cstandard_conforming_strings={value}") for value in ("off", "on"))
+        sql = r"select 'a\\b' || current_setting('standard_conforming_strings')"
+        for client in (off, on, off, on):
+            client.ask(close("S", "s") + parse(sql, "s") + SYNC)
+            for _ in range(3):
+                wanted = r"a\boff" if client is off else r"a\\bon"
+                self.assertEqual(raw.rows(client.ask(run(name="s") + SYNC)), [(wanted,)])
+
     def test_names_that_applications_do_not_matter(self):
         for number in range(4):
             self.client(application_name=f"app{number}").ask(prepare("select 'same'", "s") + SYNC)
@@ -393,13 +409,6 @@ class StalePlans(Prepared):
 
     def restore(self):
         self.owner(TABLE)
-
-    def settle(self):
-        """All servers take part in what follows, none is being asked or cleaned."""
-        eventually(lambda: all(row["state"] == "idle" for row in self.pooler.console("show servers")), "all are idle")
-
-    def use(self, client):
-        return client.ask(run(name="s") + SYNC)
 
     def fill(self, client):
         """Parsed on every server before the table changes."""

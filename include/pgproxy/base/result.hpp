@@ -10,8 +10,9 @@ namespace pgproxy {
 struct Error {
   std::string sqlstate;  ///< five characters, e.g. "53300"; empty outside the protocol
   std::string message;
-  std::string detail = {};  ///< optional
-  std::string hint = {};    ///< what to change: the setting and a value; optional
+  std::string detail = {};   ///< optional
+  std::string hint = {};     ///< what to change: the setting and a value; optional
+  std::string routine = {};  ///< of PostgreSQL, where drivers look at it; optional
 };
 
 /// Either a value or an Error; for expected failures off the hot path.

@@ -19,13 +19,14 @@ enum class ReplyKind : std::uint8_t {
   query,
   function_call,
   sync,
-  copy_end,        ///< CopyDone or CopyFail: no reply of its own, it marks where a COPY IN ends
-  injected_parse,  ///< ours, in front of a client's message: its ParseComplete is not passed on
-  injected_close,  ///< likewise its CloseComplete
-  injected_query,  ///< ours as well; nothing of its answer is passed on, and it may not fail
-  injected_sync,   ///< likewise its ReadyForQuery
-  local_parse,     ///< not sent: we answer ParseComplete when its turn has come
-  local_close,     ///< likewise CloseComplete
+  copy_end,           ///< CopyDone or CopyFail: no reply of its own, it marks where a COPY IN ends
+  injected_parse,     ///< ours, in front of a client's message: its ParseComplete is not passed on
+  injected_close,     ///< likewise its CloseComplete
+  injected_query,     ///< ours as well; nothing of its answer is passed on, and it may not fail
+  injected_sync,      ///< likewise its ReadyForQuery
+  injected_describe,  ///< likewise what it tells of a statement
+  local_parse,        ///< not sent: we answer ParseComplete when its turn has come
+  local_close,        ///< likewise CloseComplete
 };
 
 /// Message numbers wrap around.
@@ -89,6 +90,10 @@ class ExpectedReplies {
   ReplyOwner* next_owner();
   /// DataRow and CopyData are what may come next, and go to next_owner().
   bool is_in_rows();
+  /// RowDescription or NoData, when one comes next, tells of a statement.
+  bool is_describing();
+  /// Likewise, and we asked for it.
+  bool is_describing_for_us();
   /// Nothing outstanding, no extended-protocol cycle without its Sync, not inside COPY.
   bool is_quiet();
   /// The server waits for CopyData: a client that leaves now must be ended with CopyFail.

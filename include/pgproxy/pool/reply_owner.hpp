@@ -30,6 +30,10 @@ class ReplyOwner {
   virtual void on_cycle_done(ServerConnection& /*server*/) {}
   /// Its DISCARD ALL or DEALLOCATE ALL succeeded: the session has no prepared statements.
   virtual void on_deallocated_all(ServerConnection& /*server*/) {}
+  /// Its Describe of the statement with this number is answered, and is handed over next. A hash of
+  /// what that tells of rows.
+  virtual void on_described(ServerConnection& /*server*/, std::uint64_t /*statement*/,
+                            std::uint64_t /*description*/) {}
   /// What send() had to queue has left.
   virtual void on_server_drained(ServerConnection& server) = 0;
   /// The connection is gone, and `server` with it after the call. `was_told`: the server's own

@@ -164,6 +164,8 @@ class ServerConnection final : public io::Disposable,
   bool skip_rows(ReadPass& pass);
   bool read_message(ReadPass& pass);
   bool complete_held(ReadPass& pass);
+  bool must_be_whole(const wire::Header& header);
+  void note_description(const wire::Header& header, Bytes body);
   bool hand_on(ReadPass& pass, const wire::Header& header, Bytes body, std::size_t there);
   void give_locals(ReadPass& pass);
   ReplyVerdict judge(char type, Bytes body);
@@ -187,8 +189,9 @@ class ServerConnection final : public io::Disposable,
   std::uint8_t question_count_ = 0;  ///< how often the one at hand was asked
   bool is_expired_ = false;          ///< server_lifetime is over: close it when released
   bool fatal_forwarded_ = false;
-  bool quiet_due_ = false;  ///< a ReadyForQuery came: tell when the read is dealt with
-  bool is_paused_ = false;  ///< not read, because the holder does not keep up
+  bool quiet_due_ = false;     ///< a ReadyForQuery came: tell when the read is dealt with
+  bool progress_due_ = false;  ///< a message may wait for what was answered: likewise
+  bool is_paused_ = false;     ///< not read, because the holder does not keep up
   bool may_have_unnamed_ = false;
   bool drop_body_ = false;       ///< the rest of the current message is not handed on
   std::uint32_t body_left_ = 0;  ///< bytes of the current message still to come

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "pgproxy/base/bytes.hpp"
 #include "pgproxy/base/intrusive_list.hpp"
 #include "pgproxy/pool/journal.hpp"
 #include "pgproxy/pool/session_state.hpp"
@@ -66,6 +67,10 @@ using StatementRef = std::shared_ptr<Statement>;
 std::string statement_name(std::uint64_t number);
 /// The number in a name that Statement::name() could be; 0: another name.
 std::uint64_t statement_number(std::string_view name);
+
+/// A hash of what a RowDescription tells that holds for any server; `body` is empty for NoData.
+/// Never 0.
+std::uint64_t description_of(Bytes body);
 
 /// The statements of one pool: one object for equal ones. A look-up allocates nothing.
 class Statements {
@@ -127,6 +132,11 @@ class ServerStatements {
   void note_use(std::uint32_t number, const Statement& statement, ExpectedReplies& expected);
   /// The number of the statement that the message used; 0: none of ours.
   std::uint64_t used_by(std::uint32_t number) const;
+  /// The message with `number` described a statement: that is the result. Returns its number; 0:
+  /// none of ours.
+  std::uint64_t described(std::uint32_t number, std::uint64_t description);
+  /// What the rows of the statement look like here; 0: that was not asked.
+  std::uint64_t description(const Statement& statement) const;
   /// nullptr: the server does not have it.
   StatementRef find(std::uint64_t statement_number) const;
   /// The server does not have it, whatever we thought.
@@ -153,16 +163,18 @@ class ServerStatements {
   struct Parsed : ListHook<Parsed> {
     StatementRef statement;
     std::uint32_t version = 0;
-    std::uint32_t message = 0;  ///< number of the Parse
+    std::uint32_t message = 0;      ///< number of the Parse
+    std::uint64_t description = 0;  ///< description_of() what it returns; 0: not known
   };
   struct Change {
     enum class What : std::uint8_t { parsed, closed, own_parsed, own_closed } what;
     StatementRef statement = {};
     std::uint32_t version = 0;
-    std::uint32_t message = 0;  ///< of what was closed
+    std::uint32_t message = 0;      ///< of what was closed
+    std::uint64_t description = 0;  ///< likewise
     std::string name = {};
   };
-  void insert(const StatementRef& statement, std::uint32_t version, std::uint32_t message);
+  Parsed& insert(const StatementRef& statement, std::uint32_t version, std::uint32_t message);
 
   std::unordered_map<std::uint64_t, std::unique_ptr<Parsed>> by_number_;
   IntrusiveList<Parsed> by_use_;  ///< front is the most recently used

@@ -229,6 +229,29 @@ TEST_CASE("an injected Parse that fails is the error of the client's message") {
   CHECK(replies.queue.is_quiet());
 }
 
+TEST_CASE("what a statement is described as for us is not the client's") {
+  Replies replies;
+  replies.sent({injected_parse, injected_describe});
+  CHECK_FALSE(replies.queue.is_describing());
+  CHECK(replies.queue.received('1') == swallow);
+  CHECK(replies.queue.is_describing_for_us());
+  CHECK(replies.queue.received('t') == swallow);
+  CHECK(replies.queue.received('T') == swallow);
+  CHECK_FALSE(replies.queue.is_describing());
+  CHECK_FALSE(replies.queue.is_quiet());
+  replies.sent({injected_describe, describe_statement, bind, sync});
+  CHECK(replies.queue.received('t') == swallow);
+  CHECK(replies.queue.received('n') == swallow);
+  CHECK(replies.queue.is_describing());
+  CHECK_FALSE(replies.queue.is_describing_for_us());
+  CHECK(replies.received("tT2Z") == 0);
+  replies.sent({injected_describe});
+  CHECK(replies.queue.received('E') == forward);
+  replies.sent({bind, sync});
+  CHECK(replies.received("Z") == 0);
+  CHECK(replies.queue.is_quiet());
+}
+
 TEST_CASE("answers of ours come when it is their turn") {
   Replies replies;
   replies.sent({local_parse, bind, execute, local_close, local_parse, sync});

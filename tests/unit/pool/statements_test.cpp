@@ -3,8 +3,10 @@
 #include <doctest/doctest.h>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "pgproxy/pool/reply_owner.hpp"
+#include "pgproxy/wire/encode.hpp"
 
 namespace pgproxy::pool {
 namespace {
@@ -251,6 +253,100 @@ TEST_CASE("the statement that a message used is known until it is answered") {
   CHECK(server.there.used_by(100) == s->number());
   CHECK(server.there.used_by(0) == 0);
   CHECK(server.there.used_by(101) == 0);
+}
+
+TEST_CASE("a statement is proven when a server has parsed its version") {
+  Server server;
+  const StatementRef s = server.statement("one");
+  CHECK_FALSE(s->is_proven());
+  server.parse(s);
+  CHECK_FALSE(s->is_proven());
+  server.received("1");
+  CHECK(s->is_proven());
+  CHECK(server.pool.find(definition_of("one"), nullptr) == s);
+  CHECK(server.pool.find(definition_of("two"), nullptr) == nullptr);
+
+  server.parse(s);
+  s->outdate();
+  server.received("1");
+  CHECK_FALSE(s->is_proven());
+  server.parse(s);
+  server.sent(sync);
+  server.received("EZ");
+  CHECK_FALSE(s->is_proven());
+  server.parse(s);
+  server.received("1");
+  CHECK(s->is_proven());
+}
+
+TEST_CASE("what a statement returns is known of one parse of it") {
+  Server server;
+  const StatementRef s = server.statement("one");
+  const auto describe = [&] {
+    const std::uint32_t number = server.expected.next_number();
+    server.there.note_use(number, *s, server.expected);
+    server.sent(describe_statement);
+    return number;
+  };
+  server.parse(s);
+  CHECK(server.there.described(describe(), 7) == s->number());
+  CHECK(server.there.description(*s) == 7);
+  server.received("1tT");
+  CHECK(server.there.description(*s) == 7);
+  CHECK(server.there.described(server.expected.next_number(), 8) == 0);
+
+  // An error takes back that it was parsed anew.
+  server.sent(bind);
+  server.close(s);
+  server.parse(s);
+  CHECK(server.there.description(*s) == 0);
+  server.sent(sync);
+  server.received("EZ");
+  CHECK(server.there.description(*s) == 7);
+
+  // What an earlier parse was described as does not tell of a later one.
+  const std::uint32_t earlier = describe();
+  server.close(s);
+  server.parse(s);
+  server.there.described(earlier, 9);
+  CHECK(server.there.description(*s) == 0);
+  server.received("tT31");
+  server.there.described(describe(), 9);
+  CHECK(server.there.description(*s) == 9);
+  s->outdate();
+  CHECK(server.there.description(*s) == 0);
+}
+
+TEST_CASE("names and types of columns make a description, their origin and format do not") {
+  struct Column {
+    std::string name;
+    std::uint32_t table = 16384;
+    std::uint32_t type = 23;
+    std::uint16_t format = 0;
+  };
+  const auto of = [](const std::vector<Column>& columns) {
+    std::string body;
+    wire::put_u16(body, static_cast<std::uint16_t>(columns.size()));
+    for (const Column& column : columns) {
+      wire::put_c_string(body, column.name);
+      wire::put_u32(body, column.table);
+      wire::put_u16(body, 1);
+      wire::put_u32(body, column.type);
+      wire::put_u16(body, 4);
+      wire::put_u32(body, 0xffffffff);
+      wire::put_u16(body, column.format);
+    }
+    return description_of(as_bytes(body));
+  };
+  const std::uint64_t one = of({{"a"}, {"b"}});
+  CHECK(one == of({{"a", 17}, {.name = "b", .format = 1}}));
+  CHECK(one != of({{"a"}, {"c"}}));
+  CHECK(one != of({{"b"}, {"a"}}));
+  CHECK(one != of({{"a"}, {.name = "b", .type = 25}}));
+  CHECK(one != of({{"a"}}));
+  CHECK(of({}) != description_of({}));
+  CHECK(of({}) != 0);
+  CHECK(description_of({}) != 0);
 }
 
 TEST_CASE("names of a client's own follow what is skipped") {

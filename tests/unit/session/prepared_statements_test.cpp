@@ -133,4 +133,36 @@ TEST_CASE("a statement that is gone is still called what it was while answers ar
   CHECK(client.names.name_of(number) == "");
 }
 
+TEST_CASE("what the client was told of a statement goes with the statement") {
+  Client client;
+  client.parse("s", "one");
+  client.parse("t", "one");
+  client.parse("u", "two");
+  client.received("111");
+  CHECK(client.names.description("s") == 0);
+  client.names.described(client.statement("one")->number(), 7);
+  CHECK(client.names.description("s") == 7);
+  CHECK(client.names.description("t") == 7);
+  CHECK(client.names.description("u") == 0);
+  CHECK(client.names.description("v") == 0);
+  CHECK(client.names.note_outdated("s"));
+  CHECK_FALSE(client.names.note_outdated("s"));
+  CHECK(client.names.note_outdated("t"));
+
+  // A Close that was skipped leaves it as it was.
+  client.sent(bind);
+  client.close("s");
+  client.sent(sync);
+  client.received("EZ");
+  CHECK(client.names.description("s") == 7);
+  CHECK_FALSE(client.names.note_outdated("s"));
+
+  client.close("s");
+  client.parse("s", "one");
+  CHECK(client.names.description("s") == 0);
+  CHECK(client.names.note_outdated("s"));
+  client.names.described(client.statement("one")->number(), 8);
+  CHECK(client.names.note_outdated("s"));
+}
+
 }  // namespace pgproxy::session
