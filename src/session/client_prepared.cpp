@@ -288,7 +288,8 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
       make_duplicate(name);
     } else if (*known != nullptr) {
       // As the duplicate of ours; the error gets the client's name.
-      const pool::StatementRef there = provide(name, *known);
+      const pool::StatementRef there = as_of_now(name, *known);
+      provide(there);
       server_->statements().note_use(expected.next_number(), *there, expected);
       put_parse_head(pass.rewrite(*this, head_bytes), *there, message.size() - head_bytes);
     }

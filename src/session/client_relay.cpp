@@ -294,7 +294,8 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
     refuse(pool::ReplyKind::query, *objection);
     return Step::drop;
   }
-  hold_back_behind_reset();
+  // In an open cycle an error may make the server skip the Query, and then wait for a Sync.
+  if (!server_->expected().needs_sync()) hold_back_behind_reset();
   return ask(pool::ReplyKind::query);
 }
 

@@ -194,7 +194,7 @@ class ClientSession final : public io::Disposable,
   void hold_back_behind_reset();
   bool ask_what_is_left();
   void on_answer();
-  bool needs_second_question(const pool::SessionTruth& truth);
+  bool needs_another_question(const pool::SessionTruth& truth);
   pool::StateRef state_from(const pool::SessionTruth& truth) const;
   void learn_from(const pool::SessionTruth& truth, bool is_clean);
   void refuse(pool::ReplyKind kind, const Error& error);
@@ -306,6 +306,7 @@ class ClientSession final : public io::Disposable,
   bool has_server_error_ : 1 = false;   ///< the replay failed
   bool must_scrub_ : 1 = false;         ///< code ran here that is not known to be clean
   bool settings_in_doubt_ : 1 = false;  ///< the transaction may have changed some
+  bool changes_code_ : 1 = false;       ///< the transaction may have
   bool has_drawn_ : 1 = false;          ///< from a sequence, since it has this server
   WallTime connect_time_{};
   TimePoint request_at_{};

@@ -33,7 +33,7 @@ class PreparedStatements {
   void make_own(std::string_view name, std::uint32_t number);
   /// The same text under other settings.
   void replace(std::string_view name, pool::StatementRef statement) {
-    by_name_.find(name)->second = std::move(statement);
+    by_name_.find(name)->second.statement = std::move(statement);
   }
   /// A DEALLOCATE of it succeeded.
   void forget(std::string_view name);
