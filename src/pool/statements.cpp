@@ -57,8 +57,8 @@ StatementRef Statements::find_or_add(std::string_view definition,
 }
 
 StatementRef Statements::find(std::string_view definition, const ParseStateRef& parse_state) const {
-  const auto at = statements_.find(
-      Key{definition, parse_state, Statement::hash_of(definition, parse_state)});
+  const auto at =
+      statements_.find(Key{definition, parse_state, Statement::hash_of(definition, parse_state)});
   return at != statements_.end() ? *at : nullptr;
 }
 
@@ -102,9 +102,9 @@ void ServerStatements::insert(const StatementRef& statement, std::uint32_t versi
 
 void ServerStatements::parsed(const StatementRef& statement, std::uint32_t number) {
   insert(statement, statement->version(), number);
-  journal_.note(number, {.what = Change::What::parsed,
-                         .statement = statement,
-                         .version = statement->version()});
+  journal_.note(
+      number,
+      {.what = Change::What::parsed, .statement = statement, .version = statement->version()});
 }
 
 void ServerStatements::closed(std::uint64_t statement_number, std::uint32_t number) {
@@ -160,6 +160,17 @@ void ServerStatements::own_parsed(std::string_view name, std::uint32_t number) {
 void ServerStatements::own_closed(std::string_view name, std::uint32_t number) {
   std::erase(own_names_, name);
   journal_.note(number, {.what = Change::What::own_closed, .name = std::string(name)});
+}
+
+void ServerStatements::own_deallocated(std::string_view name, ExpectedReplies& expected) {
+  settle(expected);
+  journal_.drop([&](const Change& change) {
+    return change.what == Change::What::own_closed && change.name == name;
+  });
+  const bool comes_again = journal_.any([&](std::uint32_t, const Change& change) {
+    return change.what == Change::What::own_parsed && change.name == name;
+  });
+  if (!comes_again) std::erase(own_names_, name);
 }
 
 void ServerStatements::take_back(ExpectedReplies::Skipped skipped) {

@@ -169,8 +169,8 @@ bool ClientSession::answer_parse(std::string_view name, Bytes message) {
   if (state_ != ClientState::idle || name.empty() || !maps_names() || names_pass_) return false;
   if (prepared_ != nullptr && prepared_->find(name) != nullptr) return false;  // 42P05
   const std::size_t head_bytes = wire::header_bytes + name.size() + 1;
-  const pool::StatementRef statement = pool_->statements().find(
-      as_text(message.subspan(head_bytes)), session_state_->parse_state());
+  const pool::StatementRef statement =
+      pool_->statements().find(as_text(message.subspan(head_bytes)), session_state_->parse_state());
   if (statement == nullptr || !statement->is_proven() || statement->known() == nullptr) {
     return false;
   }
@@ -198,7 +198,7 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   if (!are_names_certain(shape)) return Step::wait;
   ++pool_->counters().client_parse_count;
   const auto objection = admit(shape, parse.query, false);
-  if (!objection && names_prepared(shape->facts)) name_in_parse(parse.query);
+  if (!objection && names_prepared(shape->facts)) name_in_parse(shape->facts, parse.query);
   if (!objection && names_pass_) return on_own_parse(name);
   provide_unnamed(false);
   if (objection) {

@@ -19,12 +19,15 @@ enum class SqlNames : std::uint8_t {
 
 struct SqlNamesFound {
   SqlNames what = SqlNames::none;
-  std::string name = {};  ///< of prepare, execute and deallocate; folded as PostgreSQL does
+  std::string name = {};     ///< of prepare, execute and deallocate; folded as PostgreSQL does
   bool deallocates = false;  ///< of any: one of several statements may be a DEALLOCATE
 };
 
 /// Looks at how each statement begins, and for pg_prepared_statement anywhere. One pass; allocates
 /// for what it finds only.
 SqlNamesFound find_sql_names(std::string_view text);
+
+/// Anything in `text` could name prepared statements: for what no parser could read.
+bool mentions_sql_names(std::string_view text);
 
 }  // namespace pgproxy::session
