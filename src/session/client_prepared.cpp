@@ -275,7 +275,7 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   if (!are_names_certain(shape)) return Step::wait;
   ++pool_->counters().client_parse_count;
   const auto objection = admit(shape, parse.query, false);
-  if (!objection && names_prepared(shape->facts)) name_in_parse(parse.query);
+  if (!objection && names_prepared(shape->facts)) name_in_parse(shape->facts, parse.query);
   if (!objection && names_pass_) return on_own_parse(name);
   provide_unnamed(false);
   if (objection) {

@@ -276,7 +276,7 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
   } else if (tracks_residue()) {
     const sql::ShapeRef& shape = shape_of(text);
     if (names_prepared(shape->facts) || shape->facts.may_remove_residue) {
-      const Step step = name_in_query(text);
+      const Step step = name_in_query(shape->facts, text);
       if (step != Step::forward) return step;
     }
     // What a session has not prepared by SQL it cannot leave by its DEALLOCATE.
@@ -347,7 +347,7 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
       if (note_unnamed_change()) unnamed_.reset();
     } else {
       if (shape != nullptr && names_prepared(shape->facts) && maps_names()) {
-        name_in_parse(parse.query);
+        name_in_parse(shape->facts, parse.query);
       }
       remember_unnamed(message, shape);
     }

@@ -227,12 +227,12 @@ class ClientSession final : public io::Disposable,
 
   // SQL that names prepared statements (client_sql_names.cpp).
   static bool names_prepared(const sql::Facts& facts);
-  Step name_in_query(std::string_view text);
+  Step name_in_query(const sql::Facts& facts, std::string_view text);
   void note_sql_prepare();
   Step name_as_asked(NamingQuery& naming);
   Step name_one(NamingQuery& naming);
   Step name_all(NamingQuery& naming);
-  void name_in_parse(std::string_view text);
+  void name_in_parse(const sql::Facts& facts, std::string_view text);
   bool make_names_own();
   bool are_names_certain(const sql::ShapeRef& shape) const;
   bool name_in_bind(const sql::ShapeRef& shape, std::string_view text);
