@@ -78,7 +78,7 @@ PreparedStatements& ClientSession::prepared() {
 /// False: whether there is a statement of this name will be known when the server has answered.
 bool ClientSession::is_name_certain(std::string_view name) const {
   pool::ExpectedReplies& expected = server_->expected();
-  if (names_in_doubt_ && !expected.is_quiet()) return false;
+  if (names_in_doubt_ && !expected.is_status_known()) return false;
   return prepared_ == nullptr || prepared_->is_certain(name, expected);
 }
 
@@ -194,11 +194,12 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   if (expected.is_skipping()) return Step::drop;
   const std::string_view name = parse.statement;
   if (!is_name_certain(name)) return Step::wait;
-  ++pool_->counters().client_parse_count;
   const sql::ShapeRef& shape = shape_of(parse.query);
+  if (!are_names_certain(shape)) return Step::wait;
+  ++pool_->counters().client_parse_count;
   const auto objection = admit(shape, parse.query, false);
-  if (names_prepared(shape->facts)) name_in_parse(parse.query);
-  if (names_pass_) return on_own_parse(name);
+  if (!objection && names_prepared(shape->facts)) name_in_parse(parse.query);
+  if (!objection && names_pass_) return on_own_parse(name);
   provide_unnamed(false);
   if (objection) {
     refuse(ReplyKind::parse, *objection);
@@ -261,10 +262,14 @@ ClientSession::Step ClientSession::on_named_bind(Pass& pass, const wire::Header&
   if (!is_name_certain(names.statement)) return Step::wait;
   const bool is_first = !in_cycle_ && expected.is_quiet() &&
                         server_->transaction_status() == wire::TransactionStatus::idle;
-  ++pool_->counters().bind_count;
-  provide_unnamed(false);
   const pool::StatementRef* found =
       prepared_ != nullptr ? prepared_->find(names.statement) : nullptr;
+  if (found != nullptr && *found != nullptr &&
+      !name_in_bind(std::static_pointer_cast<sql::Shape>((*found)->known()), (*found)->query())) {
+    return Step::wait;
+  }
+  ++pool_->counters().bind_count;
+  provide_unnamed(false);
   if (found == nullptr) let_be_unknown(names.statement);
   if (found == nullptr || *found == nullptr) return ask(ReplyKind::bind);
   const pool::StatementRef& statement = *found;

@@ -320,6 +320,9 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
     pin_for_good();  // too long to be looked at, or kept
     return on_own_parse(name);
   }
+  if (is_whole && tracks_residue() && maps_names() && !are_names_certain(shape_of(parse.query))) {
+    return Step::wait;
+  }
   ++pool_->counters().client_parse_count;
   if (!is_whole) {
     pin_for_good();
@@ -369,8 +372,12 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& heade
     return step;
   }
   if (names->statement.empty() && !is_unnamed_certain()) return Step::wait;
-  ++pool_->counters().bind_count;
   const bool is_unnamed = names->statement.empty();
+  if (is_unnamed && unnamed_ != nullptr && maps_names()) {
+    const auto parse = wire::decode_parse(as_bytes(unnamed_->parse).subspan(wire::header_bytes));
+    if (parse && !name_in_bind(unnamed_->shape, parse->query)) return Step::wait;
+  }
+  ++pool_->counters().bind_count;
   if (is_unnamed) {
     if (const auto objection = admit_unnamed()) {
       provide_unnamed(false);

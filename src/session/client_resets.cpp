@@ -19,8 +19,9 @@ bool ClientSession::is_to_be_restored(const pool::Setting& setting) const {
   if (standard != nullptr && standard->value == setting.value) return false;
   if (pool::is_read_only_setting(setting.name)) return false;
   return std::ranges::any_of(traces_->resets, [&](const std::string& name) {
-    return name == "all" || (name.size() == setting.name.size() &&
-                             strncasecmp(name.data(), setting.name.data(), name.size()) == 0);
+    if (name == "all") return setting.name != "role";
+    return name.size() == setting.name.size() &&
+           strncasecmp(name.data(), setting.name.data(), name.size()) == 0;
   });
 }
 

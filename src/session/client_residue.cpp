@@ -59,7 +59,7 @@ bool contains(const std::vector<std::string>& names, std::string_view name) {
 bool is_asked_by_name(std::string_view name) {
   return name != "transaction_isolation" && name != "transaction_read_only" &&
          name != "transaction_deferrable" && name != "transaction" && name != "role" &&
-         name != "session_authorization" && name != "seed" && name != "all";
+         name != "session_authorization" && name != sql::hidden_setting && name != "all";
 }
 
 /// What only superusers may see: asking for it by name would be an error for others.
@@ -277,7 +277,7 @@ void ClientSession::note_resets(const sql::Facts& facts) {
 void ClientSession::note_names(std::vector<std::string> names) {
   std::vector<std::string>& known = traces().settings;
   for (std::string& name : names) {
-    if (name == "seed") note_residue({Residue::hidden}, traces().pending_shape);
+    if (name == sql::hidden_setting) note_residue({Residue::hidden}, traces().pending_shape);
     if (known.size() >= max_names || is_superusers(name)) {
       traces().pending |= {Residue::any_setting};
       if (sql::is_custom_setting(name)) note_residue({Residue::hidden}, traces().pending_shape);
@@ -299,7 +299,7 @@ void ClientSession::note_values(Bytes part) {
   for (const std::string_view value : *values) {
     std::string name(value.substr(0, max_name_bytes + 1));
     std::ranges::transform(name, name.begin(), to_lower);
-    if (sql::is_custom_setting(name) || (names_settings && name == "seed")) {
+    if (sql::is_custom_setting(name) || (names_settings && name == sql::hidden_setting)) {
       names.push_back(std::move(name));
     }
   }

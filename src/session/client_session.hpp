@@ -225,6 +225,9 @@ class ClientSession final : public io::Disposable,
   Step name_one(NamingQuery& naming);
   Step name_all(NamingQuery& naming);
   void name_in_parse(std::string_view text);
+  bool make_names_own();
+  bool are_names_certain(const sql::ShapeRef& shape) const;
+  bool name_in_bind(const sql::ShapeRef& shape, std::string_view text);
   void clear_server();
   void put_sync();
   void note_naming_error(pool::ServerConnection& server);
@@ -284,7 +287,7 @@ class ClientSession final : public io::Disposable,
   bool is_draining_ : 1 = false;
   bool is_kept_ : 1 = false;         ///< cycle_copy_ is complete so far
   bool is_rerun_due_ : 1 = false;    ///< the cycle failed and is to be run again
-  bool names_in_doubt_ : 1 = false;  ///< a Query was sent that may deallocate
+  bool names_in_doubt_ : 1 = false;  ///< something was sent that may deallocate
   /// SQL of the client names statements on this server, which stays: it prepares under its own
   /// names.
   bool names_pass_ : 1 = false;

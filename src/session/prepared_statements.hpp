@@ -29,6 +29,8 @@ class PreparedStatements {
   void forget(std::string_view name);
   /// Whether there is one does not hang on messages of earlier cycles that are not answered yet.
   bool is_certain(std::string_view name, pool::ExpectedReplies& expected) const;
+  /// So for all of them.
+  bool is_certain(pool::ExpectedReplies& expected) const;
   /// What the client calls, or called when it sent what is not answered yet, the statement with
   /// this number; "": nothing.
   std::string_view name_of(std::uint64_t statement_number) const;

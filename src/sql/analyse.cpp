@@ -199,8 +199,10 @@ void Analysis::set(const PgQuery__VariableSetStmt& statement) {
   if (statement.kind == PG_QUERY__VARIABLE_SET_KIND__VAR_RESET ||
       statement.kind == PG_QUERY__VARIABLE_SET_KIND__VAR_SET_DEFAULT) {
     facts_.resets.push_back(name);
+    if (name == "session_authorization") facts_.resets.emplace_back("role");
   }
-  if (name == "seed") facts_.leaves |= {Residue::hidden};  // whatever becomes of the transaction
+  if (name == hidden_setting)
+    facts_.leaves |= {Residue::hidden};  // whatever becomes of the transaction
   if (name != "search_path") return;
   // What is created by unqualified names from now on is temporary, and cannot be told from others.
   for (const PgQuery__Node* const value : nodes(statement.args, statement.n_args)) {
@@ -227,6 +229,7 @@ void Analysis::discard(PgQuery__DiscardMode mode) {
       facts_.leaves |=
           {setting, temporary_object, listen, advisory_lock, cursor, prepared_statement};
       facts_.resets.emplace_back("all");
+      facts_.resets.emplace_back("role");
       facts_.may_remove_residue = true;
       break;
     case PG_QUERY__DISCARD_MODE__DISCARD_TEMP: facts_.may_remove_residue = true; break;
@@ -384,7 +387,7 @@ void Analysis::call_set_config(const PgQuery__FuncCall& call) {
     // PostgreSQL does not list custom settings: their names have to be known.
     if (!name && !(is_plain && is_parameter(arguments[0]))) facts_.leaves |= {Residue::hidden};
   }
-  if (name && lower(*name) == "seed") facts_.leaves |= {Residue::hidden};
+  if (name && lower(*name) == hidden_setting) facts_.leaves |= {Residue::hidden};
   const bool is_search_path = name && lower(*name) == "search_path";
   if (!name || (is_search_path && (!value || names_temporary_schema(*value)))) {
     facts_.leaves |= {Residue::temporary_object};

@@ -96,6 +96,7 @@ void NameFinder::scan(std::string_view text, bool backslashes_are_plain, int dep
   bool is_set_config = false;  // the token before was its name
   bool is_argument = false;    // … and the one after that its parenthesis
   bool may_begin = true;       // a statement with this token
+  bool is_load = false;        // the token before was LOAD
   while (token.kind != TokenKind::end && !is_full()) {
     if (token.kind == TokenKind::error && ++errors_ > most_errors) return;
     if (token.is_string()) {
@@ -103,7 +104,9 @@ void NameFinder::scan(std::string_view text, bool backslashes_are_plain, int dep
       if (value) add(*value);
       look_into(token, backslashes_are_plain, depth);
     }
-    if (token.is_word("setseed")) add("seed");
+    if (token.is_word("setseed") || (is_load && token.is_string()))
+      add(std::string(hidden_setting));
+    is_load = token.is_word("load");
     is_argument = is_set_config && token.is('(');
     is_set_config = token.is_word("set_config") ||
                     (token.kind == TokenKind::quoted_name && token.text == "\"set_config\"");
@@ -146,7 +149,7 @@ void NameFinder::after_set(Lexer& lexer, Token& token, bool may_begin) {
   const auto name = setting_name(lexer, token);
   if (!name) return;
   if (is_time && token.is_word("zone")) return add("timezone");
-  const bool is_column = *name == "seed" && !may_begin;
+  const bool is_column = *name == hidden_setting && !may_begin;
   if (*name != "all" && !is_column) add(*name);
 }
 

@@ -258,7 +258,7 @@ void RandomClient::extended(Script& script) {
   Random& random = world_.random;
   for (auto count = 1 + random.below(3); count > 0; --count) {
     statement(script);
-    if (unnamed_ && is_reset(*unnamed_)) break;
+    if (unnamed_ && (is_reset(*unnamed_) || unnamed_->starts_with("deallocate all"))) break;
   }
   if (random.chance(10) && !script.is_skipping) {
     script.message('H');

@@ -120,7 +120,8 @@ struct Facts {
   /// among them.
   std::vector<std::string> settings;
   /// Those of them that go back to their defaults: RESET, SET … TO DEFAULT. "all": RESET ALL,
-  /// DISCARD ALL.
+  /// DISCARD ALL. "role" is not part of that, but DISCARD ALL and RESET SESSION AUTHORIZATION reset
+  /// it, too.
   std::vector<std::string> resets;
 };
 
