@@ -112,8 +112,7 @@ std::optional<Error> ClientSession::admit(const sql::ShapeRef& shape, std::strin
   ++shape->run_count;
   if (traces_ == nullptr && !session_state_->creates_temporary_objects() &&
       (facts.leaves - ResidueSet{Residue::code}).empty() && !wants_question(*shape) &&
-      !facts.changes_code && !facts.sets_locally &&
-      !(facts.may_draw && keeps_draws())) {
+      !facts.changes_code && !facts.sets_locally && !(facts.may_draw && keeps_draws())) {
     has_drawn_ |= facts.may_draw;
     return std::nullopt;
   }
