@@ -471,7 +471,8 @@ bool ClientSession::note_unnamed_change() {
 void ClientSession::restore_skipped_unnamed() {
   const auto [from, to] = server_->expected().last_skipped();
   const bool is_parse = server_->expected().last_failed() == pool::ReplyKind::parse;
-  bool has_failed = is_parse && from == unnamed_number_;
+  // The number is one of this server's only when its unnamed statement is ours.
+  bool has_failed = is_parse && unnamed_there_ == UnnamedThere::ours && from == unnamed_number_;
   // What is there after all is not worth knowing: ours is put in front again.
   if (unnamed_there_ == UnnamedThere::ours && !pool::is_before(unnamed_number_, from) &&
       pool::is_before(unnamed_number_, to)) {
