@@ -483,9 +483,8 @@ void ClientSession::restore_skipped_unnamed() {
     auto& changes = *unnamed_changes_;
     const auto is_at = [&](const auto& c) { return c.number == from; };
     has_failed |= is_parse && std::ranges::any_of(changes, is_at);
-    const auto first = std::ranges::find_if(changes, [&](const auto& c) {
-      return pool::is_before(from, c.number) && pool::is_before(c.number, to);
-    });
+    const auto first = std::ranges::find_if(
+        changes, [&](const auto& c) { return pool::is_before(from, c.number); });
     const auto behind = std::find_if(first, changes.end(),
                                      [&](const auto& c) { return !pool::is_before(c.number, to); });
     std::unique_ptr<UnnamedStatement> before;
