@@ -478,7 +478,8 @@ bool ClientSession::note_unnamed_change() {
 void ClientSession::restore_skipped_unnamed() {
   const auto [from, to] = server_->expected().last_skipped();
   const bool is_parse = server_->expected().last_failed() == pool::ReplyKind::parse;
-  bool has_failed = is_parse && from == unnamed_number_;
+  // The number is one of this server's only when its unnamed statement is ours.
+  bool has_failed = is_parse && unnamed_there_ == UnnamedThere::ours && from == unnamed_number_;
   // What is there after all is not worth knowing: ours is put in front again.
   if (unnamed_there_ == UnnamedThere::ours && !pool::is_before(unnamed_number_, from) &&
       pool::is_before(unnamed_number_, to)) {
@@ -489,9 +490,8 @@ void ClientSession::restore_skipped_unnamed() {
     auto& changes = *unnamed_changes_;
     const auto is_at = [&](const auto& c) { return c.number == from; };
     has_failed |= is_parse && std::ranges::any_of(changes, is_at);
-    const auto first = std::ranges::find_if(changes, [&](const auto& c) {
-      return pool::is_before(from, c.number) && pool::is_before(c.number, to);
-    });
+    const auto first = std::ranges::find_if(
+        changes, [&](const auto& c) { return pool::is_before(from, c.number); });
     const auto behind = std::find_if(first, changes.end(),
                                      [&](const auto& c) { return !pool::is_before(c.number, to); });
     std::unique_ptr<UnnamedStatement> before;

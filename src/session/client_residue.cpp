@@ -503,7 +503,7 @@ void ClientSession::on_answer() {
   if (truth->has_advisory_locks) found |= {Residue::advisory_lock};
   if (truth->has_cursors) found |= {Residue::cursor};
   if (truth->has_sql_statements) found |= {Residue::prepared_statement};
-  names_pass_ = names_pass_ && (truth->has_sql_statements || has_own_names());
+  names_pass_ = truth->has_sql_statements || (names_pass_ && has_own_names());
   if (names_pass_) found |= {Residue::prepared_statement};
   const bool is_same = found == traces_->pinned_by;  // what unpins is to be asked about again
   learn_from(*truth, found.empty() && is_same && !is_changed);

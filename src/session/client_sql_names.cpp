@@ -68,11 +68,12 @@ ClientSession::Step ClientSession::name_in_query(const sql::Facts& facts, std::s
   }
   if (naming_ != nullptr && naming_->phase == NamingQuery::Phase::preparing) return Step::wait;
   if (!maps_names()) return Step::forward;
-  if (prepared_ == nullptr && !server_->has_statements()) return Step::forward;
   pool::ExpectedReplies& expected = server_->expected();
   if (expected.is_skipping()) return Step::forward;
   SqlNamesFound found = names_in(facts, text, names_prepared(facts));
   if (found.what == SqlNames::none) return Step::forward;
+  const bool is_any = prepared_ != nullptr || server_->has_statements();
+  if (!is_any && found.what != SqlNames::prepare) return Step::forward;
   if (!expected.is_status_known()) return Step::wait;
   names_in_doubt_ = prepared_ != nullptr;
   naming_ = std::make_unique<NamingQuery>(NamingQuery{.found = std::move(found)});
