@@ -189,14 +189,16 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
     announce_restored();
   }
   waits_for_restore_ = false;
-  unnamed_changes_.reset();  // nothing is left that could be skipped
+  // Behind a COPY that failed with a Sync in it this is not yet the end of what was sent.
+  const bool is_all_answered = server.expected().is_quiet();
+  if (is_all_answered) unnamed_changes_.reset();  // nothing is left that could be skipped
   if (naming_ != nullptr) {
     settle_naming(server);
     if (finish_naming()) return process_inbox();
   }
   if (prepared_ != nullptr) {
     prepared_->settle(server.expected());
-    names_in_doubt_ = false;
+    if (is_all_answered) names_in_doubt_ = false;
     if (is_rerun_due_) return run_again();
     is_kept_ = false;
     if (cycle_copy_ != nullptr) sessions_.give_back(std::move(cycle_copy_));
