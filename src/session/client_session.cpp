@@ -162,7 +162,7 @@ void ClientSession::on_reply_error(pool::ServerConnection& server,
       forget_failed_resets(server.expected().oldest_number());
     }
     restore_skipped_unnamed();
-    if (naming_ != nullptr) note_naming_error(server);
+    if (naming_ != nullptr && !fields.is_fatal()) note_naming_error(server);
     if (prepared_ != nullptr) on_statement_error(server, fields);
     return;
   }

@@ -125,7 +125,10 @@ ClientSession::Step ClientSession::name_all(NamingQuery& naming) {
   const bool can_wait = server_->expected().is_quiet();
   const bool is_idle = server_->transaction_status() == wire::TransactionStatus::idle;
   clear_server();
-  if (prepared_ == nullptr || prepared_->size() == 0) return Step::forward;
+  if (prepared_ == nullptr || prepared_->size() == 0) {
+    if (can_wait) put_sync();  // the Query is not part of a cycle of ours
+    return Step::forward;
+  }
   // Which of several DEALLOCATEs succeeded only the server will know.
   bool is_any = naming.found.deallocates && make_names_own();
   const bool is_one_by_one = can_wait && is_idle && !is_any;
