@@ -234,6 +234,7 @@ bool ClientSession::answer_parse(std::string_view name, Bytes message) {
   if (statement == nullptr || !statement->is_proven() || statement->known() == nullptr) {
     return false;
   }
+  if (prepared_ != nullptr && prepared_->was_closed(statement->number())) return false;
   // What would be refused, or has to find the client's statements under their own names.
   const sql::Facts& facts = static_cast<const sql::Shape*>(statement->known().get())->facts;
   const bool may_object = !facts.leaves.empty() || facts.names_prepared ||
@@ -287,7 +288,9 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   // In an aborted transaction PostgreSQL refuses to parse.
   const bool may_parse = expected.is_status_known() &&
                          server_->transaction_status() != wire::TransactionStatus::failed;
-  if (need == ServerStatements::Need::nothing && may_parse && may_answer()) {
+  // Who closes a statement and prepares it again wants it as it is now.
+  const bool is_wanted_anew = prepared().take_closed(statement->number());
+  if (need == ServerStatements::Need::nothing && may_parse && may_answer() && !is_wanted_anew) {
     prepared().add(name, statement, expected.next_number());
     const Step step = ask(ReplyKind::local_parse);
     return step == Step::forward ? Step::drop : step;

@@ -1,5 +1,6 @@
 #include "session/prepared_statements.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace pgproxy::session {
@@ -44,7 +45,22 @@ void PreparedStatements::remove(std::string_view name, std::uint32_t number) {
   const auto at = by_name_.find(name);
   if (at == by_name_.end()) return;
   journal_.note(number, {.name = at->first, .is_removal = true, .before = at->second});
+  note_closed(at->second.statement);
   by_name_.erase(at);
+}
+
+void PreparedStatements::note_closed(const pool::StatementRef& statement) {
+  if (statement == nullptr || was_closed(statement->number())) return;
+  if (closed_.size() == max_closed) closed_.erase(closed_.begin());
+  closed_.push_back(statement->number());
+}
+
+bool PreparedStatements::was_closed(std::uint64_t statement_number) const {
+  return std::ranges::find(closed_, statement_number) != closed_.end();
+}
+
+bool PreparedStatements::take_closed(std::uint64_t statement_number) {
+  return std::erase(closed_, statement_number) > 0;
 }
 
 void PreparedStatements::make_own(std::string_view name, std::uint32_t number) {
@@ -54,7 +70,10 @@ void PreparedStatements::make_own(std::string_view name, std::uint32_t number) {
 }
 
 void PreparedStatements::forget(std::string_view name) {
-  if (const auto at = by_name_.find(name); at != by_name_.end()) by_name_.erase(at);
+  const auto at = by_name_.find(name);
+  if (at == by_name_.end()) return;
+  note_closed(at->second.statement);
+  by_name_.erase(at);
 }
 
 bool PreparedStatements::is_certain(std::string_view name, pool::ExpectedReplies& expected) const {
@@ -90,6 +109,7 @@ void PreparedStatements::clear(pool::ExpectedReplies& expected) {
     }
     const pool::StatementRef& statement = entry.second.statement;
     if (statement != nullptr) gone_.emplace_back(entry.first, statement->number());
+    note_closed(statement);
     return true;
   });
 }

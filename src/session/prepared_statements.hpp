@@ -29,6 +29,10 @@ class PreparedStatements {
   void remove(std::string_view name, std::uint32_t number);
   /// It is prepared; no server was asked.
   void add_answered(std::string_view name, pool::StatementRef statement);
+  /// The client had this statement and closed it: it may know that it is to be parsed anew. True
+  /// once; what was closed long ago is forgotten.
+  bool take_closed(std::uint64_t statement_number);
+  bool was_closed(std::uint64_t statement_number) const;
   /// The message with `number` makes the server have it under this very name.
   void make_own(std::string_view name, std::uint32_t number);
   /// A DEALLOCATE of it succeeded.
@@ -74,7 +78,12 @@ class PreparedStatements {
   };
 
   std::unordered_map<std::string, Entry, Hash, std::equal_to<>> by_name_;
+  /// What is closed is often prepared again soon, if ever.
+  static constexpr std::size_t max_closed = 32;
+  void note_closed(const pool::StatementRef& statement);
+
   bool is_any_described_ = false;
+  std::vector<std::uint64_t> closed_;  ///< numbers of statements, oldest first
   pool::Journal<Change> journal_;
   std::vector<std::pair<std::string, std::uint64_t>> gone_;  ///< by clear()
 };

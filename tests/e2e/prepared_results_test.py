@@ -11,6 +11,7 @@ from raw import FLUSH, SYNC, close, describe, execute, parse, query, statement
 class Descriptions(Prepared):
     """What Describe told of a statement's rows holds on servers that parse it later."""
 
+    settings = {"server_round_robin": 1}
     select = parse("select * from changing", "s") + describe("S", "s") + SYNC
 
     def begin(self, **settings):

@@ -133,6 +133,25 @@ TEST_CASE("a statement that is gone is still called what it was while answers ar
   CHECK(client.names.name_of(number) == "");
 }
 
+TEST_CASE("what was closed is known when it is prepared again, for a while") {
+  Client client;
+  const std::uint64_t one = client.statement("one")->number();
+  client.parse("s", "one");
+  CHECK_FALSE(client.names.was_closed(one));
+  client.close("s");
+  CHECK(client.names.was_closed(one));
+  CHECK(client.names.take_closed(one));
+  CHECK_FALSE(client.names.take_closed(one));
+  client.parse("s", "one");
+  client.names.forget("s");
+  CHECK(client.names.was_closed(one));
+  for (int number = 0; number < 100; ++number) {
+    client.parse("t", "other " + std::to_string(number));
+    client.close("t");
+  }
+  CHECK_FALSE(client.names.was_closed(one));
+}
+
 TEST_CASE("what the client was told of a statement goes with the statement") {
   Client client;
   client.parse("s", "one");
