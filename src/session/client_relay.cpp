@@ -365,6 +365,7 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& heade
   if (!names->statement.empty() && maps_names()) return on_named_bind(pass, header, *names);
   if (names->statement.empty() && !is_unnamed_certain()) return Step::wait;
   ++pool_->counters().bind_count;
+  bound_statement_ = 0;
   const bool is_unnamed = names->statement.empty();
   if (is_unnamed) admit_unnamed();
   provide_unnamed(is_unnamed);
@@ -392,7 +393,7 @@ ClientSession::Step ClientSession::on_target(Pass& pass, const wire::Header& hea
   if (is_unnamed_statement && !is_unnamed_certain()) return Step::wait;
   provide_unnamed(is_unnamed_statement);
   return ask(target->kind == 'S' ? pool::ReplyKind::describe_statement
-                                 : pool::ReplyKind::describe_portal);
+                                 : portal_describe(target->name));
 }
 
 /// This server may still hold another client's unnamed statement. It loses that in front of the

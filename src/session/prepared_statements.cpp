@@ -10,10 +10,9 @@ const pool::StatementRef* PreparedStatements::find(std::string_view name) const 
   return at != by_name_.end() ? &at->second.statement : nullptr;
 }
 
-std::uint64_t PreparedStatements::description(std::string_view name) const {
-  if (!is_any_described_) return 0;
+const PreparedStatements::Entry* PreparedStatements::find_entry(std::string_view name) const {
   const auto at = by_name_.find(name);
-  return at != by_name_.end() ? at->second.description : 0;
+  return at != by_name_.end() ? &at->second : nullptr;
 }
 
 void PreparedStatements::described(std::uint64_t statement_number, std::uint64_t description) {
@@ -21,7 +20,6 @@ void PreparedStatements::described(std::uint64_t statement_number, std::uint64_t
     const bool is_it = entry.statement != nullptr && entry.statement->number() == statement_number;
     if (!is_it) continue;
     entry.description = description;
-    is_any_described_ = true;
     entry.is_outdated = false;
   }
 }

@@ -18,8 +18,13 @@ class PreparedStatements {
  public:
   /// nullptr: there is none of this name; a null reference: its server has it under this very name.
   const pool::StatementRef* find(std::string_view name) const;
-  /// What the client was told of the rows that it returns (pool::description_of); 0: nothing.
-  std::uint64_t description(std::string_view name) const;
+  struct Entry {
+    pool::StatementRef statement = {};  ///< as find()
+    /// What the client was told of the rows that it returns (pool::description_of); 0: nothing.
+    std::uint64_t description = 0;
+    bool is_outdated = false;
+  };
+  const Entry* find_entry(std::string_view name) const;
   /// It was told so, whatever it calls the statement.
   void described(std::uint64_t statement_number, std::uint64_t description);
   /// What it was told does not hold any more. True for the first time.
@@ -66,11 +71,6 @@ class PreparedStatements {
       return std::hash<std::string_view>{}(name);
     }
   };
-  struct Entry {
-    pool::StatementRef statement = {};
-    std::uint64_t description = 0;
-    bool is_outdated = false;
-  };
   struct Change {
     std::string name;
     bool is_removal;
@@ -82,7 +82,6 @@ class PreparedStatements {
   static constexpr std::size_t max_closed = 32;
   void note_closed(const pool::StatementRef& statement);
 
-  bool is_any_described_ = false;
   std::vector<std::uint64_t> closed_;  ///< numbers of statements, oldest first
   pool::Journal<Change> journal_;
   std::vector<std::pair<std::string, std::uint64_t>> gone_;  ///< by clear()

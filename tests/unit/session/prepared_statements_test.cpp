@@ -158,12 +158,12 @@ TEST_CASE("what the client was told of a statement goes with the statement") {
   client.parse("t", "one");
   client.parse("u", "two");
   client.received("111");
-  CHECK(client.names.description("s") == 0);
+  CHECK(client.names.find_entry("s")->description == 0);
   client.names.described(client.statement("one")->number(), 7);
-  CHECK(client.names.description("s") == 7);
-  CHECK(client.names.description("t") == 7);
-  CHECK(client.names.description("u") == 0);
-  CHECK(client.names.description("v") == 0);
+  CHECK(client.names.find_entry("s")->description == 7);
+  CHECK(client.names.find_entry("t")->description == 7);
+  CHECK(client.names.find_entry("u")->description == 0);
+  CHECK(client.names.find_entry("v") == nullptr);
   CHECK(client.names.note_outdated("s"));
   CHECK_FALSE(client.names.note_outdated("s"));
   CHECK(client.names.note_outdated("t"));
@@ -173,12 +173,12 @@ TEST_CASE("what the client was told of a statement goes with the statement") {
   client.close("s");
   client.sent(sync);
   client.received("EZ");
-  CHECK(client.names.description("s") == 7);
+  CHECK(client.names.find_entry("s")->description == 7);
   CHECK_FALSE(client.names.note_outdated("s"));
 
   client.close("s");
   client.parse("s", "one");
-  CHECK(client.names.description("s") == 0);
+  CHECK(client.names.find_entry("s")->description == 0);
   CHECK(client.names.note_outdated("s"));
   client.names.described(client.statement("one")->number(), 8);
   CHECK(client.names.note_outdated("s"));
