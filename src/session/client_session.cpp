@@ -189,7 +189,8 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
     announce_restored();
   }
   waits_for_restore_ = false;
-  unnamed_changes_.reset();  // nothing is left that could be skipped
+  // Nothing is left that could be skipped; after a failed COPY nobody knows.
+  if (server.expected().is_quiet()) unnamed_changes_.reset();
   if (naming_ != nullptr) {
     settle_naming(server);
     if (finish_naming()) return process_inbox();
