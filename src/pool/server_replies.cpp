@@ -197,7 +197,8 @@ bool ServerConnection::hand_on(ReadPass& pass, const wire::Header& header, Bytes
   }
   ReplyOwner* owner = expected_.next_owner();
   if (owner == nullptr) owner = holder_;
-  if (header.type == 'E') pass.flush(*this);  // on_reply_error comes after what was before it
+  // What the owner is told of comes after what was before it.
+  if (header.type == 'E' || header.type == 'S') pass.flush(*this);
   if (header.type == 'T' || header.type == 'n') note_description(header, body);
   ReplyVerdict verdict = judge(header.type, body);
   if (verdict == ReplyVerdict::unexpected && expected_.is_uncertain() && holder_ != nullptr) {
@@ -269,7 +270,7 @@ ReplyVerdict ServerConnection::judge(char type, Bytes body) {
   }
   switch (type) {
     case 'N': return ReplyVerdict::forward;
-    case 'S': return take_parameter(body) ? ReplyVerdict::forward : ReplyVerdict::unexpected;
+    case 'S': return judge_parameter(body);
     case 'E': return judge_error(body);
     case 'Z': {
       const auto status = wire::decode_ready_for_query(body);
@@ -332,12 +333,14 @@ ReplyVerdict ServerConnection::judge_error(Bytes body) {
   return verdict;
 }
 
-bool ServerConnection::take_parameter(Bytes body) {
+ReplyVerdict ServerConnection::judge_parameter(Bytes body) {
   const auto parameter = wire::decode_parameter_status(body);
-  if (!parameter) return false;
+  if (!parameter) return ReplyVerdict::unexpected;
   session_state_ =
       pool_.context().states.with(session_state_, parameter->name, parameter->value, true);
-  return true;
+  ReplyOwner* owner = expected_.next_owner();
+  const bool is_taken = owner != nullptr && owner->takes_parameter(*parameter);
+  return is_taken ? ReplyVerdict::swallow : ReplyVerdict::forward;
 }
 
 void ServerConnection::notify_quiet() {

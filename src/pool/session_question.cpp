@@ -1,6 +1,8 @@
 #include "pgproxy/pool/session_question.hpp"
 
+#include <algorithm>
 #include <charconv>
+#include <ranges>
 
 #include "pgproxy/pool/server_connection.hpp"
 #include "pgproxy/wire/decode.hpp"
@@ -28,6 +30,12 @@ constexpr std::string_view objects_sql =
 constexpr std::size_t objects_columns = 7;
 
 constexpr std::string_view timeout_sql = "SELECT pg_catalog.current_setting('statement_timeout'); ";
+
+/// Without those of modules that are loaded, custom settings are not in it.
+constexpr std::string_view list_sql =
+    "SELECT name, CASE WHEN source OPERATOR(pg_catalog.=) 'session' THEN "
+    "pg_catalog.current_setting(name) END FROM pg_catalog.pg_show_all_settings() WHERE source "
+    "OPERATOR(pg_catalog.=) 'session'";
 
 /// Built-in objects have oids below 16384.
 constexpr std::string_view functions_sql =
@@ -91,6 +99,26 @@ bool read_objects(const std::vector<Row>& rows, SessionTruth& truth) {
   return read.ec == std::errc();
 }
 
+bool is_custom(std::string_view name) {
+  return name.contains('.');
+}
+
+/// Of the settings asked for by name, those in the list count as the list has them: by name, one
+/// that the session has not set has its default.
+bool read_session_settings(const std::vector<Row>& rows, SessionTruth& truth) {
+  std::erase_if(truth.values, [](const auto& setting) { return !is_custom(setting.first); });
+  for (const Row& row : rows) {
+    if (row.size() != 2 || !row[0]) return false;
+    const auto is_this = [&](const auto& setting) { return setting.first == *row[0]; };
+    std::ranges::for_each(truth.values | std::views::filter(is_this),
+                          [](auto& setting) { setting.second.reset(); });
+    if (row[1] && *row[0] != "statement_timeout") {
+      truth.session_settings.emplace_back(*row[0], *row[1]);
+    }
+  }
+  return true;
+}
+
 bool read_pairs(const std::vector<Row>& rows,
                 std::vector<std::pair<std::string, std::string>>& into) {
   for (const Row& row : rows) {
@@ -129,9 +157,11 @@ std::string question_sql(const QuestionScope& scope) {
     sql += "]::pg_catalog.name[]) GROUP BY proname; ";
   }
   if (scope.all_settings) {
-    sql +=
-        "SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.pg_show_all_settings() "
-        "WHERE source OPERATOR(pg_catalog.=) 'session'; SET LOCAL statement_timeout TO DEFAULT; ";
+    sql += list_sql;
+    for (const std::string& name : scope.settings | std::views::filter(is_custom)) {
+      sql += " OR name OPERATOR(pg_catalog.=) " + wire::quote_literal(name);
+    }
+    sql += "; SET LOCAL statement_timeout TO DEFAULT; ";
     sql += timeout_sql;
   }
   return sql;
@@ -187,9 +217,7 @@ std::optional<SessionTruth> read_answer(const QuestionScope& scope, Bytes replie
     return std::nullopt;
   }
   if (!scope.all_settings) return truth;
-  if (!read_pairs((*results)[next++], truth.session_settings)) return std::nullopt;
-  std::erase_if(truth.session_settings,
-                [](const auto& setting) { return setting.first == "statement_timeout"; });
+  if (!read_session_settings((*results)[next++], truth)) return std::nullopt;
   const auto& before = results->front();
   const auto& standard = results->back();
   if (before.size() != 1 || before[0].size() != 1 || !before[0][0]) return std::nullopt;

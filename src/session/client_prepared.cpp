@@ -85,7 +85,7 @@ PreparedStatements& ClientSession::prepared() {
 /// False: whether there is a statement of this name will be known when the server has answered.
 bool ClientSession::is_name_certain(std::string_view name) const {
   pool::ExpectedReplies& expected = server_->expected();
-  if (names_in_doubt_ && !expected.is_quiet()) return false;
+  if (names_in_doubt_ && !expected.is_status_known()) return false;
   return prepared_ == nullptr || prepared_->is_certain(name, expected);
 }
 
@@ -124,11 +124,28 @@ void ClientSession::make_room(const pool::StatementRef& statement, bool is_there
   put_close(statement->name());
 }
 
+/// What `name` stands for from now on, on a server that does not have it: parsed under other
+/// settings than it was at first, it is another statement, which others are not given.
+pool::StatementRef ClientSession::as_of_now(std::string_view name, pool::StatementRef statement) {
+  if (server_->statements().use(*statement, server_->expected()) ==
+      ServerStatements::Need::nothing) {
+    return statement;
+  }
+  const pool::ParseStateRef& now = server_->session_state()->parse_state();
+  if (!settings_in_doubt_ && statement->parse_state() == now) return statement;
+  pool::Statements& all = pool_->statements();
+  const std::shared_ptr<void> known = statement->known();
+  statement = settings_in_doubt_ ? all.add_unshared(statement->definition())
+                                 : all.find_or_add(statement->definition(), now);
+  if (statement->known() == nullptr) statement->set_known(known);
+  prepared_->replace(name, statement);
+  return statement;
+}
+
 /// Makes sure that the server has it when the message at hand comes to it. An error of the Parse is
 /// the error of that message.
 void ClientSession::provide(const pool::StatementRef& statement) {
-  ServerStatements& there = server_->statements();
-  const ServerStatements::Need need = there.use(*statement, server_->expected());
+  const ServerStatements::Need need = server_->statements().use(*statement, server_->expected());
   if (need == ServerStatements::Need::nothing) return;
   put_parse(statement, need == ServerStatements::Need::close_and_parse);
 }
@@ -152,17 +169,20 @@ ClientSession::Step ClientSession::hold_to_description(std::string_view name,
   if (told == 0) return Step::forward;
   ServerStatements& there = server_->statements();
   pool::ExpectedReplies& expected = server_->expected();
-  const bool is_right = there.description(*statement) == told;
-  if (is_describing_) {
-    if (!pool::is_before(describe_number_, expected.oldest_number())) return Step::wait;
-    is_describing_ = false;
-    if (is_right) return Step::forward;
+  if (is_describing_ && !pool::is_before(describe_number_, expected.oldest_number())) {
+    return Step::wait;
+  }
+  const bool is_answered = is_describing_;
+  is_describing_ = false;
+  const ServerStatements::Need need = there.use(*statement, expected);
+  // Another client's error may have outdated it in the meantime: then the answer tells nothing.
+  const bool is_current = need == ServerStatements::Need::nothing;
+  if (is_current && there.description(*statement) == told) return Step::forward;
+  if (is_current && is_answered) {
     if (prepared_->note_outdated(name)) statement->outdate();
     refuse_outdated(statement, kind);
     return Step::drop;
   }
-  const ServerStatements::Need need = there.use(*statement, expected);
-  if (is_right && need == ServerStatements::Need::nothing) return Step::forward;
   if (!may_answer()) return Step::forward;
   put_parse(statement, need != ServerStatements::Need::parse);
   describe_number_ = expected.next_number();
@@ -274,11 +294,12 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   if (expected.is_skipping()) return Step::drop;
   const std::string_view name = parse.statement;
   if (!is_name_certain(name)) return Step::wait;
-  ++pool_->counters().client_parse_count;
   const sql::ShapeRef& shape = shape_of(parse.query);
+  if (!are_names_certain(shape)) return Step::wait;
+  ++pool_->counters().client_parse_count;
   const auto objection = admit(shape, parse.query, false);
-  if (names_prepared(shape->facts)) name_in_parse(parse.query);
-  if (names_pass_) return on_own_parse(name);
+  if (!objection && names_prepared(shape->facts)) name_in_parse(parse.query);
+  if (!objection && names_pass_) return on_own_parse(name);
   provide_unnamed(false);
   if (objection) {
     refuse(ReplyKind::parse, *objection);
@@ -290,9 +311,10 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
       make_duplicate(name);
     } else if (*known != nullptr) {
       // As the duplicate of ours; the error gets the client's name.
-      provide(*known);
-      server_->statements().note_use(expected.next_number(), **known, expected);
-      put_parse_head(pass.rewrite(*this, head_bytes), **known, message.size() - head_bytes);
+      const pool::StatementRef there = as_of_now(name, *known);
+      provide(there);
+      server_->statements().note_use(expected.next_number(), *there, expected);
+      put_parse_head(pass.rewrite(*this, head_bytes), *there, message.size() - head_bytes);
     }
     return ask(ReplyKind::parse);
   }
@@ -347,21 +369,31 @@ ClientSession::Step ClientSession::on_named_bind(Pass& pass, const wire::Header&
   const PreparedStatements::Entry* entry =
       prepared_ != nullptr ? prepared_->find_entry(names.statement) : nullptr;
   const pool::StatementRef* found = entry != nullptr ? &entry->statement : nullptr;
-  if (found != nullptr && *found != nullptr && !is_described_next(pass.in, pass.pos, header)) {
-    const Step step =
-        hold_to_description(names.statement, *found, entry->description, ReplyKind::bind);
+  if (found != nullptr && *found != nullptr &&
+      !name_in_bind(std::static_pointer_cast<sql::Shape>((*found)->known()), (*found)->query())) {
+    return Step::wait;
+  }
+  pool::StatementRef statement;
+  if (found != nullptr && *found != nullptr) {
+    statement = as_of_now(names.statement, *found);
+    const bool goes_by_it = !is_described_next(pass.in, pass.pos, header);
+    const Step step = hold_to_description(names.statement, statement,
+                                          goes_by_it ? entry->description : 0, ReplyKind::bind);
     if (step != Step::forward) return step;
   }
   ++pool_->counters().bind_count;
   bound_statement_ = 0;
   if (found == nullptr) let_be_unknown(names.statement);
   if (found == nullptr || *found == nullptr) return ask(ReplyKind::bind);
-  const pool::StatementRef& statement = *found;
   if (entry->description == 0) {
     bound_statement_ = statement->number();
     bound_portal_ = std::hash<std::string_view>{}(names.portal);
   }
-  admit_again(std::static_pointer_cast<sql::Shape>(statement->known()), statement->query());
+  const auto shape = std::static_pointer_cast<sql::Shape>(statement->known());
+  if (const auto objection = admit(shape, statement->query(), false)) {
+    refuse(ReplyKind::bind, *objection);
+    return Step::drop;
+  }
   provide(statement);
   server_->statements().note_use(expected.next_number(), *statement, expected);
   if (is_first && sessions_.settings().rerun_on.stale_plan) {
@@ -387,7 +419,7 @@ ClientSession::Step ClientSession::on_named_describe(Pass& pass, std::string_vie
   const pool::StatementRef* found = prepared_ != nullptr ? prepared_->find(name) : nullptr;
   if (found == nullptr) let_be_unknown(name);
   if (found == nullptr || *found == nullptr) return ask(ReplyKind::describe_statement);
-  const pool::StatementRef& statement = *found;
+  const pool::StatementRef statement = as_of_now(name, *found);
   const Step step = hold_to_description(name, statement, prepared_->find_entry(name)->description,
                                         ReplyKind::describe_statement);
   if (step != Step::forward) return step;
@@ -407,7 +439,9 @@ ClientSession::Step ClientSession::on_named_close(std::string_view name) {
   if (!is_name_certain(name)) return Step::wait;
   provide_unnamed(false);
   const pool::StatementRef* found = prepared_ != nullptr ? prepared_->find(name) : nullptr;
-  const bool is_theirs = found != nullptr && *found == nullptr;
+  const bool is_by_sql = found == nullptr && is_pinned();  // may be: PREPARE
+  const bool is_theirs = is_by_sql || (found != nullptr && *found == nullptr);
+  if (is_by_sql) let_be_unknown(name);
   if (found != nullptr) prepared_->remove(name, expected.next_number());
   if (is_theirs) return ask(ReplyKind::close);
   if (!may_answer()) {

@@ -227,6 +227,7 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
       // Large objects mostly, but any function can be called this way, by number.
       if (!attach()) return wait_or_stop();
       admit_unseen();
+      note_values(body.subspan(std::min(body.size(), sizeof(std::uint32_t))));
       return ask(pool::ReplyKind::function_call);
     case 'S': return on_sync();
     case 'H':
@@ -319,6 +320,9 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
     pin_for_good();  // too long to be looked at, or kept
     return on_own_parse(name);
   }
+  if (is_whole && tracks_residue() && maps_names() && !are_names_certain(shape_of(parse.query))) {
+    return Step::wait;
+  }
   ++pool_->counters().client_parse_count;
   if (!is_whole) {
     pin_for_good();
@@ -362,12 +366,27 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& heade
     return Step::stop;
   }
   if (!attach()) return wait_or_stop();
-  if (!names->statement.empty() && maps_names()) return on_named_bind(pass, header, *names);
+  if (!names->statement.empty() && maps_names()) {
+    const Step step = on_named_bind(pass, header, *names);
+    if (step == Step::forward) note_values(names->rest);
+    return step;
+  }
   if (names->statement.empty() && !is_unnamed_certain()) return Step::wait;
-  ++pool_->counters().bind_count;
   bound_statement_ = 0;
   const bool is_unnamed = names->statement.empty();
-  if (is_unnamed) admit_unnamed();
+  if (is_unnamed && unnamed_ != nullptr && maps_names() &&
+      !name_in_bind(unnamed_->shape, unnamed_->query())) {
+    return Step::wait;
+  }
+  ++pool_->counters().bind_count;
+  if (is_unnamed) {
+    if (const auto objection = admit_unnamed()) {
+      provide_unnamed(false);
+      refuse(pool::ReplyKind::bind, *objection);
+      return Step::drop;
+    }
+  }
+  note_values(names->rest);
   provide_unnamed(is_unnamed);
   return ask(pool::ReplyKind::bind);
 }

@@ -35,6 +35,13 @@ constexpr std::size_t max_names = 64;
 /// Shapes of one transaction that are learned about; with more, some stay unknown.
 constexpr std::size_t max_shapes = 64;
 
+/// No setting's name is longer.
+constexpr std::size_t max_name_bytes = 256;
+
+char to_lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+}
+
 /// ROLLBACK, ABORT and the like; a comment may make it true.
 bool may_roll_back(std::string_view text) {
   const auto same = [](char a, char b) { return (a | 0x20) == b; };
@@ -50,8 +57,9 @@ bool contains(const std::vector<std::string>& names, std::string_view name) {
 
 /// They have a meaning within a transaction only, or come in the answer anyway.
 bool is_asked_by_name(std::string_view name) {
-  return !name.starts_with("transaction_") && name != "role" && name != "session_authorization" &&
-         name != "seed" && name != "all";
+  return name != "transaction_isolation" && name != "transaction_read_only" &&
+         name != "transaction_deferrable" && name != "transaction" && name != "role" &&
+         name != "session_authorization" && name != sql::hidden_setting && name != "all";
 }
 
 /// What only superusers may see: asking for it by name would be an error for others.
@@ -104,8 +112,7 @@ std::optional<Error> ClientSession::admit(const sql::ShapeRef& shape, std::strin
   ++shape->run_count;
   if (traces_ == nullptr && !session_state_->creates_temporary_objects() &&
       (facts.leaves - ResidueSet{Residue::code}).empty() && !wants_question(*shape) &&
-      !facts.changes_code && !facts.sets_locally &&
-      !(facts.may_draw && workload_->uses_sequence_state)) {
+      !facts.changes_code && !facts.sets_locally && !(facts.may_draw && keeps_draws())) {
     has_drawn_ |= facts.may_draw;
     return std::nullopt;
   }
@@ -127,20 +134,20 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   }
   leaves = leaves - ResidueSet{Residue::sequence_state};
   if (!facts.resets.empty()) leaves |= {Residue::any_setting};  // which default is theirs to tell
-  settings_in_doubt_ |= facts.sets_locally || leaves.intersects(settings_or_code);
+  settings_in_doubt_ |= facts.sets_locally || (leaves & facts.leaves).intersects(settings_or_code);
   has_drawn_ |= facts.may_draw;
-  const bool keeps_draws = workload_->uses_sequence_state ||
-                           sessions_.settings().on_sequence_state == config::OnSequenceState::pin;
-  if (facts.may_draw && keeps_draws && !is_cap_reached()) {
+  if (facts.may_draw && keeps_draws() && !is_cap_reached()) {
     pin({Residue::sequence_state}, shape->fingerprint);
   }
   if (facts.changes_code && facts.kind != sql::StatementKind::unknown)
     workload_->shapes.forget_learned();
-  if (traces_ != nullptr && facts.controls_transaction) traces_->is_undone |= may_roll_back(text);
+  const bool is_undone = facts.controls_transaction && may_roll_back(text);
+  if (traces_ != nullptr) traces_->is_undone |= is_undone;
   const bool may_unpin = is_pinned() && facts.may_remove_residue;
   if (leaves.empty() && !may_unpin) return std::nullopt;
   if (take_constant(*shape, text, is_query)) return std::nullopt;
   SessionTraces& left = traces();
+  left.is_undone |= is_undone;
   if (leaves.contains(Residue::code)) note_code(shape);
   note_resets(facts);
   note_names(facts.settings);
@@ -164,16 +171,10 @@ void ClientSession::admit_unseen() {
   note_residue(unknown->facts.leaves, unknown->fingerprint);
 }
 
-/// A statement was judged when it was parsed; now it runs, perhaps again. It is too late to refuse
-/// it: what it leaves pins all the same.
-void ClientSession::admit_again(const sql::ShapeRef& shape, std::string_view text) {
-  if (admit(shape, text, false)) note_residue(shape->facts.leaves, shape->fingerprint);
-}
-
-void ClientSession::admit_unnamed() {
-  if (unnamed_ == nullptr || unnamed_->shape == nullptr) return;
-  const auto parse = wire::decode_parse(as_bytes(unnamed_->parse).subspan(wire::header_bytes));
-  if (parse) admit_again(unnamed_->shape, parse->query);
+/// The unnamed statement was judged when it was parsed; now it runs, perhaps on another server.
+std::optional<Error> ClientSession::admit_unnamed() {
+  if (unnamed_ == nullptr || unnamed_->shape == nullptr) return std::nullopt;
+  return admit(unnamed_->shape, unnamed_->query(), false);
 }
 
 /// The server holds what cannot be moved to another one, nor seen.
@@ -226,6 +227,12 @@ bool ClientSession::is_cap_reached() const {
   return workload_->pinned_count + 1 > settings.max_pinned_fraction * settings.pool_size;
 }
 
+/// Who draws from a sequence keeps the server connection.
+bool ClientSession::keeps_draws() const {
+  return workload_->uses_sequence_state ||
+         sessions_.settings().on_sequence_state == config::OnSequenceState::pin;
+}
+
 /// lastval and currval are right on the server on which the client has drawn last, and it still has
 /// that one. Else they would tell what others drew.
 std::optional<Error> ClientSession::objection_to_sequence_state(const sql::Shape& shape) {
@@ -267,12 +274,33 @@ void ClientSession::note_resets(const sql::Facts& facts) {
 void ClientSession::note_names(std::vector<std::string> names) {
   std::vector<std::string>& known = traces().settings;
   for (std::string& name : names) {
+    if (name == sql::hidden_setting) note_residue({Residue::hidden}, traces().pending_shape);
     if (known.size() >= max_names || is_superusers(name)) {
       traces().pending |= {Residue::any_setting};
+      if (sql::is_custom_setting(name)) note_residue({Residue::hidden}, traces().pending_shape);
       continue;
     }
     if (is_asked_by_name(name) && !contains(known, name)) known.push_back(std::move(name));
   }
+}
+
+/// The names of settings that PostgreSQL does not list, among the values bound to a statement.
+void ClientSession::note_values(Bytes part) {
+  if (traces_ == nullptr) return;
+  const bool names_settings = traces_->pending.contains(Residue::any_setting);
+  if (!names_settings && !traces_->pending.contains(Residue::code)) return;
+  const auto values = wire::decode_values(part);
+  if (!values && names_settings) note_residue({Residue::hidden}, traces_->pending_shape);
+  if (!values) return;
+  std::vector<std::string> names;
+  for (const std::string_view value : *values) {
+    std::string name(value.substr(0, max_name_bytes + 1));
+    std::ranges::transform(name, name.begin(), to_lower);
+    if (sql::is_custom_setting(name) || (names_settings && name == sql::hidden_setting)) {
+      names.push_back(std::move(name));
+    }
+  }
+  note_names(std::move(names));
 }
 
 /// `SET name = constant`, alone in its Query and outside of transactions: its success is all that
@@ -373,71 +401,6 @@ void ClientSession::drop_traces() {
   if (traces_ != nullptr && traces_->is_empty()) traces_.reset();
 }
 
-/// Behind a RESET, the client's startup settings are what it went back to. In the same transaction:
-/// a rollback takes both back. True: the server was asked to.
-bool ClientSession::restore_startup_settings() {
-  if (traces_->resets.empty() || is_mid_message()) return false;
-  const std::vector<std::string> resets = std::exchange(traces_->resets, {});
-  traces_->before_restore = server_->session_state();
-  if (server_->transaction_status() == wire::TransactionStatus::failed) return false;
-  const bool all = contains(resets, "all");
-  std::string sql;
-  for (const pool::Setting& setting : startup_state_->settings()) {
-    const pool::Setting* standard = pool_->default_state()->find(setting.name);
-    if (standard != nullptr && standard->value == setting.value) continue;
-    const bool was_reset = std::ranges::any_of(resets, [&](const std::string& name) {
-      return name.size() == setting.name.size() &&
-             strncasecmp(name.data(), setting.name.data(), name.size()) == 0;
-    });
-    if ((!all && !was_reset) || pool::is_read_only_setting(setting.name)) continue;
-    sql += (sql.empty() ? "SELECT " : ", ") + pool::set_sql(setting);
-  }
-  if (sql.empty()) return false;
-  if (server_->expected().is_uncertain()) {
-    fail({.sqlstate = "0A000",
-          .message = "RESET behind a COPY that failed with a Sync in it",
-          .detail = "Whose the server's next answer is cannot be told, so that the settings of the "
-                    "client's startup packet cannot be given again."});
-    return true;
-  }
-  state_ = ClientState::restoring;
-  note_own_query();
-  has_server_error_ = false;
-  std::string out;
-  wire::put_query(out, sql);
-  server_->expect(*this, pool::ReplyKind::query);
-  server_->send(as_bytes(out));
-  pool_->query_timeout_queue().arm(timer_, pool_->loop().now());
-  return true;
-}
-
-/// An error takes back, or has prevented, what its cycle reset. What was reset in a cycle before is
-/// given again already: nothing is sent behind a RESET until that is done.
-void ClientSession::forget_failed_resets(std::uint32_t oldest) {
-  if (!pool::is_before(oldest, traces_->resets_from)) traces_->resets.clear();
-}
-
-/// What is read behind a RESET must find the startup settings: it waits until they are there.
-void ClientSession::hold_back_behind_reset() {
-  if (traces_ != nullptr && !traces_->resets.empty()) waits_for_restore_ = true;
-}
-
-bool ClientSession::is_held_back() const {
-  return waits_for_restore_ && server_ != nullptr && !server_->expected().is_copying_in();
-}
-
-/// The client has seen what the RESET itself made of settings that the server reports.
-void ClientSession::announce_restored() {
-  std::string out;
-  for (const pool::Setting& setting : server_->session_state()->settings()) {
-    const pool::Setting* told = traces_->before_restore->find(setting.name);
-    if (!setting.is_reported || (told != nullptr && told->value == setting.value)) continue;
-    wire::put_parameter_status(out, setting.name, setting.value);
-  }
-  traces_->before_restore.reset();
-  if (!out.empty()) send(out);
-}
-
 /// Between transactions: settles what can be settled without the server, asks it about the rest.
 /// True: the answer follows, in on_answer().
 bool ClientSession::ask_what_is_left() {
@@ -447,10 +410,14 @@ bool ClientSession::ask_what_is_left() {
     drop_traces();
     return false;
   }
-  const ResidueSet pending = traces_->pending;
-  const bool any = pending.intersects({Residue::any_setting, Residue::code});
+  // What was not set after all has its default, which nobody but a superuser may be able to set.
+  if (traces_->is_undone && traces_->pending.contains(Residue::setting)) {
+    traces_->pending |= {Residue::any_setting};
+  }
+  const bool any = traces_->pending.intersects({Residue::any_setting, Residue::code});
   pool::QuestionScope scope{.settings = traces_->settings, .all_settings = any};
-  for (const pool::Setting& setting : session_state_->settings()) {
+  // The client's state is older when it is pinned: SETs since then are known of the server.
+  for (const pool::Setting& setting : server_->session_state()->settings()) {
     const bool is_custom = setting.name.contains('.');  // not in PostgreSQL's list
     if (any && is_custom && !contains(scope.settings, setting.name)) {
       scope.settings.push_back(setting.name);
@@ -491,7 +458,8 @@ void ClientSession::on_answer() {
   if (truth->has_sql_statements) found |= {Residue::prepared_statement};
   names_pass_ = names_pass_ && (truth->has_sql_statements || has_own_names());
   if (names_pass_) found |= {Residue::prepared_statement};
-  learn_from(*truth, found.empty() && !is_changed);
+  const bool is_same = found == traces_->pinned_by;  // what unpins is to be asked about again
+  learn_from(*truth, found.empty() && is_same && !is_changed);
   // It may have set what the answer cannot show.
   must_scrub_ = std::ranges::any_of(traces_->code, [](const auto& shape) {
     return shape->clean_count < looks_needed(shape->facts);
@@ -527,7 +495,9 @@ bool ClientSession::needs_second_question(const pool::SessionTruth& truth) {
 /// The client's settings and role as the server told.
 pool::StateRef ClientSession::state_from(const pool::SessionTruth& truth) const {
   auto values = truth.values;
-  for (const auto& [name, value] : truth.session_settings) values.emplace_back(name, value);
+  for (const auto& [name, value] : truth.session_settings) {
+    if (is_asked_by_name(name)) values.emplace_back(name, value);
+  }
   values.emplace_back("role", truth.role == "none" ? std::nullopt : std::optional(truth.role));
   const bool all = traces_->pending.intersects({Residue::any_setting, Residue::code});
   return pool_->context().states.updated(server_->session_state(), values, all);
@@ -565,6 +535,9 @@ void ClientSession::refuse(pool::ReplyKind kind, const Error& error) {
   const bool is_query = kind == pool::ReplyKind::query;
   if (is_query) {
     wire::put_message(out, 'Q', text);
+  } else if (kind == pool::ReplyKind::bind) {
+    // No statement has this name. No formats, no parameters, no result formats.
+    wire::put_message(out, 'B', '\0' + std::string(text) + std::string(6, '\0'));
   } else {
     wire::put_message(out, 'P', '\0' + std::string(text) + std::string(2, '\0'));
   }

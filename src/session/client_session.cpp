@@ -372,7 +372,9 @@ void ClientSession::give_up_server(pool::ServerConnection& server) {
 
 void ClientSession::fail(const Error& error) {
   const Error copy = error;
-  const bool is_mid_message = server_ != nullptr && server_->is_mid_message();
+  // What the server answers to us is none of the client's.
+  const bool is_mid_message =
+      state_ == ClientState::active && server_ != nullptr && server_->is_mid_message();
   close(copy.message, is_mid_message ? nullptr : &copy, true);
 }
 

@@ -84,6 +84,7 @@ class ClientSession final : public io::Disposable,
   struct UnnamedStatement {
     std::string parse;  ///< the message
     sql::ShapeRef shape;
+    std::string_view query() const { return parse.c_str() + wire::header_bytes + 1; }
   };
   /// The message with this number changes the unnamed statement; what it was before.
   struct UnnamedChange {
@@ -101,6 +102,7 @@ class ClientSession final : public io::Disposable,
   void on_timeout(Timeout& timeout) override;
   void on_reply(pool::ServerConnection& server, Bytes first, Bytes second) override;
   void on_reply_error(pool::ServerConnection& server, const wire::ErrorFields& fields) override;
+  bool takes_parameter(const wire::ParameterStatus& parameter) override;
   void on_notification(pool::ServerConnection& server, Bytes body) override;
   void on_replies_done(pool::ServerConnection& server) override;
   void on_cycle_done(pool::ServerConnection& server) override;
@@ -161,15 +163,16 @@ class ClientSession final : public io::Disposable,
   std::optional<Error> admit(const sql::ShapeRef& shape, std::string_view text, bool is_query);
   std::optional<Error> examine(const sql::ShapeRef& shape, std::string_view text, bool is_query);
   void admit_unseen();
-  void admit_unnamed();
-  void admit_again(const sql::ShapeRef& shape, std::string_view text);
+  std::optional<Error> admit_unnamed();
   void pin_for_good();
   std::optional<Error> objection(const sql::Shape& shape, sql::ResidueSet leaves);
   std::optional<Error> objection_to_sequence_state(const sql::Shape& shape);
   bool is_cap_reached() const;
+  bool keeps_draws() const;
   void note_code(const sql::ShapeRef& shape);
   void note_resets(const sql::Facts& facts);
   void note_names(std::vector<std::string> names);
+  void note_values(Bytes part);
   bool take_constant(const sql::Shape& shape, std::string_view text, bool is_query);
   void demote_constant();
   void apply_constant();
@@ -183,6 +186,7 @@ class ClientSession final : public io::Disposable,
   void drop_traces();
   bool restore_startup_settings();
   void announce_restored();
+  bool is_to_be_restored(const pool::Setting& setting) const;
   void forget_failed_resets(std::uint32_t oldest);
   bool is_held_back() const;
   /// A message is half sent to the server: nothing of ours may come between.
@@ -207,6 +211,7 @@ class ClientSession final : public io::Disposable,
   bool may_answer() const;
   void put_close(std::string_view name);
   void make_room(const pool::StatementRef& statement, bool is_there);
+  pool::StatementRef as_of_now(std::string_view name, pool::StatementRef statement);
   void provide(const pool::StatementRef& statement);
   void put_parse(const pool::StatementRef& statement, bool is_there);
   Step hold_to_description(std::string_view name, const pool::StatementRef& statement,
@@ -229,6 +234,9 @@ class ClientSession final : public io::Disposable,
   Step name_one(NamingQuery& naming);
   Step name_all(NamingQuery& naming);
   void name_in_parse(std::string_view text);
+  bool make_names_own();
+  bool are_names_certain(const sql::ShapeRef& shape) const;
+  bool name_in_bind(const sql::ShapeRef& shape, std::string_view text);
   void clear_server();
   void put_sync();
   void note_naming_error(pool::ServerConnection& server);
@@ -294,7 +302,7 @@ class ClientSession final : public io::Disposable,
   bool is_kept_ : 1 = false;         ///< cycle_copy_ is complete so far
   bool is_describing_ : 1 = false;   ///< describe_number_ is set
   bool is_rerun_due_ : 1 = false;    ///< the cycle failed and is to be run again
-  bool names_in_doubt_ : 1 = false;  ///< a Query was sent that may deallocate
+  bool names_in_doubt_ : 1 = false;  ///< something was sent that may deallocate
   /// SQL of the client names statements on this server, which stays: it prepares under its own
   /// names.
   bool names_pass_ : 1 = false;

@@ -52,7 +52,7 @@ ClientSession::Step ClientSession::name_in_query(std::string_view text) {
     return Step::forward;
   }
   if (naming_ != nullptr && naming_->phase == NamingQuery::Phase::preparing) return Step::wait;
-  if (!maps_names() || names_pass_) return Step::forward;
+  if (!maps_names()) return Step::forward;
   if (prepared_ == nullptr && !server_->has_statements()) return Step::forward;
   pool::ExpectedReplies& expected = server_->expected();
   if (expected.is_skipping()) return Step::forward;
@@ -110,17 +110,19 @@ ClientSession::Step ClientSession::name_all(NamingQuery& naming) {
   const bool is_idle = server_->transaction_status() == wire::TransactionStatus::idle;
   clear_server();
   if (prepared_ == nullptr || prepared_->size() == 0) return Step::forward;
-  bool is_any = false;
+  // Which of several DEALLOCATEs succeeded only the server will know.
+  bool is_any = naming.found.deallocates && make_names_own();
+  const bool is_one_by_one = can_wait && is_idle && !is_any;
   prepared_->for_each([&](const std::string& name, const pool::StatementRef& statement) {
     if (statement == nullptr) return;
     is_any = true;
     put_own(name, statement->definition());
-    if (can_wait && is_idle) put_sync();
+    if (is_one_by_one) put_sync();
   });
   if (!is_any || !can_wait) return Step::forward;
-  if (!is_idle) put_sync();
+  if (!is_one_by_one) put_sync();
   naming.phase = NamingQuery::Phase::preparing;
-  naming.tells_errors = !is_idle;
+  naming.tells_errors = !is_one_by_one;
   start_cycle();
   return Step::wait;
 }
@@ -128,16 +130,22 @@ ClientSession::Step ClientSession::name_all(NamingQuery& naming) {
 /// A Parse of such SQL: what it becomes is run at any time later, so that this server stays, with
 /// the client's statements under their own names.
 void ClientSession::name_in_parse(std::string_view text) {
-  if (names_pass_ || server_->expected().is_skipping()) return;
-  if (prepared_ == nullptr && !server_->has_statements()) return;
+  if (server_->expected().is_skipping()) return;
   const SqlNames what = find_sql_names(text).what;
-  if (what == SqlNames::none || what == SqlNames::deallocate_all || what == SqlNames::discard) {
+  if (what == SqlNames::none) return;
+  if (what == SqlNames::deallocate_all || what == SqlNames::discard) {
+    names_in_doubt_ = prepared_ != nullptr;
     return;
   }
+  names_pass_ |= what == SqlNames::prepare;  // names mean the same in SQL and in the protocol
+  if (prepared_ == nullptr && !server_->has_statements()) return;
   clear_server();
-  if (prepared_ == nullptr) return;
-  note_residue({sql::Residue::prepared_statement}, 0);
-  names_pass_ = true;
+  make_names_own();
+}
+
+/// The server gets the client's statements under their own names, and stays. False: there are none.
+bool ClientSession::make_names_own() {
+  if (prepared_ == nullptr) return false;
   std::vector<std::pair<std::string, pool::StatementRef>> mapped;
   prepared_->for_each([&](const std::string& name, const pool::StatementRef& statement) {
     if (statement != nullptr) mapped.emplace_back(name, statement);
@@ -149,6 +157,29 @@ void ClientSession::name_in_parse(std::string_view text) {
     server_->expect(*this, ReplyKind::injected_parse);
     put_in_front(out);
   }
+  if (mapped.empty()) return false;
+  note_residue({sql::Residue::prepared_statement}, 0);
+  names_pass_ = true;
+  return true;
+}
+
+/// False: which statements there are for SQL of this shape to name will be known when the server
+/// has answered.
+bool ClientSession::are_names_certain(const sql::ShapeRef& shape) const {
+  if (prepared_ == nullptr || !names_prepared(shape->facts)) return true;
+  pool::ExpectedReplies& expected = server_->expected();
+  if (expected.is_skipping()) return true;
+  if (names_in_doubt_ && !expected.is_status_known()) return false;
+  return prepared_->is_certain(expected);
+}
+
+/// Such SQL was parsed before there was anything to name, perhaps on another server, and now runs.
+/// False: it has to wait.
+bool ClientSession::name_in_bind(const sql::ShapeRef& shape, std::string_view text) {
+  if (shape == nullptr || !names_prepared(shape->facts)) return true;
+  if (!are_names_certain(shape)) return false;
+  name_in_parse(text);
+  return true;
 }
 
 void ClientSession::note_naming_error(pool::ServerConnection& server) {

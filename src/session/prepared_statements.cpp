@@ -80,6 +80,11 @@ bool PreparedStatements::is_certain(std::string_view name, pool::ExpectedReplies
   });
 }
 
+bool PreparedStatements::is_certain(pool::ExpectedReplies& expected) const {
+  return !journal_.any(
+      [&](std::uint32_t number, const Change&) { return !expected.is_certain(number); });
+}
+
 std::string_view PreparedStatements::name_of(std::uint64_t statement_number) const {
   for (const auto& [name, entry] : by_name_) {
     const pool::StatementRef& statement = entry.statement;

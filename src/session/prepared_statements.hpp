@@ -40,10 +40,16 @@ class PreparedStatements {
   bool was_closed(std::uint64_t statement_number) const;
   /// The message with `number` makes the server have it under this very name.
   void make_own(std::string_view name, std::uint32_t number);
+  /// The same text under other settings; what the client was told still has to hold.
+  void replace(std::string_view name, pool::StatementRef statement) {
+    by_name_.find(name)->second.statement = std::move(statement);
+  }
   /// A DEALLOCATE of it succeeded.
   void forget(std::string_view name);
   /// Whether there is one does not hang on messages of earlier cycles that are not answered yet.
   bool is_certain(std::string_view name, pool::ExpectedReplies& expected) const;
+  /// So for all of them.
+  bool is_certain(pool::ExpectedReplies& expected) const;
   /// What the client calls, or called when it sent what is not answered yet, the statement with
   /// this number; "": nothing.
   std::string_view name_of(std::uint64_t statement_number) const;

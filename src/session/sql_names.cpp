@@ -114,7 +114,9 @@ SqlNamesFound find_sql_names(std::string_view text) {
     skip_blanks(behind);
     if (what != SqlNames::none) {
       found =
-          is_first && behind.empty() ? with_name(what, statement) : SqlNamesFound{SqlNames::any};
+          is_first && behind.empty()
+              ? with_name(what, statement)
+              : SqlNamesFound{.what = SqlNames::any, .deallocates = contains(text, "deallocate")};
       if (found.what != SqlNames::none) return found;
     }
     if (behind.empty()) break;

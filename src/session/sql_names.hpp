@@ -19,7 +19,8 @@ enum class SqlNames : std::uint8_t {
 
 struct SqlNamesFound {
   SqlNames what = SqlNames::none;
-  std::string name = {};  ///< of prepare, execute and deallocate; folded as PostgreSQL does
+  std::string name = {};     ///< of prepare, execute and deallocate; folded as PostgreSQL does
+  bool deallocates = false;  ///< of any: one of several statements may be a DEALLOCATE
 };
 
 /// Looks at how each statement begins, and for pg_prepared_statement anywhere. One pass; allocates

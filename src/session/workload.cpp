@@ -32,7 +32,7 @@ void Workload::log_once(const pool::Pool& pool, std::uint64_t fingerprint, sql::
   if (logged.size() >= max_logged) logged.clear();
   if (!logged.insert(fingerprint).second) return;
   log::line(log::Level::log,
-            "pool {}/{}: {} because of: {}, statement {:016x} (first time; counted from now on, "
+            "pool {}/{}: {} because of: {}, statement {:#x} (first time; counted from now on, "
             "see SHOW PINS and SHOW PIN_TOTALS). Advice: {}.",
             pool.database().config.name, pool.user().name, what_happened, sql::to_string(reason),
             fingerprint, advice(reason));

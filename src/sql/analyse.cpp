@@ -52,6 +52,14 @@ std::optional<std::string_view> string_constant(const PgQuery__Node* node) {
   return text_of(constant.sval->sval);
 }
 
+/// $1, perhaps with a cast.
+bool is_parameter(const PgQuery__Node* node) {
+  while (node != nullptr && node->node_case == PG_QUERY__NODE__NODE_TYPE_CAST) {
+    node = node->type_cast->arg;
+  }
+  return node != nullptr && node->node_case == PG_QUERY__NODE__NODE_PARAM_REF;
+}
+
 /// TRUE or FALSE, as keywords.
 std::optional<bool> truth_value(const PgQuery__Node* node) {
   if (node == nullptr || node->node_case != PG_QUERY__NODE__NODE_A_CONST) return std::nullopt;
@@ -87,6 +95,8 @@ class Analysis {
   }
 
  private:
+  Analysis() = default;
+
   StatementKind statement(const PgQuery__Node& node);
   void transaction(const PgQuery__TransactionStmt& statement);
   void set(const PgQuery__VariableSetStmt& statement);
@@ -98,6 +108,8 @@ class Analysis {
   void create(const PgQuery__CreateStmt& statement);
 
   void look(const PgQuery__Node& node, StatementFacts::Look what);
+  void look_into(const ProtobufCMessage& root, StatementFacts::Look what, bool is_creation);
+  void look_at_later(const ProtobufCMessage& part);
   void visit(const ProtobufCMessage& message);
   void call(const PgQuery__FuncCall& call);
   void call_set_config(const PgQuery__FuncCall& call);
@@ -187,7 +199,10 @@ void Analysis::set(const PgQuery__VariableSetStmt& statement) {
   if (statement.kind == PG_QUERY__VARIABLE_SET_KIND__VAR_RESET ||
       statement.kind == PG_QUERY__VARIABLE_SET_KIND__VAR_SET_DEFAULT) {
     facts_.resets.push_back(name);
+    if (name == "session_authorization") facts_.resets.emplace_back("role");
   }
+  if (name == hidden_setting)
+    facts_.leaves |= {Residue::hidden};  // whatever becomes of the transaction
   if (name != "search_path") return;
   // What is created by unqualified names from now on is temporary, and cannot be told from others.
   for (const PgQuery__Node* const value : nodes(statement.args, statement.n_args)) {
@@ -214,6 +229,7 @@ void Analysis::discard(PgQuery__DiscardMode mode) {
       facts_.leaves |=
           {setting, temporary_object, listen, advisory_lock, cursor, prepared_statement};
       facts_.resets.emplace_back("all");
+      facts_.resets.emplace_back("role");
       facts_.may_remove_residue = true;
       break;
     case PG_QUERY__DISCARD_MODE__DISCARD_TEMP: facts_.may_remove_residue = true; break;
@@ -247,23 +263,33 @@ void Analysis::copy(const PgQuery__CopyStmt& statement) {
       statement.is_from != 0 || statement.is_program != 0 || !text_of(statement.filename).empty();
 }
 
-/// Defaults are code that inserting into the table runs.
+/// Its columns may have other tables' defaults: code that inserting into the table runs.
 void Analysis::create(const PgQuery__CreateStmt& statement) {
   const auto elements = nodes(statement.table_elts, statement.n_table_elts);
   const bool copies = std::ranges::any_of(elements, [](const PgQuery__Node* element) {
     return element->node_case == PG_QUERY__NODE__NODE_TABLE_LIKE_CLAUSE;
   });
-  facts_.changes_code |= copies || statement.n_inh_relations > 0 || !facts_.functions.empty();
+  facts_.changes_code |= copies || statement.n_inh_relations > 0;
 }
 
 void Analysis::look(const PgQuery__Node& node, StatementFacts::Look what) {
   if (what == StatementFacts::Look::none) return;
+  look_into(node.base, what, node.node_case == PG_QUERY__NODE__NODE_CREATE_STMT);
+}
+
+/// `is_creation`: of a table.
+void Analysis::look_into(const ProtobufCMessage& root, StatementFacts::Look what,
+                         bool is_creation) {
   TreeWalk walk;
-  walk.add(&node.base);
+  walk.add(&root);
   while (const ProtobufCMessage* const message = walk.next()) {
     // Constants name nothing, and settings within CREATE FUNCTION and the like are not set now.
     if (message->descriptor == &pg_query__a__const__descriptor ||
         message->descriptor == &pg_query__variable_set_stmt__descriptor) {
+      continue;
+    }
+    if (is_creation && message->descriptor == &pg_query__constraint__descriptor) {
+      look_at_later(*message);
       continue;
     }
     for_each_text(*message, [this](std::string_view text) {
@@ -277,6 +303,15 @@ void Analysis::look(const PgQuery__Node& node, StatementFacts::Look what) {
     }
     walk.add_children(*message);
   }
+}
+
+/// Defaults and checks of a new table: code that is not run now, but by inserting into the table.
+void Analysis::look_at_later(const ProtobufCMessage& part) {
+  Analysis later;
+  later.look_into(part, StatementFacts::Look::all, false);
+  facts_.changes_code |= !later.facts_.functions.empty();
+  facts_.touches_relations |= later.facts_.touches_relations;
+  facts_.leaves |= later.facts_.leaves & ResidueSet{Residue::temporary_object};
 }
 
 /// Statements within statements (WITH x AS (INSERT …)), functions, tables.
@@ -349,7 +384,10 @@ void Analysis::call_set_config(const PgQuery__FuncCall& call) {
   facts_.sets_locally |= is_local.value_or(true);
   if (!is_local.value_or(false)) {
     facts_.leaves |= {name ? Residue::setting : Residue::any_setting};
+    // PostgreSQL does not list custom settings: their names have to be known.
+    if (!name && !(is_plain && is_parameter(arguments[0]))) facts_.leaves |= {Residue::hidden};
   }
+  if (name && lower(*name) == hidden_setting) facts_.leaves |= {Residue::hidden};
   const bool is_search_path = name && lower(*name) == "search_path";
   if (!name || (is_search_path && (!value || names_temporary_schema(*value)))) {
     facts_.leaves |= {Residue::temporary_object};

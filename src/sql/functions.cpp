@@ -309,6 +309,7 @@ constexpr std::string_view harmless_functions[] = {
     "pg_last_wal_receive_lsn",
     "pg_last_wal_replay_lsn",
     "pg_last_xact_replay_timestamp",
+    "pg_listening_channels",
     "pg_my_temp_schema",
     "pg_postmaster_start_time",
     "pg_relation_filenode",

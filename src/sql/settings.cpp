@@ -76,15 +76,15 @@ class NameFinder {
   static constexpr int deepest = 6;  ///< of strings within strings
   static constexpr int most_errors = 64;
 
+  static bool begins_statements(const Token& token);
   bool is_full() const { return names_.size() >= most_names; }
   void add(std::string name) {
     name = lower(std::move(name));
     if (is_full() || name.empty() || std::ranges::find(names_, name) != names_.end()) return;
     names_.push_back(std::move(name));
   }
-  void after_set(Lexer& lexer, Token& token);
+  void after_set(Lexer& lexer, Token& token, bool may_begin);
   void look_into(const Token& token, bool backslashes_are_plain, int depth);
-  static bool is_custom_name(std::string_view text);
 
   std::vector<std::string> names_;
   int errors_ = 0;
@@ -95,6 +95,8 @@ void NameFinder::scan(std::string_view text, bool backslashes_are_plain, int dep
   Token token = lexer.next();
   bool is_set_config = false;  // the token before was its name
   bool is_argument = false;    // … and the one after that its parenthesis
+  bool may_begin = true;       // a statement with this token
+  bool is_load = false;        // the token before was LOAD
   while (token.kind != TokenKind::end && !is_full()) {
     if (token.kind == TokenKind::error && ++errors_ > most_errors) return;
     if (token.is_string()) {
@@ -102,20 +104,29 @@ void NameFinder::scan(std::string_view text, bool backslashes_are_plain, int dep
       if (value) add(*value);
       look_into(token, backslashes_are_plain, depth);
     }
+    if (token.is_word("setseed") || (is_load && token.is_string()))
+      add(std::string(hidden_setting));
+    is_load = token.is_word("load");
     is_argument = is_set_config && token.is('(');
     is_set_config = token.is_word("set_config") ||
                     (token.kind == TokenKind::quoted_name && token.text == "\"set_config\"");
-    if (token.is_word("set") || token.is_word("reset")) {
-      token = lexer.next();
-      after_set(lexer, token);
-    } else {
-      token = lexer.next();
-    }
+    const bool is_set = token.is_word("set") || token.is_word("reset");
+    const bool is_first = std::exchange(may_begin, begins_statements(token));
+    token = lexer.next();
+    if (is_set) after_set(lexer, token, is_first);
   }
 }
 
-/// Behind SET or RESET: leaves `token` at the first that is not part of the name.
-void NameFinder::after_set(Lexer& lexer, Token& token) {
+/// A word that is none of these, and a name, is what the SET behind it belongs to: UPDATE t SET …
+bool NameFinder::begins_statements(const Token& token) {
+  if (token.kind == TokenKind::quoted_name) return false;
+  return token.kind != TokenKind::word || token.is_word("begin") || token.is_word("then") ||
+         token.is_word("else") || token.is_word("loop");
+}
+
+/// Behind SET or RESET: leaves `token` at the first that is not part of the name. `may_begin`: it
+/// may begin a statement.
+void NameFinder::after_set(Lexer& lexer, Token& token, bool may_begin) {
   const bool is_session = token.is_word("session");
   if (is_session || token.is_word("local")) {
     const Token scope = std::exchange(token, lexer.next());
@@ -138,27 +149,15 @@ void NameFinder::after_set(Lexer& lexer, Token& token) {
   const auto name = setting_name(lexer, token);
   if (!name) return;
   if (is_time && token.is_word("zone")) return add("timezone");
-  if (*name != "all") add(*name);
+  const bool is_column = *name == hidden_setting && !may_begin;
+  if (*name != "all" && !is_column) add(*name);
 }
 
 void NameFinder::look_into(const Token& token, bool backslashes_are_plain, int depth) {
   const auto value = string_value(token);
   if (!value) return;
-  if (is_custom_name(*value)) return add(*value);
+  if (is_custom_setting(*value)) return add(*value);
   if (depth < deepest) scan(*value, backslashes_are_plain, depth + 1);
-}
-
-/// app.tenant
-bool NameFinder::is_custom_name(std::string_view text) {
-  Lexer lexer(text, true);
-  if (text.size() > 256 || text.find('.') == std::string_view::npos) return false;
-  for (;;) {
-    if (lexer.next().kind != TokenKind::word) return false;
-    const Token token = lexer.next();
-    if (token.kind == TokenKind::end)
-      return text.find_first_of(" \t\r\n") == std::string_view::npos;
-    if (!token.is('.')) return false;
-  }
 }
 
 }  // namespace
@@ -185,6 +184,18 @@ std::optional<SetConstant> set_constant(std::string_view text, bool backslashes_
   auto value = constant_value(lexer, lexer.next());
   if (!value || !ends_here(lexer, lexer.next())) return std::nullopt;
   return SetConstant{.name = prefix + *name, .value = std::move(*value)};
+}
+
+bool is_custom_setting(std::string_view text) {
+  Lexer lexer(text, true);
+  if (text.size() > 256 || text.find('.') == std::string_view::npos) return false;
+  for (;;) {
+    if (lexer.next().kind != TokenKind::word) return false;
+    const Token token = lexer.next();
+    if (token.kind == TokenKind::end)
+      return text.find_first_of(" \t\r\n") == std::string_view::npos;
+    if (!token.is('.')) return false;
+  }
 }
 
 std::vector<std::string> settings_named(std::string_view text, bool backslashes_are_plain) {

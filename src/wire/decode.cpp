@@ -26,7 +26,22 @@ std::optional<BindNames> decode_bind_names(Bytes body) {
   names.portal = cursor.c_string();
   names.statement = cursor.c_string();
   if (!cursor.ok()) return std::nullopt;
+  names.rest = cursor.rest();
   return names;
+}
+
+std::optional<std::vector<std::string_view>> decode_values(Bytes rest) {
+  constexpr std::uint32_t null = 0xffffffff;
+  Cursor cursor(rest);
+  const std::size_t format_count = cursor.u16();
+  cursor.bytes(format_count * 2);
+  std::vector<std::string_view> values;
+  for (std::size_t left = cursor.u16(); left > 0 && cursor.ok(); --left) {
+    const std::uint32_t length = cursor.u32();
+    if (length != null) values.push_back(as_text(cursor.bytes(length)));
+  }
+  if (!cursor.ok()) return std::nullopt;
+  return values;
 }
 
 std::optional<Target> decode_target(Bytes body) {

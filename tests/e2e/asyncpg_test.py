@@ -149,15 +149,20 @@ class Asyncpg(noise.ClientTest):
         """A released connection goes back to what it was at startup, not to what the server has."""
         async def reuse(target):
             seen = []
+
+            async def see(connection, *questions):
+                for question in (*questions, "show work_mem", "show statement_timeout", "show application_name"):
+                    seen.append(await connection.fetchval(question))
             async with asyncpg.create_pool(**self.address(target), min_size=1, max_size=1,
-                                           server_settings={"work_mem": "7MB", "application_name": "asyncpg"}) as pool:
+                                           server_settings={"work_mem": "7MB", "statement_timeout": "50s",
+                                                            "application_name": "asyncpg"}) as pool:
                 for turn in range(TURNS):
                     async with pool.acquire() as connection:
-                        seen.append(await connection.fetchval("show work_mem"))
+                        await see(connection, "select coalesce(current_setting('app.tenant', true), '')")
                         await connection.execute(f"set work_mem = '{10 + turn}MB'; set app.tenant = 'asyncpg'")
                         await connection.execute("select set_config('statement_timeout', '33s', false)")
-                        for setting in ("work_mem", "app.tenant", "statement_timeout", "application_name"):
-                            seen.append(await connection.fetchval(f"show {setting}"))
+                        await connection.execute("set application_name = 'changed'")
+                        await see(connection, "show app.tenant")
             return seen
         super().both(lambda target: asyncio.run(asyncio.wait_for(reuse(target), 60)))
 

@@ -139,24 +139,79 @@ class Sessions(noise.ClientTest):
 
 
 class Sequences(noise.ClientTest):
-    settings = noise.ClientTest.settings | {"on_sequence_state": "pin"}
+    """PDO's lastInsertId: lastval() is the session's, whoever inserted in between.
 
-    def test_lastval_in_the_next_statement(self):
-        """PDO's lastInsertId: lastval() is the session's, whoever inserted in between."""
+    Two clients that draw may keep two of the three servers; the others only read.
+    """
+
+    settings = noise.ClientTest.settings | {"max_pinned_fraction": 0.67}
+
+    def setUp(self):
+        super().setUp()
+        self.as_app("drop table if exists habits_rows", "create table habits_rows (id serial, owner text)")
+
+    @staticmethod
+    def last_inserted(*clients, **options):
+        """The owners of the rows that lastval() and currval() name, after inserts of each in turn; names by client."""
+        seen = []
+        for _ in range(TURNS):
+            for name, connection in clients:
+                connection.execute("insert into habits_rows (owner) values (%s)", [name], **options)
+            for drawn in ("lastval()", "currval(pg_get_serial_sequence('habits_rows', 'id'))"):
+                seen += [value(connection, f"select owner from habits_rows where id = {drawn}") for _, connection in clients]
+        return seen
+
+    def expect_refusal(self, connection, hint=".*"):
+        with self.assertRaises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
+            connection.execute("select lastval()")
+        self.assertRegex(refused.exception.diag.message_hint or "", hint)
+
+    def test_pin_keeps_from_the_first_insert_on(self):
+        self.pooler = self.start_pooler({"on_sequence_state": "pin"})
+
         def work(target):
-            seen = []
-            with target.connect() as one, target.connect() as two:
-                one.execute("drop table if exists habits_rows")
-                one.execute("create table habits_rows (id serial, owner text)")
-                for _ in range(TURNS):
-                    one.execute("insert into habits_rows (owner) values ('one')")
-                    two.execute("insert into habits_rows (owner) values ('two')")
-                    for drawn in ("lastval()", "currval(pg_get_serial_sequence('habits_rows', 'id'))"):
-                        seen += [value(connection, f"select owner from habits_rows where id = {drawn}") for connection in (one, two)]
-            with target.connect() as fresh, self.assertRaises(psycopg.errors.ObjectNotInPrerequisiteState):
-                fresh.execute("select lastval()")
+            for threshold in (None, 0):
+                with target.connect(prepare_threshold=threshold) as one, target.connect(prepare_threshold=threshold) as two:
+                    seen = self.last_inserted(("one", one), ("two", two))
+                with target.connect(prepare_threshold=threshold) as fresh:
+                    self.expect_refusal(fresh)
             return seen
-        self.both(work)
+        self.both(work, writes=False)
+
+    def test_pin_keeps_as_soon_as_fewer_are_kept(self):
+        """What inserted when too many servers were kept is not held for what keeps none."""
+        self.pooler = self.start_pooler({"on_sequence_state": "pin"})
+        insert = "insert into habits_rows (owner) values ('mine') returning id"
+        with self.pooler.connect() as first, self.pooler.connect() as late:
+            with self.pooler.connect() as second:
+                for connection in (first, second):
+                    self.assertEqual(value(connection, insert), value(connection, "select lastval()"))
+                for _ in range(TURNS):
+                    value(late, insert)
+            harness.eventually(lambda: len(self.pooler.console("show pins")) == 1, "one server is kept")
+            self.assertEqual(value(late, insert), value(late, "select lastval()"))
+
+    def test_learn_refuses_once_and_then_keeps(self):
+        self.pooler = self.start_pooler({"on_sequence_state": "learn"})
+        with noise.Noise(self.pooler, writes=False), self.pooler.connect() as one, self.pooler.connect() as two:
+            for connection in (one, two):
+                connection.execute("insert into habits_rows (owner) values ('before')")
+            self.expect_refusal(one, "From now on")
+            self.expect_refusal(two, "From now on")  # it has not drawn since
+            self.assertEqual(self.last_inserted(("one", one), ("two", two)), ["one", "two"] * 2 * TURNS)
+
+    def test_error_refuses_every_time(self):
+        self.pooler = self.start_pooler({"on_sequence_state": "error"})
+        with noise.Noise(self.pooler), self.pooler.connect() as one, self.pooler.connect(prepare_threshold=0) as two:
+            for _ in range(TURNS):
+                for connection in (one, two):
+                    connection.execute("insert into habits_rows (owner) values ('somebody')")
+                    self.expect_refusal(connection, "RETURNING")
+                    with connection.transaction():
+                        (drawn,) = connection.execute("insert into habits_rows (owner) values ('it') returning id").fetchone()
+                        self.assertEqual(value(connection, "select lastval()"), drawn)
+                    self.expect_refusal(connection, "RETURNING")
+            self.assertEqual(self.pooler.console("show pins"), [])
 
 
 class Tools(noise.ClientTest):

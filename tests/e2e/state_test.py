@@ -40,6 +40,44 @@ class Isolation(harness.PoolerTest):
         self.assertEqual(self.on_all_servers("select coalesce(current_setting('app.tenant', true), '')"), {""})
         self.assertEqual(self.one.value("select current_setting('app.tenant')"), "blue")
 
+    def test_custom_settings_follow_their_client_whoever_names_them(self):
+        look = "select coalesce(current_setting('app.tenant', true), '')"
+        named = [parse("select set_config($1, $2, false)", "s"), bind("app.tenant", "blue", name="s")]
+        for messages in ([parse("select set_config($1, $2, false)"), bind("App.Tenant", "blue")], named):
+            client = self.client()
+            client.ask(b"".join(messages) + execute() + SYNC)
+            self.assertEqual(self.on_all_servers(look), {""})
+            self.assertEqual({client.value(look) for _ in range(5)}, {"blue"})
+            self.assertEqual(self.pins(), [])
+        self.one.query("select set_config('app.' || 'tenant', 'red', false)")
+        self.assertEqual(len(self.pins()), 1)
+        self.assertEqual(self.on_all_servers(look), {""})
+        self.assertEqual(self.one.value(look), "red")
+
+    def test_a_setting_that_is_refused_is_nobodys(self):
+        """Its default is no setting of the client's: replaying that would be refused, too."""
+        for statements in (("begin", "set session_replication_role = replica", "rollback"),
+                           ("begin; set work_mem = '7MB'; set session_replication_role = replica",),
+                           ("begin", "set transaction read only", "set work_mem = '7MB'", "rollback"),
+                           ("do $$ begin if false then set session_replication_role = replica; end if; end $$",)):
+            with self.subTest(statements=statements):
+                client = self.client()
+                for sql in statements:
+                    client.query(sql)
+                client.query("rollback")
+                self.assertEqual(self.on_all_servers("show work_mem"), {"4MB"})
+                self.assertEqual({client.value("show work_mem") for _ in range(5)}, {"4MB"})
+
+    def test_behind_a_reset_a_client_hears_of_its_own_settings_only(self):
+        client = self.client(TimeZone="Asia/Tokyo", IntervalStyle="iso_8601")
+        for reset in ("reset all", "discard all", "reset timezone", "set timezone to default"):
+            client.query("set timezone = 'Europe/Rome'")
+            reply = client.query(reset)
+            self.assertEqual(client.parameters["TimeZone"], "Asia/Tokyo", reset)
+            told = [message.body.split(b"\0")[1] for message in reply if message.tag == "S"]
+            self.assertLessEqual(set(told), {b"Asia/Tokyo", b"iso_8601"}, reset)
+            self.assertEqual(client.value("show timezone"), "Asia/Tokyo")
+
     def test_reported_settings_follow_their_client(self):
         zones = {client: zone for client, zone in zip([self.one, *self.noise], ("Asia/Tokyo", "UTC", "Europe/Rome", "Asia/Tokyo"))}
         for client, zone in zones.items():

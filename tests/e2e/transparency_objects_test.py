@@ -3,7 +3,7 @@
 import unittest
 
 import raw
-from scenario import A, B, IS_SLEEPING, NO_LOCKS, TransparencyTest, wait
+from scenario import A, B, NO_LOCKS, OCCUPY_QUIETLY, TransparencyTest, wait
 from situations import Kind, tests_of
 
 OWN_LOCKS = ("select classid, objid, objsubid, mode, count(*) from pg_locks where locktype = 'advisory'"
@@ -146,6 +146,24 @@ class Hidden(TransparencyTest):
             for begin, end in ((), ()), ((A("begin"),), (A("rollback"),)):
                 self.check(f"{seed} {len(begin)}", [*begin, A(seed), *end, A("select random()"), A("select 1"), A("select random()"),
                                                     A.x("select random()")])
+
+
+class Draws(TransparencyTest):
+    """Clients that draw keep their servers: noise clients do not, or they would have them all."""
+
+    settings = TransparencyTest.settings | {"on_sequence_state": "pin"}
+    occupy = OCCUPY_QUIETLY
+
+    def judged(self, transcript):
+        """pgproxy refuses with PostgreSQL's SQLSTATE, before the statement is run."""
+        lines = []
+        for line in transcript:
+            if "C=55000" in line:
+                while lines[-1].startswith("     "):
+                    lines.pop()
+                line = "     55000"
+            lines.append(line)
+        return lines
 
     def test_drawn_numbers_within_a_transaction(self):
         self.check("currval", [A("begin"), A("select nextval('drawn')"), A("select lastval(), currval('drawn')"), A("commit"),

@@ -51,40 +51,75 @@ void Script::end(bool commits) {
 }
 
 void Script::extended(const std::string& text, std::vector<std::string> answers, bool parses) {
-  const std::string parameter = tag() + "p";
-  if (parses) {
-    std::string body;
-    wire::put_c_string(body, "");
-    wire::put_c_string(body, text);
-    wire::put_u16(body, 0);
-    message('P', body);
-    expect({"1"});
-  }
-  std::string bind(2, '\0');
+  if (parses) parse("", text);
+  bind_and_execute("", text, std::move(answers));
+}
+
+void Script::fail(const std::string& sqlstate) {
+  if (is_skipping) return;
+  replies.push_back("E:" + sqlstate);
+  is_skipping = true;
+  if (status == 'T') status = 'E';
+}
+
+void Script::parse(const std::string& name, const std::string& text, const char* error) {
+  std::string body;
+  wire::put_c_string(body, name);
+  wire::put_c_string(body, text);
+  wire::put_u16(body, 0);
+  message('P', body);
+  const bool is_bad_text = error != nullptr && std::string_view(error) == "42601";
+  if (status == 'E' && !is_bad_text) return fail("25P02");
+  if (error != nullptr) return fail(error);
+  expect({"1"});
+}
+
+void Script::describe(const std::string& name, const std::string& text) {
+  message('D', "S" + name + std::string(1, '\0'));
+  if (status == 'E') return fail("25P02");  // it has rows
+  expect({"t", text.starts_with("select") || text.starts_with("show") ? "T" : "n"});
+}
+
+void Script::close(const std::string& name) {
+  message('C', "S" + name + std::string(1, '\0'));
+  expect({"3"});
+}
+
+void Script::failing_bind(const std::string& name, const std::string& sqlstate) {
+  put_bind(name, tag() + "p");
+  fail(sqlstate);
+}
+
+void Script::put_bind(const std::string& name, const std::string& parameter) {
+  std::string bind(1, '\0');
+  wire::put_c_string(bind, name);
   wire::put_u16(bind, 0);
   wire::put_u16(bind, 1);
   wire::put_u32(bind, static_cast<std::uint32_t>(parameter.size()));
   bind += parameter;
   wire::put_u16(bind, 0);
   message('B', bind);
+}
+
+/// The parameter comes behind "|" with nothing, or "/", behind it.
+void Script::bind_and_execute(const std::string& name, const std::string& text,
+                              std::vector<std::string> answers) {
+  const std::string parameter = tag() + "p";
+  put_bind(name, parameter);
   message('D', std::string_view("P\0", 2));
   std::string execute(1, '\0');
   wire::put_u32(execute, 0);
   message('E', execute);
   if (is_skipping) return;
-  if (status == 'E') {
-    expect({"E:25P02"});
-    is_skipping = true;
-    return;
-  }
+  if (status == 'E') return fail("25P02");
   expect({"2", text.starts_with("select") || text.starts_with("show") ? "T" : "n"});
   for (std::string& answer : answers) {
-    if (answer.ends_with("|")) answer += parameter;
+    const std::size_t behind = answer.find('|') + 1;  // 0: none
+    if (behind != 0 && (behind == answer.size() || answer[behind] == '/')) {
+      answer.insert(behind, parameter);
+    }
+    if (answer.starts_with("E:")) return fail(answer.substr(2));
     replies.push_back(answer);
-    if (!answer.starts_with("E:")) continue;
-    is_skipping = true;
-    if (status == 'T') status = 'E';
-    return;
   }
 }
 
@@ -117,6 +152,7 @@ void Client::expect(std::vector<std::string> tokens) {
 
 void Client::vanish(bool by_reset) {
   is_closed_ = true;
+  is_collecting_ = false;
   expected_.clear();
   link_->end(by_reset);
 }
@@ -202,6 +238,11 @@ void Client::on_token(const std::string& token) {
   received_.push_back(token.substr(0, 30));
   if (received_.size() > 200) received_.erase(received_.begin(), received_.begin() + 100);
   if (!fatal_.empty()) violation_("a client got " + token + " behind FATAL " + fatal_);
+  if (is_collecting_) {
+    collected_.push_back(token);
+    is_collecting_ = !token.starts_with("Z:");
+    return;
+  }
   const bool is_cancelled = token == "E:57014" && may_be_cancelled_;
   if (is_cancelled) {
     while (!expected_.empty() && !expected_.front().starts_with("Z:")) expected_.pop_front();

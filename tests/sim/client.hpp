@@ -33,6 +33,16 @@ class Script {
   /// Parse (unless `text` is empty: the unnamed statement is there already), Bind, Describe,
   /// Execute.
   void extended(const std::string& text, std::vector<std::string> answers, bool parses = true);
+  /// Messages of the extended protocol for the statement called `name`, with their answers.
+  void parse(const std::string& name, const std::string& text, const char* error = nullptr);
+  void describe(const std::string& name, const std::string& text);
+  void bind_and_execute(const std::string& name, const std::string& text,
+                        std::vector<std::string> answers);
+  /// A Bind that fails, whatever the transaction is.
+  void failing_bind(const std::string& name, const std::string& sqlstate);
+  void close(const std::string& name);
+  /// The answer is an ErrorResponse.
+  void fail(const std::string& sqlstate);
   void sync();
   void message(char type, std::string_view body = {});
   void expect(std::initializer_list<const char*> tokens);
@@ -40,6 +50,7 @@ class Script {
   bool is_skipping = false;
 
  private:
+  void put_bind(const std::string& name, const std::string& parameter);
   unsigned client_;
   unsigned number_ = 0;
 };
@@ -58,6 +69,12 @@ class Client final : public Peer {
   void expect(std::vector<std::string> tokens);
   /// Instead of what is expected up to the next ReadyForQuery, 57014 may come.
   void allow_cancel(bool is_allowed) { may_be_cancelled_ = is_allowed; }
+  /// What comes up to the next ReadyForQuery is not looked at but kept.
+  void collect() {
+    collected_.clear();
+    is_collecting_ = true;
+  }
+  const std::vector<std::string>& collected() const { return collected_; }
   /// Leaves without a word, whatever is under way.
   void vanish(bool by_reset = false);
   void terminate();
@@ -66,7 +83,7 @@ class Client final : public Peer {
   bool is_logged_in() const { return is_logged_in_; }
   bool is_closed() const { return is_closed_; }
   /// Everything that was expected has come.
-  bool is_content() const { return expected_.empty(); }
+  bool is_content() const { return expected_.empty() && !is_collecting_; }
   /// pgproxy may end the connection with a FATAL, or by closing it, at any time.
   bool may_lose_connection = false;
   /// What it gets is not looked at.
@@ -93,6 +110,7 @@ class Client final : public Peer {
   std::string input_;
   std::deque<std::string> expected_;
   std::vector<std::string> received_;
+  std::vector<std::string> collected_;
   NameMap parameters_;
   std::string fatal_;
   std::string secret_;
@@ -101,6 +119,7 @@ class Client final : public Peer {
   bool is_logged_in_ = false;
   bool is_closed_ = false;
   bool may_be_cancelled_ = false;
+  bool is_collecting_ = false;
 };
 
 }  // namespace pgproxy::sim

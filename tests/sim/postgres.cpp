@@ -62,7 +62,9 @@ void Postgres::black_hole_one() {
 
 bool Postgres::has_black_hole() const {
   return std::ranges::any_of(
-      backends_, [](const auto& b) { return b->is_open() && b->link_->is_black_hole(); });
+      // A process that has ended in one cannot tell.
+      backends_,
+      [](const auto& b) { return b->link_->is_open_near() && b->link_->is_black_hole(); });
 }
 
 std::size_t Postgres::open_count() const {
@@ -94,7 +96,6 @@ void Backend::check_clean() const {
   if (!is_ready()) return;
   if (status_ != 'I') violation("a backend was left in a transaction");
   if (is_skipping_ || copy_in_ || sleep_) violation("a backend was left in the middle of a cycle");
-  if (!residue_.empty()) violation("residue was left behind: " + residue_.front());
   const std::string objects = session_->objects();
   if (!objects.empty()) violation("left behind: " + objects);
 }
@@ -216,28 +217,10 @@ void Backend::on_message(char type, std::string_view body) {
       statements_ = split_statements(text);
       return on_simple();
     }
-    case 'P': {
-      const auto parse = wire::decode_parse(as_bytes(body));
-      if (!parse) return violation("malformed Parse");
-      begin_if_needed();
-      if (parse->statement.empty()) unnamed_.reset();
-      const std::string text(parse->query);
-      if (text.starts_with("syntax error") || text.starts_with("pgproxy refused"))
-        return error("42601", text, false);
-      if (parse->statement.empty()) unnamed_ = text;
-      if (!parse->statement.empty()) {
-        named_[std::string(parse->statement)] = text;
-        residue_.push_back("statement " + std::string(parse->statement));
-        residue_owner_ = owner_of(text);
-      }
-      return put('1');
-    }
+    case 'P': return on_parse(body);
     case 'B': return on_bind(body);
     case 'D': return on_describe(body);
-    case 'C': {
-      if (body.size() == 2 && body[0] == 'S') unnamed_.reset();
-      return put('3');
-    }
+    case 'C': return on_close(body);
     case 'E': {
       const std::string name(body.substr(0, body.find('\0')));
       const auto portal = portals_.find(name);
@@ -253,45 +236,96 @@ void Backend::on_message(char type, std::string_view body) {
   }
 }
 
+void Backend::on_parse(std::string_view body) {
+  const auto parse = wire::decode_parse(as_bytes(body));
+  if (!parse) return violation("malformed Parse");
+  begin_if_needed();
+  const std::string name(parse->statement);
+  const std::string text(parse->query);
+  if (name.empty()) unnamed_.reset();
+  if (text.starts_with("syntax error") || text.starts_with("pgproxy refused")) {
+    return error("42601", text, false);
+  }
+  if (status_ == 'E' && !text.empty() && !text.starts_with("rollback")) {
+    return error("25P02", "current transaction is aborted", false);
+  }
+  const unsigned owner = owner_of(text);
+  if (owner != 0 && transaction_owner_ != 0 && owner != transaction_owner_) {
+    violation(text + " was parsed in the transaction of " + std::to_string(transaction_owner_));
+  }
+  if (name.empty()) {
+    unnamed_ = text;
+  } else if (!session_->parse(name, text).empty()) {
+    return error("42P05", "prepared statement already exists", false);
+  }
+  put('1');
+}
+
+void Backend::on_close(std::string_view body) {
+  const std::string name(body.substr(1, body.size() - 2));
+  if (body[0] == 'P') portals_.erase(name);
+  if (body[0] == 'S' && name.empty()) unnamed_.reset();
+  if (body[0] == 'S') session_->close(name);
+  put('3');
+}
+
+std::optional<Prepared> Backend::find_statement(const std::string& name) const {
+  if (name.empty()) return unnamed_ ? std::optional(Prepared{.text = *unnamed_}) : std::nullopt;
+  const Prepared* found = session_->statement(name);
+  return found != nullptr ? std::optional(*found) : std::nullopt;
+}
+
 void Backend::on_bind(std::string_view body) {
   const auto names = wire::decode_bind_names(as_bytes(body));
   begin_if_needed();
-  std::string text;
-  if (names->statement.empty()) {
-    if (!unnamed_) return error("26000", "unnamed prepared statement does not exist", false);
-    text = *unnamed_;
-  } else {
-    const auto at = named_.find(std::string(names->statement));
-    if (at == named_.end()) return error("26000", "prepared statement does not exist", false);
-    text = at->second;
-  }
+  const auto found = find_statement(std::string(names->statement));
+  if (!found) return error("26000", "prepared statement does not exist", false);
   // Our clients' Binds have no format codes and at most one parameter, which is their tag.
   wire::Cursor cursor(as_bytes(body).subspan(names->portal.size() + names->statement.size() + 2));
   cursor.u16();
   std::string parameter;
   if (cursor.u16() > 0) parameter = as_text(cursor.bytes(cursor.u32()));
-  if (owner_of(parameter) != owner_of(text)) {
-    violation("Bind of " + parameter + " found the statement " + text);
+  const unsigned owner = owner_of(found->text);
+  if (owner != 0 && owner_of(parameter) != owner) {
+    violation("Bind of " + parameter + " found the statement " + found->text);
   }
-  if (status_ == 'E' && !text.starts_with("rollback")) {
+  if (found->from_sql) return error("08P01", "bind message supplies 1 parameters", false);
+  if (status_ == 'E' && !found->text.starts_with("rollback")) {
     return error("25P02", "current transaction is aborted", false);
   }
-  portals_[std::string(names->portal)] = {text, parameter};
+  if (!names->statement.empty() && session_->is_stale(*found)) return stale_plan();
+  portals_[std::string(names->portal)] = {found->text, found->shown(parameter)};
   put('2');
 }
 
 void Backend::on_describe(std::string_view body) {
   begin_if_needed();
+  std::string text = portals_[""].text;
   if (body[0] == 'S') {
-    if (!unnamed_) return error("26000", "unnamed prepared statement does not exist", false);
+    const std::string name(body.substr(1, body.size() - 2));
+    const auto found = find_statement(name);
+    if (!found) return error("26000", "prepared statement does not exist", false);
+    text = found->from_sql ? "select" : found->text;
+    if (status_ == 'E' && text.starts_with("select")) {
+      return error("25P02", "current transaction is aborted", false);
+    }
     put('t', "\0\0");
+    if (!name.empty() && session_->is_stale(*found)) return stale_plan();
   }
-  const std::string& text = body[0] == 'S' ? *unnamed_ : portals_[""].text;
   if (text.starts_with("select") || text.starts_with("show")) {
     put('T', "\0\0");
   } else {
     put('n');
   }
+}
+
+/// RevalidateCachedQuery in PostgreSQL's plancache.c.
+void Backend::stale_plan() {
+  put('E',
+      "SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0"
+      "RRevalidateCachedQuery\0\0");
+  is_skipping_ = true;
+  if (status_ == 'T') status_ = 'E';
 }
 
 void Backend::on_sync() {

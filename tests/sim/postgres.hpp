@@ -38,6 +38,10 @@ class Postgres {
   void black_hole_one();
   bool has_black_hole() const;
 
+  /// DDL: statements of before it cannot be executed any more.
+  void change_tables() { ++cluster_.table_version; }
+  unsigned table_version() const { return cluster_.table_version; }
+
   void register_client(unsigned number, const std::string& user, const NameMap& startup);
 
   /// Backends whose connection is open at pgproxy's end.
@@ -104,7 +108,7 @@ class Backend final : public Peer {
   enum class Outcome { done, failed, sleeping, copying };
   struct Portal {
     std::string text;
-    std::string parameter;
+    std::string parameter;  ///< and what else its row tells
   };
   struct Sleep {
     std::string tag;
@@ -118,8 +122,12 @@ class Backend final : public Peer {
   void on_message(char type, std::string_view body);
   void on_simple();
   void on_copy_message(char type, std::string_view body);
+  void on_parse(std::string_view body);
   void on_bind(std::string_view body);
   void on_describe(std::string_view body);
+  void on_close(std::string_view body);
+  std::optional<Prepared> find_statement(const std::string& name) const;
+  void stale_plan();
   void on_sync();
   Outcome execute(const std::string& text, const std::string& parameter, bool is_simple);
   Outcome control(const std::string& text, bool is_simple);
@@ -137,7 +145,8 @@ class Backend final : public Peer {
   void error(std::string_view sqlstate, std::string_view message, bool is_simple);
   void ready();
   void begin_if_needed();
-  void check_owner(const std::string& text);
+  void check_owner(const std::string& text, const std::string& parameter);
+  void run_in_reference(const std::string& text, const Answer& answer);
   Session* reference();
   void report();
   void fall_silent();
@@ -164,15 +173,12 @@ class Backend final : public Peer {
   std::optional<Session> session_;
   NameMap reported_;
   std::optional<std::string> unnamed_;
-  std::map<std::string, std::string> named_;
   std::map<std::string, Portal> portals_;
   std::vector<std::string> statements_;  ///< of the current Query, still to run
   std::optional<Sleep> sleep_;
   unsigned sleep_number_ = 0;
   std::optional<bool> copy_in_;  ///< whether by a Query
   bool has_deferred_error_ = false;
-  std::vector<std::string> residue_;
-  unsigned residue_owner_ = 0;
   unsigned transaction_owner_ = 0;
   std::vector<std::string> history_;
 };

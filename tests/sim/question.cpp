@@ -57,7 +57,7 @@ Backend::Outcome Backend::ask_objects() {
 void Backend::answer_objects() {
   row({boolean(session_->has_temporary_tables()), boolean(session_->has_locks()),
        boolean(session_->listens()), boolean(session_->has_cursors()),
-       boolean(session_->has_statements()), std::to_string(named_.size()),
+       boolean(session_->has_statements()), std::to_string(session_->parsed_count()),
        session_->setting("role")},
       true);
   complete("SELECT 1");

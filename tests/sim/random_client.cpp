@@ -33,6 +33,7 @@ void RandomClient::act() {
     cancel_ = nullptr;
     is_sleeping_ = false;
     client_->allow_cancel(false);
+    if (unjudged_) judge();
     const bool may_leave = unfinished_ == Unfinished::nothing;
     // ParameterStatus may come behind ReadyForQuery.
     if (may_leave && !believes_the_truth()) {
@@ -70,12 +71,13 @@ void RandomClient::arrive() {
   if (random.chance(10)) startup["work_mem"] = "5" + number + "MB";
   const std::string user = random.chance(80) ? "u" : "v";
   client_ = &world_.client(startup, user);
-  session_.emplace(cluster_, user, startup);
+  session_ = std::make_unique<Session>(cluster_, user, startup);
   client_->may_lose_connection = temper_.expects_faults;
   number_ = 0;
   batches_left_ = 1 + static_cast<unsigned>(random.below(12));
   unfinished_ = Unfinished::nothing;
   unnamed_.reset();
+  unjudged_ = {};
   has_deferred_error_ = false;
   has_savepoint_ = false;
   may_reset_ = temper_.resets_settings;
@@ -114,11 +116,13 @@ void RandomClient::batch() {
     for (auto count = world_.random.chance(30) ? 1 + world_.random.below(4) : 1; count > 0;
          --count) {
       cycle(script);
-      if (unfinished_ != Unfinished::nothing || is_sleeping_) break;
+      if (unfinished_ != Unfinished::nothing || is_sleeping_ || unjudged_) break;
     }
   }
   number_ = script.number();
-  client_->play(script);
+  if (!unjudged_) return client_->play(script);
+  client_->collect();
+  client_->send(script.bytes);
 }
 
 void RandomClient::cycle(Script& script) {
@@ -130,6 +134,7 @@ void RandomClient::cycle(Script& script) {
   if (dice < 79) return copy_in(script, false);
   if (dice < 82) return copy_in(script, true);
   if (dice < 86) return sleep(script);
+  if (dice < 90) return alone(script);
   if (script.status == 'I' && may_reset_ && random.chance(5)) {
     return say(script, {"discard all /* " + script.tag() + " */"});
   }
@@ -206,7 +211,8 @@ std::string RandomClient::state_text(Script& script) {
   if (temper_.runs_code && random.chance(25)) {
     return random_code_text(random, client_->number(), tag);
   }
-  if (temper_.leaves_residue && random.chance(40)) {
+  if (temper_.names_statements && random.chance(30)) return random_name_text(random, tag);
+  if (temper_.leaves_residue && !temper_.may_be_refused && random.chance(40)) {
     return random_object_text(random, client_->number(), tag);
   }
   std::string text = random_setting_text(random, tag);
@@ -252,7 +258,7 @@ void RandomClient::extended(Script& script) {
   Random& random = world_.random;
   for (auto count = 1 + random.below(3); count > 0; --count) {
     statement(script);
-    if (unnamed_ && is_reset(*unnamed_)) break;
+    if (unnamed_ && (is_reset(*unnamed_) || unnamed_->starts_with("deallocate all"))) break;
   }
   if (random.chance(10) && !script.is_skipping) {
     script.message('H');
@@ -264,16 +270,22 @@ void RandomClient::extended(Script& script) {
 
 void RandomClient::statement(Script& script) {
   Random& random = world_.random;
+  if (random.chance(50)) return named_statement(script);
   const bool parses = !unnamed_ || random.chance(60);
   std::string text;
   if (parses) {
     text = random.chance(40)
                ? state_text(script)
                : (random.chance(15) ? "select 1/0, '" : "select '") + script.tag() + "', $1";
-    if (!script.is_skipping) unnamed_ = text;
   } else {
     text = *unnamed_;
   }
+  run_unnamed(script, text, parses);
+}
+
+void RandomClient::run_unnamed(Script& script, const std::string& text, bool parses) {
+  if (parses && !script.is_skipping) unnamed_ = text;
+  if (parses && script.status == 'E') unnamed_.reset();  // it goes before the new one is refused
   std::vector<std::string> answers = {"D:" + tag_of(text) + "|", "C:SELECT 1"};
   if (text.starts_with("select 1/0")) answers = {"E:22012"};
   if (!script.is_skipping && script.status != 'E') {
@@ -281,6 +293,115 @@ void RandomClient::statement(Script& script) {
     if (const auto answer = session_->run(text)) answers = answer->tokens();
   }
   script.extended(text, std::move(answers), parses);
+}
+
+/// Few names, so that all clients have the same ones.
+void RandomClient::named_statement(Script& script) {
+  Random& random = world_.random;
+  const std::string kind = random.chance(60) ? "n" : random.chance(60) ? "d" : "m";
+  const std::string name = kind + std::to_string(random.below(kind == "n" ? 3 : 2));
+  if (!script.is_skipping) session_->begin();
+  const Prepared* known = session_->statement(name);
+  const auto dice = random.below(100);
+  if (dice < 12) {
+    script.close(name);
+    if (!script.is_skipping) session_->close(name);
+  } else if (known == nullptr && dice < 20) {
+    script.failing_bind(name, "26000");
+  } else if (known == nullptr) {
+    prepare(script, name);
+  } else if (dice < 20) {
+    script.parse(name, "select 'again'", "42P05");
+  } else {
+    use_statement(script, name, *known);
+  }
+}
+
+void RandomClient::use_statement(Script& script, const std::string& name, const Prepared& known) {
+  const std::string& text = known.text;
+  if (name.starts_with("m")) return;  // only on its own
+  if (known.from_sql) return script.failing_bind(name, "08P01");
+  // What PostgreSQL reads a constant as when the settings are other ones by now is not asked.
+  const bool is_as_parsed = !known.is_dated() || known.parsed_under == session_->parse_settings();
+  if (!is_as_parsed || world_.random.chance(15)) return script.describe(name, text);
+  if (text.starts_with("select 1/0")) return script.bind_and_execute(name, text, {"E:22012"});
+  script.bind_and_execute(name, text,
+                          {"D:" + label_of(text) + "|" + known.shown(""), "C:SELECT 1"});
+}
+
+/// Some texts are shared, some are one's own.
+void RandomClient::prepare(Script& script, const std::string& name) {
+  Random& random = world_.random;
+  if (random.chance(10)) return script.parse(name, "syntax error", "42601");
+  const bool is_own = random.chance(40);
+  const std::string label = is_own ? script.tag() : "shared " + std::to_string(random.below(3));
+  std::string text = "select '" + label + "', $1";
+  if (name.starts_with("n") && is_own && random.chance(20))
+    text = "select 1/0, '" + label + "', $1";
+  if (name.starts_with("d")) text = "select 'dated " + label + "', $1";
+  if (name.starts_with("m")) text = "select 'changing " + label + "', $1 from t";
+  script.parse(name, text);
+  if (!script.is_skipping) session_->parse(name, text);
+}
+
+/// What may be met with an error that is none of PostgreSQL's, or with one that depends on others.
+void RandomClient::alone(Script& script) {
+  Random& random = world_.random;
+  if (!script.replies.empty()) return simple(script);
+  const std::string name = "m" + std::to_string(random.below(2));
+  const Prepared* known = session_->statement(name);
+  if (temper_.leaves_residue && temper_.may_be_refused && (known == nullptr || random.chance(50))) {
+    const std::string text = random_object_text(random, client_->number(), script.tag());
+    const bool is_extended = random.chance(40);
+    return ask_alone(script, Doubt::refusal, [this, text, is_extended](Script& to) {
+      if (!is_extended) return say(to, {text});
+      run_unnamed(to, text, true);
+      sync(to);
+    });
+  }
+  if (known == nullptr) return simple(script);
+  ask_alone(script, Doubt::stale_plan, [this, name, text = known->text](Script& to) {
+    to.bind_and_execute(name, text, {"D:" + label_of(text) + "|", "C:SELECT 1"});
+    sync(to);
+  });
+}
+
+void RandomClient::ask_alone(Script& script, Doubt doubt, std::function<void(Script&)> build) {
+  doubt_ = doubt;
+  unjudged_ = std::move(build);
+  before_ = script;
+  tables_before_ = world_.postgres.table_version();
+  const std::optional<std::string> unnamed = unnamed_;
+  Cluster nowhere;
+  auto session = std::make_unique<Session>(nowhere, "u", NameMap{});
+  session_.swap(session);
+  unjudged_(script);
+  session_.swap(session);
+  unnamed_ = unnamed;
+}
+
+/// The cycle that was alone is answered: rightly, or with the one error that it may get.
+void RandomClient::judge() {
+  const std::vector<std::string>& got = client_->collected();
+  const auto build = std::exchange(unjudged_, {});
+  Script script = *before_;
+  const std::string behind = script.status == 'I' ? "Z:I" : "Z:E";
+  const bool is_sure = doubt_ == Doubt::stale_plan && temper_.must_rerun && script.status == 'I' &&
+                       tables_before_ == world_.postgres.table_version();
+  const bool may_fail = script.status != 'E' && !is_sure;
+  const bool is_known =
+      got.front() == "E:0A000" || (got.front() == "E:53400" && doubt_ == Doubt::refusal);
+  if (may_fail && is_known && got.size() == 2 && got.back() == behind) {
+    unnamed_.reset();
+    return;
+  }
+  build(script);
+  if (script.replies == got) return;
+  std::string text;
+  for (const std::string& token : got) text += token + " ";
+  text += "instead of ";
+  for (const std::string& token : script.replies) text += token + " ";
+  world_.complain("client " + std::to_string(client_->number()) + " got " + text);
 }
 
 void RandomClient::copy_in(Script& script, bool is_extended) {

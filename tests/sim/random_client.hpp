@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,8 +15,11 @@ struct Temper {
   bool changes_settings = true;
   bool leaves_residue = false;
   bool runs_code = false;
-  bool resets_settings = true;  ///< not in session mode: startup settings are not the server's
-  bool asks_for_much = true;    ///< rows above every high-water mark
+  bool names_statements = false;  ///< by SQL
+  bool may_be_refused = false;    ///< what would pin may be met with an error
+  bool must_rerun = false;        ///< a stale plan is nothing that it hears of
+  bool resets_settings = true;    ///< not in session mode: startup settings are not the server's
+  bool asks_for_much = true;      ///< rows above every high-water mark
   bool cancels = true;
   bool vanishes = true;
   bool uses_transactions = true;  ///< not in statement mode
@@ -40,6 +45,16 @@ class RandomClient {
   void transaction(Script& script);
   void extended(Script& script);
   void statement(Script& script);
+  void run_unnamed(Script& script, const std::string& text, bool parses);
+  void named_statement(Script& script);
+  void use_statement(Script& script, const std::string& name, const Prepared& known);
+  void prepare(Script& script, const std::string& name);
+  void alone(Script& script);
+  /// Why an answer cannot be foretold: the configuration may refuse the statement, or DDL may have
+  /// made its plan stale.
+  enum class Doubt { refusal, stale_plan };
+  void ask_alone(Script& script, Doubt doubt, std::function<void(Script&)> build);
+  void judge();
   void copy_in(Script& script, bool is_extended);
   void go_on(Script& script);
   std::string state_text(Script& script);
@@ -54,12 +69,17 @@ class RandomClient {
   const Client* cancel_ = nullptr;
   /// What our session holds if nobody comes between us and PostgreSQL.
   Cluster cluster_;
-  std::optional<Session> session_;
+  std::unique_ptr<Session> session_;
   unsigned number_ = 0;
   unsigned batches_left_ = 0;
   Unfinished unfinished_ = Unfinished::nothing;
   std::optional<std::string>
       unnamed_;  ///< text of the unnamed statement that PostgreSQL has for us
+  /// Builds the one cycle that is under way whose answer could not be foretold.
+  std::function<void(Script&)> unjudged_;
+  Doubt doubt_ = Doubt::refusal;  ///< about that cycle
+  std::optional<Script> before_;  ///< that cycle: where things stood
+  unsigned tables_before_ = 0;
   bool has_deferred_error_ = false;
   bool has_savepoint_ = false;
   bool may_reset_ = true;  ///< startup settings can be given again

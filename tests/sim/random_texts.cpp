@@ -72,6 +72,7 @@ std::string random_object_text(Random& random, unsigned client, const std::strin
       "listen channel",
       "declare cur scroll cursor with hold for select '" + tag + "'",
       "prepare p as select '" + tag + "'",
+      "prepare n? as select '" + tag + "'",
       "select pg_advisory_lock(" + key + ")",
       "select pg_try_advisory_lock(" + key + ")",
       "select pg_advisory_xact_lock(" + key + ")",
@@ -98,6 +99,19 @@ std::string random_object_text(Random& random, unsigned client, const std::strin
   };
   const auto dice = random.below(100);
   return pick(random, dice < 30 ? making : dice < 60 ? removing : asking) + " /* " + tag + " */";
+}
+
+std::string random_name_text(Random& random, const std::string& tag) {
+  const std::vector<std::string> texts = {
+      "execute n?('" + tag + "')",
+      "execute n?('" + tag + "')",
+      "execute \"n?\"('" + tag + "')",
+      "deallocate n?",
+      "deallocate prepare n?",
+      "deallocate all",
+      "select count(*) from pg_prepared_statements",
+  };
+  return pick(random, texts) + " /* " + tag + " */";
 }
 
 std::string random_code_text(Random& random, unsigned client, const std::string& tag) {

@@ -13,6 +13,8 @@ namespace pgproxy::sim {
 std::string random_setting_text(Random& random, const std::string& tag);
 /// Temporary tables, channels, cursors, prepared statements, advisory locks, sequences.
 std::string random_object_text(Random& random, unsigned client, const std::string& tag);
+/// What names the client's prepared statements by SQL.
+std::string random_name_text(Random& random, const std::string& tag);
 /// Functions of users and DO.
 std::string random_code_text(Random& random, unsigned client, const std::string& tag);
 

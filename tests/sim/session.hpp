@@ -20,6 +20,20 @@ class Session;
 struct Cluster {
   std::map<std::string, long> sequences;
   std::map<std::string, const Session*> locks;  ///< advisory ones, and who holds them
+  unsigned table_version = 0;                   ///< of the tables that DDL changes now and then
+};
+
+/// A named prepared statement.
+struct Prepared {
+  std::string text;  ///< of one by PREPARE: the constant that it selects
+  bool from_sql = false;
+  std::string parsed_under;  ///< the settings that constants are read with
+  unsigned table_version = 0;
+  bool is_dated() const { return text.starts_with("select 'dated"); }
+  /// What its row tells for `parameter` behind its own constant.
+  std::string shown(const std::string& parameter) const {
+    return parameter + (is_dated() ? "/" + parsed_under : "");
+  }
 };
 
 /// What PostgreSQL answers to a statement.
@@ -63,7 +77,18 @@ class Session {
   bool has_locks() const { return !locks_.empty(); }
   bool listens() const { return !now_.channels.empty(); }
   bool has_cursors() const { return !cursors_.empty(); }
-  bool has_statements() const { return !statements_.empty(); }
+  /// By PREPARE, and by Parse.
+  bool has_statements() const { return statement_count(true) > 0; }
+  std::size_t parsed_count() const { return statement_count(false); }
+  /// nullptr: there is none of this name.
+  const Prepared* statement(const std::string& name) const;
+  /// The SQLSTATE that a Parse of a text without mistakes meets, or "".
+  std::string parse(const std::string& name, const std::string& text);
+  void close(const std::string& name) { statements_.erase(name); }
+  /// What constants are read with.
+  std::string parse_settings() const;
+  /// Its result is not what it was ("cached plan must not change result type").
+  bool is_stale(const Prepared& statement) const;
   /// What is left besides settings, or "".
   std::string objects() const;
   /// What is otherwise than in `wanted`, or "". A custom setting may be '' instead of unset.
@@ -110,9 +135,13 @@ class Session {
   Answer listen(std::string_view word, Tokens& text);
   std::optional<Answer> cursor(std::string_view word, Tokens& text);
   Answer prepared(std::string_view word, Tokens& text);
+  Answer execute(Tokens& text);
   std::optional<Answer> run_block(Tokens& text);
   bool lock(const std::string& key, LockLife life);
   bool unlock(const std::string& key);
+  std::size_t statement_count(bool from_sql) const;
+  NameMap sql_statements() const;
+  bool has_no_strange_statement(const Session& wanted) const;
   void release_locks();
   void release_if_free(const std::string& key);
 
@@ -122,13 +151,16 @@ class Session {
   Undoable now_;
   std::optional<Undoable> before_;  ///< as at BEGIN
   std::vector<std::pair<std::string, Undoable>> savepoints_;
-  NameMap cursors_;                        ///< WITH HOLD, and the text in their only row
-  NameMap statements_;                     ///< by PREPARE
+  NameMap cursors_;  ///< WITH HOLD, and the text in their only row
+  std::map<std::string, Prepared> statements_;
   std::map<std::string, unsigned> locks_;  ///< of the session, and how often
   std::map<std::string, long> drawn_;      ///< what currval tells
   std::optional<long> last_value_;
   std::string seed_;  ///< by setseed
 };
+
+/// The constant that `text`, a SELECT, begins with; "": none.
+std::string label_of(std::string_view text);
 
 /// The source of a volatile function of the cluster, nullopt: there is none of that name.
 std::optional<std::string> volatile_source(std::string_view name);

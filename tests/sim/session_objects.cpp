@@ -1,5 +1,6 @@
 // What a session holds besides settings: temporary tables, channels, cursors, statements, locks,
 // values of sequences.
+#include <algorithm>
 #include <utility>
 
 #include "session.hpp"
@@ -39,6 +40,11 @@ std::string selected(Tokens& text) {
 
 }  // namespace
 
+std::string label_of(std::string_view text) {
+  Tokens tokens(text);
+  return selected(tokens);
+}
+
 std::optional<std::string> volatile_source(std::string_view name) {
   if (name == "leave_lock") return "select pg_advisory_lock($1)";
   if (name == "set_tenant") return "begin perform set_config('app.tenant', $1, false); end";
@@ -60,6 +66,7 @@ std::optional<Answer> Session::call_function(std::string_view name, Tokens& text
   if (name == "count" && text.take({"*", ")", "from"})) {
     const std::string what = text.next();
     if (what == "pg_listening_channels") return value(std::to_string(now_.channels.size()));
+    if (what == "pg_prepared_statements") return value(std::to_string(statements_.size()));
     if (what != "pg_locks") return std::nullopt;
     std::set<std::string> keys = now_.locks;
     for (const auto& [key, count] : locks_) keys.insert(key);
@@ -174,19 +181,71 @@ Answer Session::prepared(std::string_view word, Tokens& text) {
   if (word == "prepare") {
     const std::string name = text.next();
     if (statements_.contains(name)) return failed("42P05");
-    statements_[name] = selected(text);
+    statements_[name] = {.text = selected(text), .from_sql = true};
     return done("PREPARE");
   }
-  if (word == "execute") {
-    const auto statement = statements_.find(text.next());
-    return statement != statements_.end() ? value(statement->second) : failed("26000");
-  }
+  if (word == "execute") return execute(text);
   text.take("prepare");
   if (text.take("all")) {
     statements_.clear();
     return done("DEALLOCATE ALL");
   }
   return statements_.erase(text.next()) > 0 ? done("DEALLOCATE") : failed("26000");
+}
+
+/// EXECUTE: those by PREPARE have no parameter, those by Parse have one.
+Answer Session::execute(Tokens& text) {
+  const Prepared* found = statement(text.next());
+  if (found == nullptr) return failed("26000");
+  const bool has_argument = text.take("(");
+  if (has_argument == found->from_sql) return failed("42601");
+  if (found->from_sql) return value(found->text);
+  if (found->text.starts_with("select 1/0")) return failed("22012");
+  return value(label_of(found->text) + "|" + found->shown(text.next()));
+}
+
+const Prepared* Session::statement(const std::string& name) const {
+  const auto at = statements_.find(name);
+  return at != statements_.end() ? &at->second : nullptr;
+}
+
+std::string Session::parse(const std::string& name, const std::string& text) {
+  const Prepared parsed{.text = text,
+                        .from_sql = false,
+                        .parsed_under = parse_settings(),
+                        .table_version = cluster_.table_version};
+  return statements_.emplace(name, parsed).second ? "" : "42P05";
+}
+
+std::string Session::parse_settings() const {
+  return *setting("DateStyle") + "/" + *setting("search_path");
+}
+
+bool Session::is_stale(const Prepared& statement) const {
+  return statement.text.starts_with("select 'changing") &&
+         statement.table_version != cluster_.table_version;
+}
+
+std::size_t Session::statement_count(bool from_sql) const {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      statements_, [&](const auto& entry) { return entry.second.from_sql == from_sql; }));
+}
+
+NameMap Session::sql_statements() const {
+  NameMap result;
+  for (const auto& [name, statement] : statements_) {
+    if (statement.from_sql) result[name] = statement.text;
+  }
+  return result;
+}
+
+/// One that `wanted` has and we have not is missed by the client itself, which may have closed it.
+bool Session::has_no_strange_statement(const Session& wanted) const {
+  const NameMap right = wanted.sql_statements();
+  return std::ranges::all_of(sql_statements(), [&](const auto& entry) {
+    const auto at = right.find(entry.first);
+    return at != right.end() && at->second == entry.second;
+  });
 }
 
 /// A DO block with one PERFORM in it.
@@ -237,7 +296,7 @@ std::string Session::objects() const {
   for (const std::string& channel : now_.channels) channels += " " + channel;
   name("channels", channels);
   name("cursors", keys_of(cursors_));
-  name("statements", keys_of(statements_));
+  name("statements", keys_of(sql_statements()));
   name("advisory locks", keys_of(locks_));
   if (!seed_.empty()) name("seed", " " + seed_);
   return text;
@@ -255,7 +314,7 @@ std::string Session::difference(const Session& wanted) const {
     if (found != right) return name + " = '" + found + "' instead of '" + right + "'";
   }
   const bool is_same = now_.tables == wanted.now_.tables && now_.channels == wanted.now_.channels &&
-                       cursors_ == wanted.cursors_ && statements_ == wanted.statements_ &&
+                       cursors_ == wanted.cursors_ && has_no_strange_statement(wanted) &&
                        locks_ == wanted.locks_ && seed_ == wanted.seed_;
   return is_same ? "" : "[" + objects() + "] instead of [" + wanted.objects() + "]";
 }

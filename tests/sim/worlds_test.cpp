@@ -1,4 +1,5 @@
 // Random worlds: the same seed is always the same world.
+#include <array>
 #include <cstdlib>
 #include <deque>
 #include <doctest/doctest.h>
@@ -48,9 +49,21 @@ config::Settings random_settings(Random& random) {
     settings.server_check_query = "select 'check'";
     settings.server_check_delay = Duration(random.below(2000));
   }
+  constexpr std::array<std::uint32_t, 4> counts = {0, 2, 3, 200};
+  settings.max_prepared_statements = counts[random.below(counts.size())];
+  settings.rerun_on.stale_plan = random.chance(50);
+  if (random.chance(15)) settings.on_residue = config::OnResidue::error;
+  if (random.chance(15)) settings.max_pinned_fraction = 0.5 * static_cast<double>(random.below(2));
   settings.query_timeout = seconds(30);
   settings.idle_transaction_timeout = seconds(40);
   return settings;
+}
+
+/// The client can rely on rerun_on: nothing keeps its server, and its cycles arrive whole.
+bool must_rerun(const config::Settings& settings, const Temper& temper, const Weather& weather) {
+  return settings.rerun_on.stale_plan && settings.max_prepared_statements > 0 &&
+         settings.pool_mode == config::PoolMode::transaction && !temper.leaves_residue &&
+         !temper.runs_code && !temper.names_statements && weather.split == Weather::Split::whole;
 }
 
 void stir(World& world) {
@@ -69,18 +82,23 @@ std::string run_world(std::uint64_t seed) {
   world.server_weather = random_weather(random);
   const bool is_fine = world.client_weather.split == Weather::Split::bytes ||
                        world.server_weather.split == Weather::Split::bytes;
-  const Temper temper{.changes_settings = random.chance(80),
-                      .leaves_residue = random.chance(50),
-                      .runs_code = random.chance(30),
-                      .resets_settings = settings.pool_mode != config::PoolMode::session,
-                      .asks_for_much = !is_fine,
-                      .expects_faults = has_faults};
+  Temper temper{.changes_settings = random.chance(80),
+                .leaves_residue = random.chance(50),
+                .runs_code = random.chance(30),
+                .names_statements = random.chance(50),
+                .may_be_refused = settings.on_residue == config::OnResidue::error ||
+                                  settings.max_pinned_fraction < 1,
+                .resets_settings = settings.pool_mode != config::PoolMode::session,
+                .asks_for_much = !is_fine,
+                .expects_faults = has_faults};
+  temper.must_rerun = must_rerun(settings, temper, world.client_weather);
   if (random.chance(50)) world.postgres.question_time = Duration(random.below(4000));
   std::deque<RandomClient> clients;
   for (auto count = 2 + random.below(10); count > 0; --count) clients.emplace_back(world, temper);
   for (int round = 0; round < 30 && world.violations().empty(); ++round) {
     world.loop.run_for(std::chrono::milliseconds(10));
     if (has_faults) stir(world);
+    if (random.chance(20)) world.postgres.change_tables();
   }
   world.refuses_connections = false;
   for (RandomClient& client : clients) {

@@ -19,6 +19,12 @@ using namespace std::chrono_literals;
 /// Far beyond every timeout of the pgproxy under test: whoever gets there was forgotten.
 constexpr auto patience = 40s;
 
+/// What a statement gets that would pin one server too many.
+constexpr std::string_view refused = "53400";
+
+/// Told with a violation.
+constexpr std::size_t remembered_steps = 60;
+
 /// One field of an ErrorResponse or NoticeResponse (docs 55.8), by its code.
 std::string_view field(std::string_view body, char code) {
   while (body.size() > 1) {
@@ -47,6 +53,13 @@ std::string columns_of(std::string_view row) {
   return text;
 }
 
+std::string notification_of(std::string_view body) {
+  std::string text = std::to_string(get_i32(body)) + "|" + std::string(body.substr(4));
+  text.pop_back();
+  text[text.find('\0')] = '|';  // between channel and payload
+  return text;
+}
+
 /// What Expected::content of a message of this tag speaks about.
 std::string content_of(char tag, std::string_view body) {
   switch (tag) {
@@ -54,6 +67,7 @@ std::string content_of(char tag, std::string_view body) {
     case 'C': return std::string(body.substr(0, body.size() - 1));
     case 'E': return std::string(field(body, 'C'));
     case 'V': return std::string(body.substr(4));
+    case 'A': return notification_of(body);
     default: return std::string(body);
   }
 }
@@ -63,8 +77,27 @@ std::string shortened(const std::string& text) {
                            : text.substr(0, 200) + "… (" + std::to_string(text.size()) + " bytes)";
 }
 
+std::string readable(std::string_view messages) {
+  std::string text;
+  while (!messages.empty()) {
+    const std::size_t size = 1 + get_i32(messages.substr(1));
+    text += (text.empty() ? "" : " ") + std::string(1, messages[0]);
+    bool is_apart = true;  // from what can be read before
+    for (const char byte : messages.substr(5, size - 5)) {
+      const bool is_readable = byte >= ' ' && byte <= '~';
+      if (is_readable && is_apart) text += ' ';
+      if (is_readable) text += byte;
+      is_apart = !is_readable;
+    }
+    text += ';';
+    messages.remove_prefix(size);
+  }
+  return text.size() < 1000 ? text : text.substr(0, 1000) + "…";
+}
+
 bool is_about_connections(std::string_view sqlstate) {
-  return sqlstate.starts_with("08") || sqlstate.starts_with("53") || sqlstate.starts_with("57P");
+  return sqlstate.starts_with("08") || sqlstate.starts_with("57P") ||
+         (sqlstate.starts_with("53") && sqlstate != refused);
 }
 
 }  // namespace
@@ -115,14 +148,18 @@ Client::Client(const Options& options, Counts& counts, int epoll, std::uint32_t 
       random_(options.seed * 1'000'003 + index) {}
 
 void Client::violated(const std::string& what) const {
+  std::string story;
+  for (const std::string& bytes : history_) story += "\n  " + readable(bytes);
   throw Violation("client " + std::to_string(index_) + ", operation " + std::to_string(sequence_) +
-                  " (" + name_of(operation_.kind) + "): " + what);
+                  " (" + name_of(operation_.kind) + "): " + what + "\nit had sent:" + story);
 }
 
 void Client::log_in(Clock::time_point now) {
   socket_.open(options_.port, epoll_, std::uint64_t{index_} * 2);
   input_.clear();
-  output_ = startup("app", "test");
+  history_.clear();
+  session_ = Session::logged_in(random_, owner_, ++login_count_);
+  output_ = startup(session_.startup_parameters());
   sent_ = 0;
   phase_ = Phase::login;
   operation_ = {.kind = Kind::relogin, .steps = {}};
@@ -130,8 +167,8 @@ void Client::log_in(Clock::time_point now) {
   deadline_ = now + patience;
 }
 
-void Client::start_operation() {
-  operation_ = make_operation(random_, owner_, ++sequence_);
+void Client::start_operation(Operation operation) {
+  operation_ = std::move(operation);
   if (operation_.kind == Kind::relogin) {
     ++counts_.finished[static_cast<std::size_t>(Kind::relogin)];
     const std::string goodbye = terminate();
@@ -154,11 +191,14 @@ void Client::start_operation() {
 
 void Client::start_step() {
   output_ = operation_.steps.front().bytes;
+  if (history_.size() == remembered_steps) history_.pop_front();
+  history_.push_back(output_);
   sent_ = 0;
   send_some();
 }
 
 void Client::finish_step() {
+  if (operation_.steps.front().after) session_ = *operation_.steps.front().after;
   operation_.steps.pop_front();
   if (!operation_.steps.empty()) {
     start_step();
@@ -173,6 +213,7 @@ void Client::finish_operation() {
     return;
   }
   ++counts_.finished[static_cast<std::size_t>(operation_.kind)];
+  session_.residue_age = session_.has_residue() ? session_.residue_age + 1 : 0;
   phase_ = Phase::idle;
 }
 
@@ -223,8 +264,16 @@ void Client::take_messages() {
 }
 
 void Client::on_message(char tag, std::string_view body) {
-  if (tag == 'A') violated("a notification that it never listened for");
-  if (tag == 'S') return;
+  if (tag == 'S') {
+    std::string_view value = body.substr(body.find('\0') + 1);
+    value.remove_suffix(1);
+    // RESET ALL is told as it comes, before pgproxy sets it back to what it was at startup.
+    const bool is_own = value.empty() || value == session_.application_name();
+    if (body.starts_with(std::string_view("application_name", 17)) && !is_own) {
+      violated("a setting of another client: " + std::string(value));
+    }
+    return;
+  }
   if (tag == 'N') {
     const std::string_view sqlstate = field(body, 'C');
     if (sqlstate == "25001" || sqlstate == "25P01")
@@ -251,7 +300,10 @@ void Client::on_error(std::string_view body) {
 }
 
 void Client::on_login_message(char tag, std::string_view body) {
-  if (tag == 'K') cancel_key_ = body;
+  if (tag == 'K') {
+    cancel_key_ = body;
+    session_.pid = get_i32(body);
+  }
   if (tag == 'E') violated("login refused: " + describe_error(body));
   if (tag != 'Z') return;
   if (body != "I") violated("a new connection inside a transaction");
@@ -267,6 +319,9 @@ void Client::check(char tag, std::string_view body) {
   const std::string got = std::string(1, tag) + " '" + shortened(content) + "'" +
                           (tag == 'E' ? " " + describe_error(body) : std::string());
   if (replies.empty()) violated("one message too many: " + got);
+  if (tag == 'E' && content == refused && operation_.steps.front().refused_status != 0) {
+    return take_refusal();
+  }
   const Expected expected = std::move(replies.front());
   replies.pop_front();
   if (expected.tag != tag || (expected.content && *expected.content != content)) {
@@ -274,6 +329,15 @@ void Client::check(char tag, std::string_view body) {
              shortened(expected.content.value_or("")) + "', got " + got);
   }
   if (replies.empty()) finish_step();
+}
+
+/// Goes on without what the rest of the operation was to be about.
+void Client::take_refusal() {
+  ++counts_.refusals;
+  Step step = std::move(operation_.steps.front());
+  operation_.steps.assign(step.if_refused.begin(), step.if_refused.end());
+  operation_.steps.push_front(
+      {.bytes = {}, .replies = {{'Z', std::string(1, step.refused_status)}}});
 }
 
 void Client::on_closed() {
@@ -318,16 +382,17 @@ void Client::on_socket(bool readable, bool writable) {
   if (readable && socket_.is_open()) receive_some();
 }
 
-void Client::on_tick(Clock::time_point now, bool closing) {
+void Client::on_tick(Clock::time_point now, Stage stage) {
   if (phase_ == Phase::finished) return;
   const bool cancel_is_out = cancel_socket_.is_open();
-  if (phase_ == Phase::waiting && closing && !cancel_is_out) {
+  if (phase_ == Phase::waiting && stage == Stage::leaving && !cancel_is_out) {
     phase_ = Phase::finished;
-  } else if (phase_ == Phase::waiting && now >= next_action_ && !closing && !cancel_is_out) {
+  } else if (phase_ == Phase::waiting && now >= next_action_ && stage == Stage::working &&
+             !cancel_is_out) {
     log_in(now);
   } else if (phase_ == Phase::idle && !cancel_is_out) {
     // An operation after a cancel waits until the cancel is through: it might be hit itself.
-    closing ? leave(0ms) : start_operation();
+    go_on(stage);
   } else if (phase_ == Phase::busy && operation_.kind == Kind::cancel && !cancel_is_out &&
              now >= next_action_) {
     send_cancel(now);
@@ -338,6 +403,23 @@ void Client::on_tick(Clock::time_point now, bool closing) {
     violated("no reply at all in " + std::to_string(patience.count()) + " s, phase " +
              std::to_string(static_cast<int>(phase_)));
   }
+}
+
+void Client::go_on(Stage stage) {
+  switch (stage) {
+    case Stage::working: return start_operation(make_operation(random_, session_, ++sequence_));
+    case Stage::settling:
+      if (session_.has_residue()) {
+        start_operation(make_give_up(random_, session_, ++sequence_));
+      }
+      return;
+    case Stage::leaving: return leave(0ms);
+  }
+}
+
+bool Client::is_settled() const {
+  const bool is_at_rest = phase_ == Phase::idle && !session_.has_residue();
+  return (is_at_rest || phase_ == Phase::waiting) && !cancel_socket_.is_open();
 }
 
 }  // namespace stress

@@ -32,8 +32,15 @@ struct Counts {
   std::uint64_t logins = 0;
   std::uint64_t messages = 0;
   std::uint64_t cancels_sent = 0;
+  std::uint64_t refusals = 0;      ///< of statements that would pin one server too many
   std::uint64_t fatal_errors = 0;  ///< faulty runs only
   std::uint64_t cut_in_message = 0;
+};
+
+enum class Stage {
+  working,
+  settling,  ///< no new operation; what keeps a server is given up, and the connection stays
+  leaving
 };
 
 /// A watched socket of the loop: closes itself. Events carry the token that it was added with.
@@ -66,15 +73,18 @@ class Client {
 
   void on_socket(bool readable, bool writable);
   void on_cancel_socket();
-  /// Timers and deadlines; called every few milliseconds. No new operation starts after `closing`.
-  void on_tick(Clock::time_point now, bool closing);
+  /// Timers and deadlines; called every few milliseconds.
+  void on_tick(Clock::time_point now, Stage stage);
+  /// Nothing under way, nothing left on a server.
+  bool is_settled() const;
   bool is_finished() const { return phase_ == Phase::finished; }
 
  private:
   enum class Phase { waiting, login, busy, idle, finished };
 
   void log_in(Clock::time_point now);
-  void start_operation();
+  void go_on(Stage stage);
+  void start_operation(Operation operation);
   void start_step();
   void finish_step();
   void finish_operation();
@@ -85,6 +95,7 @@ class Client {
   void on_login_message(char tag, std::string_view body);
   void on_error(std::string_view body);
   void check(char tag, std::string_view body);
+  void take_refusal();
   void on_closed();
   void send_cancel(Clock::time_point now);
   void vanish();
@@ -106,8 +117,11 @@ class Client {
   std::string input_;
   std::string cancel_key_;  // pid and secret, as BackendKeyData carries them
 
+  Session session_;
+  std::uint32_t login_count_ = 0;
   std::uint64_t sequence_ = 0;
   Operation operation_;
+  std::deque<std::string> history_;  // what the last steps since its login sent
   bool tiny_pieces_ = false;
   std::uint64_t bytes_before_vanishing_ = 0;
   bool vanish_later_ = false;  // leaves pgproxy waiting for the rest for a moment

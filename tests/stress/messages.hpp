@@ -40,16 +40,19 @@ inline std::string query(std::string_view sql) {
   return frame('Q', std::string(sql) + '\0');
 }
 
-inline std::string parse(std::string_view sql) {
+inline std::string parse(std::string_view sql, std::string_view statement = {}) {
   std::string body;
-  put_text(body, "");
+  put_text(body, statement);
   put_text(body, sql);
   put_i16(body, 0);
   return frame('P', body);
 }
 
-inline std::string bind(const std::vector<std::string>& parameters) {
-  std::string body(2, '\0');  // unnamed portal, unnamed statement
+/// To the unnamed portal.
+inline std::string bind(const std::vector<std::string>& parameters,
+                        std::string_view statement = {}) {
+  std::string body(1, '\0');
+  put_text(body, statement);
   put_i16(body, 0);
   put_i16(body, static_cast<std::uint16_t>(parameters.size()));
   for (const std::string& parameter : parameters) {
@@ -62,6 +65,13 @@ inline std::string bind(const std::vector<std::string>& parameters) {
 
 inline std::string describe_portal() {
   return frame('D', std::string("P\0", 2));
+}
+
+inline std::string describe_statement(std::string_view statement) {
+  return frame('D', "S" + std::string(statement) + '\0');
+}
+inline std::string close_statement(std::string_view statement) {
+  return frame('C', "S" + std::string(statement) + '\0');
 }
 
 inline std::string execute(std::uint32_t row_limit = 0) {
@@ -102,13 +112,11 @@ inline std::string function_call(std::uint32_t oid, const std::vector<std::strin
   return frame('F', body);
 }
 
-inline std::string startup(std::string_view user, std::string_view database) {
+/// `parameters` are names and values in turn.
+inline std::string startup(const std::vector<std::string>& parameters) {
   std::string body;
   put_i32(body, 0x00030000);
-  for (const std::string_view text :
-       {std::string_view("user"), user, std::string_view("database"), database}) {
-    put_text(body, text);
-  }
+  for (const std::string& text : parameters) put_text(body, text);
   body += '\0';
   std::string out;
   put_i32(out, static_cast<std::uint32_t>(body.size() + 4));

@@ -3,35 +3,22 @@
 #include <array>
 #include <utility>
 
+#include "builder.hpp"
 #include "messages.hpp"
 
 namespace stress {
 namespace {
 
-/// Builds one operation; the marks are what no other client's rows can carry.
-class Builder {
+/// Operations that leave nothing behind.
+class PlainBuilder : private Builder {
  public:
-  Builder(Random& random, std::uint32_t owner, std::uint64_t sequence)
-      : random_(random), owner_(std::to_string(owner)), sequence_(std::to_string(sequence)) {}
+  using Builder::Builder;
 
   std::deque<Step> build(Kind kind);
 
  private:
-  std::uint64_t below(std::uint64_t limit) { return stress::below(random_, limit); }
-  bool chance(std::uint64_t one_in) { return below(one_in) == 0; }
-  std::string mark() const { return owner_ + "|" + sequence_; }
-  std::string mark_sql() const { return owner_ + ", " + sequence_; }
   /// Mostly short, sometimes longer than any read buffer.
   std::uint64_t filler_bytes() { return chance(40) ? below(200'000) : below(300); }
-
-  Step& next_step() { return steps_.emplace_back(); }
-  void send(std::string_view bytes) { steps_.back().bytes += bytes; }
-  void expect(std::string_view tags) {
-    for (const char tag : tags) steps_.back().replies.push_back({tag, std::nullopt});
-  }
-  void expect(char tag, std::string content) {
-    steps_.back().replies.push_back({tag, std::move(content)});
-  }
   void expect_rows(std::uint64_t count);
   void simple_cycle(std::string_view sql, std::string_view command, char status,
                     bool returns_row = false);
@@ -52,18 +39,13 @@ class Builder {
   void transaction(bool fails);
   void glued_transaction();
   void cancelled();
-
-  Random& random_;
-  std::string owner_;
-  std::string sequence_;
-  std::deque<Step> steps_;
 };
 
-void Builder::expect_rows(std::uint64_t count) {
+void PlainBuilder::expect_rows(std::uint64_t count) {
   for (std::uint64_t row = 1; row <= count; ++row) expect('D', mark() + "|" + std::to_string(row));
 }
 
-void Builder::simple() {
+void PlainBuilder::simple() {
   if (chance(6)) {
     send(query("select " + mark_sql() + ", 1/0"));
     expect('E', "22012");
@@ -77,7 +59,7 @@ void Builder::simple() {
   expect('Z', "I");
 }
 
-void Builder::multi_statement() {
+void PlainBuilder::multi_statement() {
   send(query("select " + mark_sql() + ", 1; select " + mark_sql() + ", 2; select " + mark_sql() +
              ", 1/0; select 3"));
   for (const char* row : {"|1", "|2"}) {
@@ -89,7 +71,7 @@ void Builder::multi_statement() {
   expect('Z', "I");
 }
 
-void Builder::many_rows() {
+void PlainBuilder::many_rows() {
   const std::uint64_t count = below(chance(10) ? 3000 : 30);
   send(query("select " + mark_sql() + ", g from generate_series(1, " + std::to_string(count) +
              ") g"));
@@ -99,7 +81,7 @@ void Builder::many_rows() {
   expect('Z', "I");
 }
 
-void Builder::extended_cycle(bool fails) {
+void PlainBuilder::extended_cycle(bool fails) {
   if (fails && chance(2)) {  // an error at Parse: Bind and Execute are skipped
     send(parse("selec " + mark_sql()) + bind({}) + execute() + sync());
     expect('E', "42601");
@@ -118,7 +100,7 @@ void Builder::extended_cycle(bool fails) {
   expect('Z', "I");
 }
 
-void Builder::pipeline() {
+void PlainBuilder::pipeline() {
   for (std::uint64_t left = 1 + below(12); left > 0; --left) {
     if (chance(5)) {
       simple();
@@ -128,7 +110,7 @@ void Builder::pipeline() {
   }
 }
 
-void Builder::late_bind() {
+void PlainBuilder::late_bind() {
   send(parse("select $1::text, $2::text") + sync());
   expect("1");
   expect('Z', "I");
@@ -142,7 +124,7 @@ void Builder::late_bind() {
   }
 }
 
-void Builder::flushed() {
+void PlainBuilder::flushed() {
   send(parse("select $1::text, $2::text") + bind({owner_, sequence_}) + flush());
   expect("12");
   next_step();
@@ -154,7 +136,7 @@ void Builder::flushed() {
   expect('Z', "I");
 }
 
-void Builder::portal() {
+void PlainBuilder::portal() {
   send(parse("select $1::text, $2::text, g from generate_series(1, 5) g") +
        bind({owner_, sequence_}) + execute(2) + flush());
   expect("12");
@@ -167,14 +149,14 @@ void Builder::portal() {
   expect('Z', "I");
 }
 
-void Builder::function() {
+void PlainBuilder::function() {
   const std::uint64_t left = below(1'000'000);
   send(function_call(177, {std::to_string(left), owner_}));  // int4pl
   expect('V', std::to_string(left + std::stoull(owner_)));
   expect('Z', "I");
 }
 
-void Builder::copy_out() {
+void PlainBuilder::copy_out() {
   const std::uint64_t count = below(chance(10) ? 2000 : 20);
   send(query("copy (select " + mark_sql() + ", g from generate_series(1, " + std::to_string(count) +
              ") g) to stdout (delimiter '|')"));
@@ -186,7 +168,7 @@ void Builder::copy_out() {
   expect('Z', "I");
 }
 
-void Builder::copy_in() {
+void PlainBuilder::copy_in() {
   const std::uint64_t count = 1 + below(40);
   send(query("copy stress from stdin (delimiter '|')"));
   expect("G");
@@ -201,7 +183,7 @@ void Builder::copy_in() {
                "DELETE " + std::to_string(count), 'I');
 }
 
-void Builder::copy_in_fails() {
+void PlainBuilder::copy_in_fails() {
   send(query("copy stress from stdin (delimiter '|')"));
   expect("G");
   if (chance(2)) next_step();
@@ -218,8 +200,8 @@ void Builder::copy_in_fails() {
   simple();
 }
 
-void Builder::simple_cycle(std::string_view sql, std::string_view command, char status,
-                           bool returns_row) {
+void PlainBuilder::simple_cycle(std::string_view sql, std::string_view command, char status,
+                                bool returns_row) {
   send(query(sql));
   if (returns_row) {
     expect("T");
@@ -229,7 +211,7 @@ void Builder::simple_cycle(std::string_view sql, std::string_view command, char 
   expect('Z', std::string(1, status));
 }
 
-void Builder::transaction(bool fails) {
+void PlainBuilder::transaction(bool fails) {
   simple_cycle("begin", "BEGIN", 'T');
   next_step();
   simple_cycle("insert into stress values (" + mark_sql() + ", 1)", "INSERT 0 1", 'T');
@@ -259,7 +241,7 @@ void Builder::transaction(bool fails) {
   simple_cycle("commit", "COMMIT", 'I');
 }
 
-void Builder::glued_transaction() {
+void PlainBuilder::glued_transaction() {
   simple_cycle("begin", "BEGIN", 'T');
   send(parse("select $1::text, $2::text") + bind({owner_, sequence_}) + execute() + sync());
   expect("12");
@@ -277,14 +259,14 @@ void Builder::glued_transaction() {
   }
 }
 
-void Builder::cancelled() {
+void PlainBuilder::cancelled() {
   send(query("select " + mark_sql() + " from pg_sleep(30)"));
   // The row description may or may not be out already: see Client::is_expected.
   expect('E', "57014");
   expect('Z', "I");
 }
 
-std::deque<Step> Builder::build(Kind kind) {
+std::deque<Step> PlainBuilder::build(Kind kind) {
   next_step();
   switch (kind) {
     case Kind::simple: simple(); break;
@@ -303,10 +285,7 @@ std::deque<Step> Builder::build(Kind kind) {
     case Kind::failed_transaction: transaction(true); break;
     case Kind::glued_transaction: glued_transaction(); break;
     case Kind::cancel: cancelled(); break;
-    case Kind::vanish:
-      steps_.clear();
-      return build(static_cast<Kind>(below(static_cast<std::uint64_t>(Kind::cancel))));
-    case Kind::relogin: steps_.clear(); break;
+    default: break;  // a kind of make_session_steps, or without steps
   }
   return std::move(steps_);
 }
@@ -314,19 +293,62 @@ std::deque<Step> Builder::build(Kind kind) {
 }  // namespace
 
 const char* name_of(Kind kind) {
-  static constexpr std::array<const char*, kind_count> names{
-      "simple",    "multi_statement", "many_rows",   "extended",           "pipeline",
-      "late_bind", "flush",           "portal",      "function_call",      "copy_out",
-      "copy_in",   "copy_in_fails",   "transaction", "failed_transaction", "glued_transaction",
-      "cancel",    "vanish",          "relogin"};
+  static constexpr std::array<const char*, kind_count> names{"simple",
+                                                             "multi_statement",
+                                                             "many_rows",
+                                                             "extended",
+                                                             "pipeline",
+                                                             "late_bind",
+                                                             "flush",
+                                                             "portal",
+                                                             "function_call",
+                                                             "copy_out",
+                                                             "copy_in",
+                                                             "copy_in_fails",
+                                                             "transaction",
+                                                             "failed_transaction",
+                                                             "glued_transaction",
+                                                             "prepare",
+                                                             "execute",
+                                                             "prepared_pipeline",
+                                                             "sql_execute",
+                                                             "deallocate",
+                                                             "set",
+                                                             "reset",
+                                                             "role",
+                                                             "settings_transaction",
+                                                             "code",
+                                                             "check_session",
+                                                             "temporary_table",
+                                                             "advisory_lock",
+                                                             "listen",
+                                                             "hold_cursor",
+                                                             "sql_prepare",
+                                                             "undone_residue",
+                                                             "discard_all",
+                                                             "give_up",
+                                                             "cancel",
+                                                             "vanish",
+                                                             "relogin"};
   return names[static_cast<std::size_t>(kind)];
 }
 
-Operation make_operation(Random& random, std::uint32_t owner, std::uint64_t sequence) {
-  Operation operation;
-  operation.kind = static_cast<Kind>(below(random, kind_count));
-  operation.steps = Builder(random, owner, sequence).build(operation.kind);
+Operation make_operation(Random& random, const Session& session, std::uint64_t sequence) {
+  auto kind = static_cast<Kind>(below(random, kind_count));
+  if (session.residue_age >= max_residue_age && kind < Kind::vanish) kind = Kind::give_up;
+  Operation operation{.kind = kind, .steps = {}};
+  if (kind == Kind::vanish)
+    kind = static_cast<Kind>(below(random, static_cast<std::uint64_t>(Kind::cancel)));
+  if (kind == Kind::relogin) return operation;
+  const bool is_plain = kind < Kind::prepare || kind == Kind::cancel;
+  operation.steps = is_plain ? PlainBuilder(random, session, sequence).build(kind)
+                             : make_session_steps(random, session, sequence, kind);
   return operation;
+}
+
+Operation make_give_up(Random& random, const Session& session, std::uint64_t sequence) {
+  return {.kind = Kind::give_up,
+          .steps = make_session_steps(random, session, sequence, Kind::give_up)};
 }
 
 }  // namespace stress

@@ -3,13 +3,12 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
-#include <random>
 #include <string>
 #include <vector>
 
-namespace stress {
+#include "session.hpp"
 
-using Random = std::mt19937_64;
+namespace stress {
 
 /// One backend message that must come next: its tag, and its content where `content` is given (the
 /// columns of a DataRow joined by '|', a command tag, a transaction status, an SQLSTATE, CopyData).
@@ -23,6 +22,11 @@ struct Expected {
 struct Step {
   std::string bytes;
   std::deque<Expected> replies;
+  std::optional<Session> after = {};  ///< what the client has then, where it changes
+  /// 53400 may be the answer instead, where no more servers may be pinned: a ReadyForQuery with
+  /// this status follows, and then other steps than those that were to come. 0: not so.
+  char refused_status = 0;
+  std::vector<Step> if_refused = {};
 };
 
 enum class Kind {
@@ -41,6 +45,26 @@ enum class Kind {
   transaction,
   failed_transaction,
   glued_transaction,
+  // What these leave is for later operations; Session knows it.
+  prepare,
+  execute,
+  prepared_pipeline,
+  sql_execute,
+  deallocate,
+  set,
+  reset,
+  role,
+  settings_transaction,
+  code,
+  check_session,
+  temporary_table,
+  advisory_lock,
+  listen,
+  hold_cursor,
+  sql_prepare,
+  undone_residue,
+  discard_all,
+  give_up,
   cancel,
   vanish,
   relogin
@@ -54,12 +78,15 @@ struct Operation {
   std::deque<Step> steps;
 };
 
+/// Operations after which a client gives up what keeps a server connection for it.
+inline constexpr std::uint32_t max_residue_age = 6;
+
 /// A random operation of a random kind. `vanish` is another kind's operation of which only a part
 /// is sent and read; `relogin` has no steps.
-Operation make_operation(Random& random, std::uint32_t owner, std::uint64_t sequence);
-
-inline std::uint64_t below(Random& random, std::uint64_t limit) {
-  return random() % limit;
-}
+Operation make_operation(Random& random, const Session& session, std::uint64_t sequence);
+Operation make_give_up(Random& random, const Session& session, std::uint64_t sequence);
+/// Kinds from `prepare` to `give_up`.
+std::deque<Step> make_session_steps(Random& random, const Session& session, std::uint64_t sequence,
+                                    Kind kind);
 
 }  // namespace stress

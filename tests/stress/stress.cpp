@@ -4,7 +4,10 @@
 //   stress PORT CLIENTS SECONDS SEED calm|faulty
 //
 // Connects to 127.0.0.1 as user app (trust) to database test, which has
-//   stress(owner int, sequence bigint, n int).
+//   stress(owner int, sequence bigint, n int),
+// the functions of run.py, and roles tenant_a, tenant_b and tenant_c that app may take.
+// A calm run prints "settled" when its clients have given up what keeps servers for them; they stay
+// until a line comes on stdin.
 // Ends with a summary and status 0, or with status 1 at the first violation, naming seed and
 // client.
 #include <cstdlib>
@@ -30,6 +33,7 @@ void run(const Options& options, Counts& counts) {
   }
   const auto end = Clock::now() + options.duration;
   std::vector<epoll_event> events(options.client_count * 2);
+  Stage stage = Stage::working;
   std::size_t finished_count = 0;
   while (finished_count < clients.size()) {
     const int count = epoll_wait(epoll, events.data(), static_cast<int>(events.size()), 2);
@@ -45,9 +49,19 @@ void run(const Options& options, Counts& counts) {
     }
     const auto now = Clock::now();
     finished_count = 0;
+    std::size_t settled_count = 0;
+    if (stage == Stage::working && now >= end) {
+      stage = options.faulty ? Stage::leaving : Stage::settling;
+    }
     for (const auto& client : clients) {
-      client->on_tick(now, now >= end);
+      client->on_tick(now, stage);
+      settled_count += client->is_settled();
       finished_count += client->is_finished();
+    }
+    if (stage == Stage::settling && settled_count == clients.size()) {
+      std::cout << "settled" << std::endl;
+      std::cin.get();
+      stage = Stage::leaving;
     }
   }
   close(epoll);
@@ -57,8 +71,9 @@ void print(const Options& options, const Counts& counts) {
   std::cout << "seed " << options.seed << ": "
             << std::accumulate(counts.finished.begin(), counts.finished.end(), std::uint64_t{0})
             << " operations, " << counts.messages << " messages, " << counts.logins << " logins, "
-            << counts.cancels_sent << " cancels, " << counts.fatal_errors << " clear errors, "
-            << counts.cut_in_message << " cut in a message\n ";
+            << counts.cancels_sent << " cancels, " << counts.refusals << " refusals, "
+            << counts.fatal_errors << " clear errors, " << counts.cut_in_message
+            << " cut in a message\n ";
   for (int kind = 0; kind < kind_count; ++kind) {
     std::cout << ' ' << name_of(static_cast<Kind>(kind)) << ' '
               << counts.finished[static_cast<std::size_t>(kind)];

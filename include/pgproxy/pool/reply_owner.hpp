@@ -19,6 +19,8 @@ class ReplyOwner {
   /// An ErrorResponse among the replies, before its bytes are handed over; replace_error() may
   /// change them.
   virtual void on_reply_error(ServerConnection& server, const wire::ErrorFields& fields) = 0;
+  /// A ParameterStatus among the replies. True: it goes no further.
+  virtual bool takes_parameter(const wire::ParameterStatus& /*parameter*/) { return false; }
   /// The body of a NotificationResponse: for the holder, at any time.
   virtual void on_notification(ServerConnection& /*server*/, Bytes /*body*/) {}
   /// Everything asked for has been answered and handed over; transaction_status() is current.

@@ -173,7 +173,7 @@ class ServerConnection final : public io::Disposable,
   void refuse(const wire::ErrorFields& fields);
   bool is_refused();
   ReplyVerdict judge_error(Bytes body);
-  bool take_parameter(Bytes body);
+  ReplyVerdict judge_parameter(Bytes body);
   void in_doubt(char type);
   void lost(const Error& error);
 

@@ -31,7 +31,8 @@ struct SessionTruth {
   bool has_sql_statements = false;  ///< by PREPARE, not by Parse
   std::uint32_t parsed_statement_count = 0;
   std::string role;  ///< "none": as logged in
-  /// Of QuestionScope::settings; nullopt: there is no such setting.
+  /// Of QuestionScope::settings; nullopt: there is no such setting. With all_settings only custom
+  /// ones, as the others are listed, and nullopt for those that a module has defined.
   std::vector<std::pair<std::string, std::optional<std::string>>> values;
   /// For all_settings: name and value of each.
   std::vector<std::pair<std::string, std::string>> session_settings;

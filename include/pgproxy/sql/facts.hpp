@@ -12,14 +12,15 @@ namespace pgproxy::sql {
 /// its transaction.
 enum class Residue : std::uint8_t {
   setting,             ///< SET, RESET, set_config: settings whose names can be told from the text
-  any_setting,         ///< settings with names that cannot: set_config($1, …), UPDATE pg_settings
+  any_setting,         ///< settings with names that cannot: set_config($1, …), UPDATE pg_settings;
+                       ///< custom ones only by parameters of the statement
   temporary_object,    ///< CREATE TEMP …, SELECT INTO TEMP, anything in pg_temp
   listen,              ///< LISTEN, UNLISTEN
   advisory_lock,       ///< session level: pg_advisory_lock and the like, and their unlocking
   cursor,              ///< DECLARE … WITH HOLD
   prepared_statement,  ///< PREPARE, DEALLOCATE: the SQL statements
   sequence_state,      ///< lastval, currval: it reads what an earlier statement left
-  hidden,              ///< LOAD, setseed, pg_backup_start, replication slots …: no query shows it
+  hidden,              ///< LOAD, setseed, set_config with a computed name, …: no query shows it
   code,                ///< runs what we do not see: DO, CALL, functions not known, unknown text
 };
 inline constexpr std::size_t residue_count = 10;
@@ -119,7 +120,8 @@ struct Facts {
   /// among them.
   std::vector<std::string> settings;
   /// Those of them that go back to their defaults: RESET, SET … TO DEFAULT. "all": RESET ALL,
-  /// DISCARD ALL.
+  /// DISCARD ALL. "role" is not part of that, but DISCARD ALL and RESET SESSION AUTHORIZATION reset
+  /// it, too.
   std::vector<std::string> resets;
 };
 

@@ -66,10 +66,14 @@ struct SetConstant {
 /// identifiers (search_path and the like).
 std::optional<SetConstant> set_constant(std::string_view text, bool backslashes_are_plain);
 
+/// The seed of random(), whose value no query shows. Where it is named, something hidden is left.
+inline constexpr std::string_view hidden_setting = "seed";
 /// Names of settings that a text may set, lower case: those behind SET and RESET, string constants
 /// that are the first argument of set_config, and everywhere, also within $…$ bodies and strings,
 /// words that look like a custom setting's name in quotes ('app.tenant') or behind SET. Each once,
-/// at most 32. May name what is none.
+/// at most 32. May name what is none; setseed and LOAD name `hidden_setting`.
 std::vector<std::string> settings_named(std::string_view text, bool backslashes_are_plain);
+/// app.tenant: a name that PostgreSQL takes for a setting which no module has defined.
+bool is_custom_setting(std::string_view text);
 
 }  // namespace pgproxy::sql

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "pgproxy/wire/message.hpp"
 
@@ -24,8 +25,13 @@ std::optional<std::string_view> decode_query(Bytes body);
 struct BindNames {
   std::string_view portal;
   std::string_view statement;
+  Bytes rest;
 };
 std::optional<BindNames> decode_bind_names(Bytes body);
+
+/// The values that stand behind the names in a Bind, or behind the function's number in a
+/// FunctionCall; NULLs are left out.
+std::optional<std::vector<std::string_view>> decode_values(Bytes rest);
 
 /// Describe or Close: target 'S' (statement) or 'P' (portal).
 struct Target {

@@ -112,6 +112,21 @@ TEST_CASE("statement_timeout is a setting of the session when it is not the defa
   CHECK(changed[1] == std::pair<std::string, std::string>{"statement_timeout", "1s"});
 }
 
+TEST_CASE("what the session has not set is not its own, though it has a value") {
+  const QuestionScope scope{.settings = {"work_mem", "session_replication_role", "a.x", "mod.y"},
+                            .all_settings = true};
+  const auto truth =
+      read(scope, result({{"0"}}) + result({{"4MB", "origin", "1", "-1"}}) + result(nothing) +
+                      result({{"work_mem", "4MB"}, {"mod.y", std::nullopt}}) + result({{"0"}}) +
+                      ready());
+  REQUIRE(truth);
+  CHECK(truth->session_settings ==
+        std::vector<std::pair<std::string, std::string>>{{"work_mem", "4MB"}});
+  CHECK(truth->values == std::vector<std::pair<std::string, std::optional<std::string>>>{
+                             {"a.x", "1"}, {"mod.y", std::nullopt}});
+  CHECK(question_sql(scope).contains("name OPERATOR(pg_catalog.=) E'mod.y'"));
+}
+
 TEST_CASE("what is no answer is not taken for one") {
   const std::string good = result(nothing) + ready();
   CHECK_FALSE(read({}, ready()));

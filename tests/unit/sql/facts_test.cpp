@@ -160,7 +160,10 @@ TEST_CASE("settings and resets have names") {
   CHECK(look("RESET Work_Mem").settings == Names{"work_mem"});
   CHECK(look("SET x TO DEFAULT").resets == Names{"x"});
   CHECK(look("RESET ALL").resets == Names{"all"});
-  CHECK(look("DISCARD ALL").resets == Names{"all"});
+  CHECK(look("DISCARD ALL").resets == Names{"all", "role"});
+  CHECK(look("RESET SESSION AUTHORIZATION").resets == Names{"role", "session_authorization"});
+  CHECK(look("SET SESSION AUTHORIZATION DEFAULT").resets == Names{"role", "session_authorization"});
+  CHECK(look("SET SESSION AUTHORIZATION a").resets == Names{});
   CHECK(look("SET x = 1").resets == Names{});
 }
 
@@ -177,9 +180,13 @@ TEST_CASE("set_config is a setting wherever it stands") {
                     "SELECT set_config('search_path', 'a', true)",
                     "EXPLAIN SELECT set_config('a','b',false)"});
   check_leaves({any_setting, temporary_object},
-               {"SELECT set_config($1, 'pg_temp', false)", "SELECT set_config('a' || $1, b, false)",
-                "SELECT set_config(new_value => 'a', setting_name => 'b', is_local => false)",
-                "SELECT set_config()", "SELECT set_config($1, 'a', false)"});
+               {"SELECT set_config($1, 'pg_temp', false)", "SELECT set_config($1::text, b, $2)",
+                "SELECT set_config($1, 'a', false)"});
+  // A name that is computed may be that of a custom setting, which PostgreSQL does not list.
+  check_leaves({any_setting, temporary_object, hidden},
+               {"SELECT set_config('a' || $1, b, false)", "SELECT set_config()",
+                "SELECT set_config(name, setting, false) FROM pg_settings",
+                "SELECT set_config(new_value => 'a', setting_name => 'b', is_local => false)"});
   check_leaves({setting, temporary_object},
                {"SELECT set_config('search_path', 'a,pg_temp', false)",
                 "SELECT set_config('Search_Path', $1, false)",
@@ -288,9 +295,19 @@ TEST_CASE("the other kinds are told apart") {
   check_leaves({prepared_statement, setting}, {"PREPARE p AS SELECT set_config('a', 'b', false)"});
   check_leaves({setting, temporary_object, listen, advisory_lock, cursor, prepared_statement},
                {"DISCARD ALL"});
+  check_leaves({setting, hidden}, {"SET seed = 0.5", "SELECT set_config('seed', '0.5', false)"});
   check_leaves({sequence_state}, {"SELECT lastval()", "SELECT currval('s')"});
+  // What runs later.
+  check_leaves({}, {"CREATE TABLE t(a int DEFAULT currval('s'), CHECK (f(a) > lastval()))",
+                    "CREATE VIEW v AS SELECT lastval(), f()",
+                    "CREATE RULE r AS ON INSERT TO t DO SELECT lastval()",
+                    "CREATE POLICY p ON t USING (a = currval('s'))",
+                    "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW WHEN (f(new.a)) EXECUTE "
+                    "FUNCTION h()"});
+  check_leaves({temporary_object}, {"CREATE TABLE t(a int DEFAULT pg_temp.f())"});
   check_leaves({hidden},
                {"SELECT setseed(0.5)", "LOAD 'auto_explain'", "SELECT pg_backup_start('x')",
+                "SET LOCAL seed = 0.5", "SELECT set_config('Seed', '0.5', true)",
                 "SELECT pg_create_logical_replication_slot('s', 'p', true)"});
   check_leaves({cursor}, {"DECLARE c CURSOR WITH HOLD FOR SELECT 1",
                           "declare c no scroll cursor with /* */ hold for select 1"});

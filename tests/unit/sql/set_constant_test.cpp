@@ -136,6 +136,11 @@ TEST_CASE("names of settings are found") {
             "a b"},
            {"DO $a$ BEGIN EXECUTE $b$ SET don't.x = 1; SET y = 2 $b$; SET z = 1; END $a$",
             "don y z"},
+           {"DO $$ BEGIN PERFORM setseed(0.5); END $$", "seed"},
+           {"DO $$ BEGIN IF a THEN SET seed = 1; END IF; EXECUTE 'set seed = 2'; END $$", "seed"},
+           {"DO $$ BEGIN EXECUTE 'load ''a'''; END $$", "seed"},
+           {"UPDATE t SET seed = 1 WHERE load = 'a'", ""},
+           {"DO $$ BEGIN UPDATE \"t\" SET seed = 1; UPDATE t AS u SET seed = 1; END $$", ""},
            {"UPDATE t SET a = 1, b = 2", "a"}}) {
     CAPTURE(text);
     CHECK(names(text) == expected);

@@ -37,6 +37,18 @@ TEST_CASE("Bind: the names in front, whatever follows") {
   CHECK_FALSE(decode_bind_names(as_bytes("p\0"sv)));
 }
 
+TEST_CASE("Bind: the values behind the names, without NULLs") {
+  const auto values = [](std::string_view rest) { return decode_values(as_bytes(rest)); };
+  using Values = std::vector<std::string_view>;
+  const auto body = "p\0s\0\0\1\0\0\0\3\0\0\0\2ab\xff\xff\xff\xff\0\0\0\0\0\0"sv;
+  CHECK(decode_values(decode_bind_names(as_bytes(body))->rest) == Values{"ab", ""});
+  CHECK(values("\0\0\0\0"sv) == Values{});
+  CHECK_FALSE(values(""sv));
+  CHECK_FALSE(values("\0\2\0\0"sv));
+  CHECK_FALSE(values("\0\0\0\1\0\0\0\2a"sv));
+  CHECK_FALSE(values("\0\0\0\2\0\0\0\1a"sv));
+}
+
 TEST_CASE("Describe and Close: a target, a terminated name, and no more") {
   CHECK(decode_target(as_bytes("Sfoo\0"sv))->name == "foo");
   CHECK(decode_target(as_bytes("P\0"sv))->kind == 'P');

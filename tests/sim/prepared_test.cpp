@@ -1,0 +1,178 @@
+// Named prepared statements of clients, on whatever server they reach.
+#include <doctest/doctest.h>
+
+#include "world.hpp"
+
+using namespace pgproxy;
+using namespace pgproxy::sim;
+
+namespace {
+
+config::Settings reruns(bool does) {
+  config::Settings settings = plain_settings();
+  settings.default_pool_size = 1;
+  settings.rerun_on.stale_plan = does;
+  return settings;
+}
+
+/// A client that says one cycle after the other.
+class Talk {
+ public:
+  explicit Talk(World& world) : world_(world), client_(world.ready_client()) {}
+
+  void parse(const std::string& name, const std::string& text) {
+    Script script = next();
+    script.parse(name, text);
+    script.sync();
+    play(script);
+  }
+  void describe(const std::string& name, const std::string& text) {
+    Script script = next();
+    script.describe(name, text);
+    script.sync();
+    play(script);
+  }
+  void run(const std::string& name, const std::string& text, std::vector<std::string> answers) {
+    Script script = next();
+    script.bind_and_execute(name, text, std::move(answers));
+    script.sync();
+    play(script);
+  }
+  /// The Bind fails.
+  void fail(const std::string& name, const std::string& sqlstate) {
+    Script script = next();
+    script.failing_bind(name, sqlstate);
+    script.message('E', std::string_view("\0\0\0\0\0", 5));
+    script.sync();
+    play(script);
+  }
+  void say(const std::string& text, std::vector<std::string> answers) {
+    Script script = next();
+    script.query(text + " /* " + script.tag() + " */", std::move(answers));
+    play(script);
+  }
+  void begin() {
+    Script script = next();
+    script.begin();
+    play(script);
+  }
+  void end() {
+    Script script = next();
+    script.end(true);
+    play(script);
+  }
+
+ private:
+  Script next() const {
+    Script script(client_.number());
+    script.go_on_from(number_);
+    script.status = client_.status();
+    return script;
+  }
+  void play(const Script& script) {
+    number_ = script.number();
+    client_.play(script);
+    world_.run();
+    CHECK(client_.is_content());
+  }
+  World& world_;
+  Client& client_;
+  unsigned number_ = 0;
+};
+
+const std::string changing = "select 'changing table', $1 from t";
+const std::string dated = "select 'dated row', $1";
+const std::vector<std::string> rows_of_changing = {"D:changing table|", "C:SELECT 1"};
+
+std::vector<std::string> dated_under(const std::string& settings) {
+  return {"D:dated row|/" + settings, "C:SELECT 1"};
+}
+
+}  // namespace
+
+TEST_CASE("a plan that became stale is run again where rerun_on says so") {
+  World world(reruns(true));
+  Talk one(world);
+  one.parse("m", changing);
+  one.run("m", changing, rows_of_changing);
+  world.postgres.change_tables();
+  one.run("m", changing, rows_of_changing);
+  CHECK(world.pool().counters().rerun_count == 1);
+  world.drain();
+  CHECK(world.violation_text() == "");
+}
+
+TEST_CASE("without rerun_on a stale plan is the client's error, once") {
+  World world(reruns(false));
+  Talk one(world);
+  one.parse("m", changing);
+  world.postgres.change_tables();
+  one.fail("m", "0A000");
+  one.run("m", changing, rows_of_changing);
+  world.drain();
+  CHECK(world.violation_text() == "");
+}
+
+TEST_CASE("a stale plan in a transaction is an error whatever rerun_on says") {
+  World world(reruns(true));
+  Talk one(world);
+  one.parse("m", changing);
+  world.postgres.change_tables();
+  one.begin();
+  one.fail("m", "0A000");
+  one.end();
+  one.run("m", changing, rows_of_changing);
+  world.drain();
+  CHECK(world.violation_text() == "");
+}
+
+TEST_CASE(
+    "a statement that a client uses under other settings is not passed off to those with its own") {
+  World world;
+  Talk one(world);
+  Talk two(world);
+  one.parse("d", dated);
+  two.begin();  // on the server that has it
+  one.say("set datestyle = 'sql'", {"C:SET"});
+  one.describe("d", dated);  // on the other one
+  two.end();
+  one.begin();
+  two.parse("d", dated);
+  two.run("d", dated, dated_under("ISO, MDY/public"));
+  one.end();
+  two.begin();
+  one.begin();
+  one.end();
+  two.run("d", dated, dated_under("ISO, MDY/public"));
+  two.end();
+  world.drain();
+  CHECK(world.violation_text() == "");
+}
+
+TEST_CASE("EXECUTE finds the statements of the protocol though others are by PREPARE") {
+  World world;
+  Talk one(world);
+  one.parse("a", "select 'first', $1");
+  one.say("prepare b as select 'second'", {"C:PREPARE"});
+  one.say("execute a('x')", {"T", "D:first|x", "C:SELECT 1"});
+  one.say("execute b", {"T", "D:second", "C:SELECT 1"});
+  one.say("prepare a as select 'other'", {"E:42P05"});
+  one.say("deallocate b", {"C:DEALLOCATE"});
+  one.run("a", "select 'first', $1", {"D:first|", "C:SELECT 1"});
+  world.drain();
+  CHECK(world.violation_text() == "");
+}
+
+TEST_CASE("a DEALLOCATE among other statements of a Query is not forgotten") {
+  World world;
+  Talk one(world);
+  one.parse("a", "select 'first', $1");
+  one.parse("b", "select 'second', $1");
+  one.say("deallocate a; show work_mem", {"C:DEALLOCATE", "T", "D:4MB", "C:SHOW"});
+  one.fail("a", "26000");
+  one.parse("a", "select 'third', $1");
+  one.run("a", "select 'third', $1", {"D:third|", "C:SELECT 1"});
+  one.run("b", "select 'second', $1", {"D:second|", "C:SELECT 1"});
+  world.drain();
+  CHECK(world.violation_text() == "");
+}
