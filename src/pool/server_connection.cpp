@@ -202,6 +202,7 @@ void ServerConnection::run_reset(const std::string& reset_query, bool cancel_wha
     const std::string sql = difference(*session_state_, *fresh);
     if (!sql.empty()) queries.push_back(sql);
   }
+  needs_connect_query_ = reset_query.contains(" ALL");
   if (cancel_what_runs && expected_.size() > 0) cancel_running(nullptr);
   run_task(std::move(queries), client);
 }
@@ -235,7 +236,7 @@ bool ServerConnection::ask_again() {
 }
 
 std::optional<SessionTruth> ServerConnection::take_answer() {
-  deadline_.disarm();
+  if (state_ != ServerState::resetting) deadline_.disarm();  // a reset goes on
   auto truth = question_->answer();
   pool_.loop().destroy_later(std::move(question_));  // it may be on the stack
   return truth;
@@ -258,6 +259,10 @@ void ServerConnection::on_task_done(bool ok) {
     residue_ = Residue::none;
     session_state_ = pool_.context().states.reported_only(session_state_);
     may_have_unnamed_ = false;  // each Query destroys it
+  }
+  const std::string& connect_query = pool_.database().config.connect_query;
+  if (std::exchange(needs_connect_query_, false) && !connect_query.empty()) {
+    return run_task({connect_query}, nullptr);  // RESET ALL and DISCARD ALL undo what it had set
   }
   if (state_ == ServerState::preparing) return pool_.on_server_ready(*this);
   pool_.checkin(*this);

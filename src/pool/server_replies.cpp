@@ -104,7 +104,8 @@ void ServerConnection::read_replies(Bytes in) {
 
 /// Answers of ours whose turn it is, in front of what comes next.
 void ServerConnection::give_locals(ReadPass& pass) {
-  while (expected_.has_local()) {
+  // Nothing follows a FATAL.
+  while (!fatal_forwarded_ && expected_.has_local()) {
     pass.switch_to(*this, expected_.next_owner());
     pass.flush(*this);
     pass.prefix = local_reply(expected_.take_local());
@@ -112,7 +113,7 @@ void ServerConnection::give_locals(ReadPass& pass) {
 }
 
 void ServerConnection::answer_locals() {
-  if (body_left_ > 0) return;  // they follow it
+  if (body_left_ > 0 || fatal_forwarded_) return;  // they follow it, or nothing does
   while (expected_.has_local()) {
     ReplyOwner* owner = expected_.next_owner();
     owner->on_reply(*this, local_reply(expected_.take_local()), {});

@@ -48,7 +48,10 @@ void ServerTask::on_reply_error(ServerConnection& /*server*/, const wire::ErrorF
 void ServerTask::on_replies_done(ServerConnection& server) {
   // What is still to come cannot be told from the answers to our own queries.
   if (failed_ || server.expected().is_uncertain()) return server.on_task_done(false);
-  if (server.is_asked()) return server.on_task_done(is_clean(server.take_answer()));
+  if (server.is_asked()) {
+    const auto answer = server.take_answer();
+    if (!draining_) return server.on_task_done(is_clean(answer));
+  }
   advance();
 }
 

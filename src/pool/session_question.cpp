@@ -41,7 +41,8 @@ constexpr std::string_view list_sql =
 constexpr std::string_view functions_sql =
     "SELECT proname, pg_catalog.left(pg_catalog.string_agg(prosrc, ' '), 65536) "
     "FROM pg_catalog.pg_proc WHERE oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND "
-    "provolatile OPERATOR(pg_catalog.=) 'v' AND proname OPERATOR(pg_catalog.=) ANY (ARRAY[";
+    "(provolatile OPERATOR(pg_catalog.=) 'v' OR prosrc OPERATOR(pg_catalog.~~*) '%set_config%') "
+    "AND proname OPERATOR(pg_catalog.=) ANY (ARRAY[";
 
 using Row = std::vector<std::optional<std::string>>;
 

@@ -47,6 +47,14 @@ bool is_harmless_when_parsing(std::string_view name) {
   return std::ranges::any_of(names, [&](std::string_view n) { return same_name(n, name); });
 }
 
+constexpr std::string_view encoding_name = "client_encoding";
+
+bool names_temporary_schema(std::string_view search_path) {
+  static constexpr std::string_view stem = "pg_temp";
+  const auto same = [](char a, char b) { return (a | 0x20) == (b | 0x20); };
+  return !std::ranges::search(search_path, stem, same).empty();
+}
+
 std::string content_key(const std::vector<Setting>& settings) {
   std::string key;
   for (const Setting& setting : settings) {
@@ -162,7 +170,7 @@ StateRef StateInterner::intern(std::vector<Setting> settings) {
   auto state = std::make_shared<SessionState>();
   state->settings_ = std::move(settings);
   state->backslashes_are_plain_ = state->value("standard_conforming_strings") != "off";
-  state->creates_temporary_objects_ = state->value("search_path").contains("pg_temp");
+  state->creates_temporary_objects_ = names_temporary_schema(state->value("search_path"));
   state->has_ambiguous_bytes_ = is_ambiguous_encoding(state->value("client_encoding"));
   state->parse_state_ = parse_state(state->settings_);
   slot = state;
@@ -177,7 +185,8 @@ StateRef StateInterner::intern(std::vector<Setting> settings) {
 ParseStateRef StateInterner::parse_state(const std::vector<Setting>& settings) {
   std::string key;
   for (const Setting& setting : settings) {
-    if (is_harmless_when_parsing(setting.name)) continue;
+    const bool is_custom = setting.name.contains('.');  // of tenants, often: they share statements
+    if (is_custom || is_harmless_when_parsing(setting.name)) continue;
     wire::put_c_string(key, setting.name);
     wire::put_c_string(key, setting.value);
   }
@@ -188,12 +197,19 @@ ParseStateRef StateInterner::parse_state(const std::vector<Setting>& settings) {
   return state;
 }
 
+std::string encoding_sql(const SessionState& server, const SessionState& wanted) {
+  const Setting* wish = wanted.find(encoding_name);
+  if (wish == nullptr || wish->value == server.value(encoding_name)) return {};
+  return "SELECT " + set_sql(*wish);
+}
+
 std::string difference(const SessionState& server, const SessionState& wanted) {
   const Identity now = identity(server);
   const Identity wish = identity(wanted);
   std::vector<std::string> sets;
   for (const Setting& setting : wanted.settings()) {
     if (is_identity(setting.name) || is_read_only_setting(setting.name)) continue;
+    if (same_name(setting.name, encoding_name)) continue;
     const Setting* there = server.find(setting.name);
     if (there == nullptr || there->value != setting.value) sets.push_back(set_sql(setting));
   }

@@ -202,6 +202,17 @@ void ServerStatements::own_closed(std::string_view name, std::uint32_t number) {
   journal_.note(number, {.what = Change::What::own_closed, .name = std::string(name)});
 }
 
+void ServerStatements::own_deallocated(std::string_view name, ExpectedReplies& expected) {
+  settle(expected);
+  journal_.drop([&](const Change& change) {
+    return change.what == Change::What::own_closed && change.name == name;
+  });
+  const bool comes_again = journal_.any([&](std::uint32_t, const Change& change) {
+    return change.what == Change::What::own_parsed && change.name == name;
+  });
+  if (!comes_again) std::erase(own_names_, name);
+}
+
 void ServerStatements::take_back(ExpectedReplies::Skipped skipped) {
   journal_.take_back(skipped, [this](std::uint32_t number, const Change& change) {
     switch (change.what) {

@@ -298,7 +298,7 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   if (!are_names_certain(shape)) return Step::wait;
   ++pool_->counters().client_parse_count;
   const auto objection = admit(shape, parse.query, false);
-  if (!objection && names_prepared(shape->facts)) name_in_parse(parse.query);
+  if (!objection && names_prepared(shape->facts)) name_in_parse(shape->facts, parse.query);
   if (!objection && names_pass_) return on_own_parse(name);
   provide_unnamed(false);
   if (objection) {
@@ -374,25 +374,24 @@ ClientSession::Step ClientSession::on_named_bind(Pass& pass, const wire::Header&
     return Step::wait;
   }
   pool::StatementRef statement;
-  if (found != nullptr && *found != nullptr) {
-    statement = as_of_now(names.statement, *found);
-    const bool goes_by_it = !is_described_next(pass.in, pass.pos, header);
-    const Step step = hold_to_description(names.statement, statement,
-                                          goes_by_it ? entry->description : 0, ReplyKind::bind);
+  if (found != nullptr && *found != nullptr) statement = as_of_now(names.statement, *found);
+  if (statement != nullptr && !is_described_next(pass.in, pass.pos, header)) {
+    const Step step =
+        hold_to_description(names.statement, statement, entry->description, ReplyKind::bind);
     if (step != Step::forward) return step;
   }
   ++pool_->counters().bind_count;
   bound_statement_ = 0;
   if (found == nullptr) let_be_unknown(names.statement);
   if (found == nullptr || *found == nullptr) return ask(ReplyKind::bind);
-  if (entry->description == 0) {
-    bound_statement_ = statement->number();
-    bound_portal_ = std::hash<std::string_view>{}(names.portal);
-  }
   const auto shape = std::static_pointer_cast<sql::Shape>(statement->known());
   if (const auto objection = admit(shape, statement->query(), false)) {
     refuse(ReplyKind::bind, *objection);
     return Step::drop;
+  }
+  if (entry->description == 0) {
+    bound_statement_ = statement->number();
+    bound_portal_ = std::hash<std::string_view>{}(names.portal);
   }
   provide(statement);
   server_->statements().note_use(expected.next_number(), *statement, expected);

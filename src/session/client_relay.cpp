@@ -276,7 +276,7 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
   } else if (tracks_residue()) {
     const sql::ShapeRef& shape = shape_of(text);
     if (names_prepared(shape->facts) || shape->facts.may_remove_residue) {
-      const Step step = name_in_query(text);
+      const Step step = name_in_query(shape->facts, text);
       if (step != Step::forward) return step;
     }
     // What a session has not prepared by SQL it cannot leave by its DEALLOCATE.
@@ -294,7 +294,8 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
     refuse(pool::ReplyKind::query, *objection);
     return Step::drop;
   }
-  hold_back_behind_reset();
+  // In an open cycle an error may make the server skip the Query, and then wait for a Sync.
+  if (!server_->expected().needs_sync()) hold_back_behind_reset();
   return ask(pool::ReplyKind::query);
 }
 
@@ -346,7 +347,7 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
       if (note_unnamed_change()) unnamed_.reset();
     } else {
       if (shape != nullptr && names_prepared(shape->facts) && maps_names()) {
-        name_in_parse(parse.query);
+        name_in_parse(shape->facts, parse.query);
       }
       remember_unnamed(message, shape);
     }
@@ -478,7 +479,8 @@ bool ClientSession::note_unnamed_change() {
 void ClientSession::restore_skipped_unnamed() {
   const auto [from, to] = server_->expected().last_skipped();
   const bool is_parse = server_->expected().last_failed() == pool::ReplyKind::parse;
-  bool has_failed = is_parse && from == unnamed_number_;
+  // The number is one of this server's only when its unnamed statement is ours.
+  bool has_failed = is_parse && unnamed_there_ == UnnamedThere::ours && from == unnamed_number_;
   // What is there after all is not worth knowing: ours is put in front again.
   if (unnamed_there_ == UnnamedThere::ours && !pool::is_before(unnamed_number_, from) &&
       pool::is_before(unnamed_number_, to)) {
@@ -489,9 +491,8 @@ void ClientSession::restore_skipped_unnamed() {
     auto& changes = *unnamed_changes_;
     const auto is_at = [&](const auto& c) { return c.number == from; };
     has_failed |= is_parse && std::ranges::any_of(changes, is_at);
-    const auto first = std::ranges::find_if(changes, [&](const auto& c) {
-      return pool::is_before(from, c.number) && pool::is_before(c.number, to);
-    });
+    const auto first = std::ranges::find_if(
+        changes, [&](const auto& c) { return pool::is_before(from, c.number); });
     const auto behind = std::find_if(first, changes.end(),
                                      [&](const auto& c) { return !pool::is_before(c.number, to); });
     std::unique_ptr<UnnamedStatement> before;

@@ -1,5 +1,6 @@
 // What a client's statements leave in its server's session: recognised, asked about, followed.
 #include <algorithm>
+#include <cctype>
 
 #include "session/client_session.hpp"
 #include "session/prepared_statements.hpp"
@@ -51,15 +52,51 @@ bool may_roll_back(std::string_view text) {
   return mentions("rollback") || mentions("abort");
 }
 
+/// Rounds of the question in which functions called by functions are looked up.
+constexpr std::uint8_t max_rounds = 4;
+
+/// Names in front of parentheses: functions that a body may call.
+std::vector<std::string> names_called(std::string_view source) {
+  std::vector<std::string> names;
+  std::string word;
+  bool is_over = false;
+  for (const char c : source) {
+    const bool is_blank = c == ' ' || c == '\t' || c == '\n' || c == '\r';
+    const bool is_letter = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' ||
+                           (static_cast<unsigned char>(c) & 0x80) != 0;
+    if (c == '(' && !word.empty()) names.push_back(word);
+    if (is_blank) {
+      is_over = true;
+    } else if (!is_letter || std::exchange(is_over, false)) {
+      word.clear();
+    }
+    if (is_letter) word += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  std::ranges::sort(names);
+  names.erase(std::ranges::unique(names).begin(), names.end());
+  return names;
+}
+
+/// What it sets cannot be told from its text.
+bool sets_by_computed_names(std::string_view source) {
+  const auto same = [](char a, char b) { return (a | 0x20) == (b | 0x20); };
+  const auto has = [&](std::string_view word) {
+    return !std::ranges::search(source, word, same).empty();
+  };
+  return has("set_config") || has("execute");
+}
+
 bool contains(const std::vector<std::string>& names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
 }
 
 /// They have a meaning within a transaction only, or come in the answer anyway.
 bool is_asked_by_name(std::string_view name) {
-  return name != "transaction_isolation" && name != "transaction_read_only" &&
-         name != "transaction_deferrable" && name != "transaction" && name != "role" &&
-         name != "session_authorization" && name != sql::hidden_setting && name != "all";
+  const auto is_printable = [](char c) { return c > ' ' && c <= '~'; };
+  return std::ranges::all_of(name, is_printable) && name != "transaction_isolation" &&
+         name != "transaction_read_only" && name != "transaction_deferrable" &&
+         name != "transaction" && name != "role" && name != "session_authorization" &&
+         name != sql::hidden_setting && name != "all";
 }
 
 /// What only superusers may see: asking for it by name would be an error for others.
@@ -109,6 +146,7 @@ const sql::ShapeRef& ClientSession::shape_of(std::string_view text) const {
 std::optional<Error> ClientSession::admit(const sql::ShapeRef& shape, std::string_view text,
                                           bool is_query) {
   const sql::Facts& facts = shape->facts;
+  workload_->shapes.refresh(*shape);
   ++shape->run_count;
   if (traces_ == nullptr && !session_state_->creates_temporary_objects() &&
       (facts.leaves - ResidueSet{Residue::code}).empty() && !wants_question(*shape) &&
@@ -139,8 +177,10 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   if (facts.may_draw && keeps_draws() && !is_cap_reached()) {
     pin({Residue::sequence_state}, shape->fingerprint);
   }
-  if (facts.changes_code && facts.kind != sql::StatementKind::unknown)
-    workload_->shapes.forget_learned();
+  if (facts.changes_code && facts.kind != sql::StatementKind::unknown) {
+    changes_code_ = true;  // others see it when the transaction has ended
+    sessions_.forget_learned(*pool_);
+  }
   const bool is_undone = facts.controls_transaction && may_roll_back(text);
   if (traces_ != nullptr) traces_->is_undone |= is_undone;
   const bool may_unpin = is_pinned() && facts.may_remove_residue;
@@ -154,6 +194,10 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   if (leaves.intersects(settings_or_code)) {
     auto names = sql::settings_named(text, server_->session_state()->backslashes_are_plain());
     left.code_names_settings |= leaves.contains(Residue::code) && !names.empty();
+    if (facts.kind == sql::StatementKind::do_block) {
+      left.code_names_settings |= sets_by_computed_names(text);
+      left.functions = names_called(text);
+    }
     note_names(std::move(names));
   }
   note_residue(may_unpin ? leaves | left.pinned_by : leaves, shape->fingerprint);
@@ -266,6 +310,7 @@ void ClientSession::note_code(const sql::ShapeRef& shape) {
 /// RESET goes back to what the client logged in with, in every pool mode.
 void ClientSession::note_resets(const sql::Facts& facts) {
   if (facts.resets.empty() || startup_state_ == pool_->default_state()) return;
+  if (server_->expected().is_skipping()) return;
   SessionTraces& left = traces();
   left.resets.insert(left.resets.end(), facts.resets.begin(), facts.resets.end());
   left.resets_from = cycle_from_;
@@ -313,6 +358,7 @@ bool ClientSession::take_constant(const sql::Shape& shape, std::string_view text
   auto constant = sql::set_constant(text, server_->session_state()->backslashes_are_plain());
   if (!constant || !is_asked_by_name(constant->name)) return false;
   traces().constant = std::move(constant);
+  traces_->constant_number = server_->expected().next_number();
   return true;
 }
 
@@ -425,9 +471,10 @@ bool ClientSession::ask_what_is_left() {
   }
   for (const sql::ShapeRef& shape : traces_->code) {
     for (const std::string& name : shape->facts.functions) {
-      if (!contains(scope.functions, name)) scope.functions.push_back(name);
+      if (!contains(traces_->functions, name)) traces_->functions.push_back(name);
     }
   }
+  scope.functions = traces_->functions;
   state_ = ClientState::asking;
   note_own_query();
   server_->ask_session(std::move(scope));
@@ -446,7 +493,7 @@ void ClientSession::on_answer() {
                  .hint = "See the server's log for the reason."});
   }
   state_ = ClientState::active;
-  if (needs_second_question(*truth) && ask_what_is_left()) return;
+  if (needs_another_question(*truth) && ask_what_is_left()) return;
   const pool::StateRef state = state_from(*truth);
   const bool is_changed = state != session_state_;
   session_state_ = state;
@@ -456,7 +503,7 @@ void ClientSession::on_answer() {
   if (truth->has_advisory_locks) found |= {Residue::advisory_lock};
   if (truth->has_cursors) found |= {Residue::cursor};
   if (truth->has_sql_statements) found |= {Residue::prepared_statement};
-  names_pass_ = names_pass_ && (truth->has_sql_statements || has_own_names());
+  names_pass_ = truth->has_sql_statements || (names_pass_ && has_own_names());
   if (names_pass_) found |= {Residue::prepared_statement};
   const bool is_same = found == traces_->pinned_by;  // what unpins is to be asked about again
   learn_from(*truth, found.empty() && is_same && !is_changed);
@@ -466,7 +513,8 @@ void ClientSession::on_answer() {
   });
   traces_->pending = {};
   traces_->code.clear();
-  traces_->was_asked_twice = false;
+  traces_->round_count = 0;
+  traces_->functions.clear();
   traces_->is_undone = false;
   traces_->code_names_settings = false;
   if (found.empty()) {
@@ -482,14 +530,22 @@ void ClientSession::on_answer() {
   if (inbox_ != nullptr && may_process()) process_inbox();
 }
 
-/// The functions that ran name settings which PostgreSQL does not list.
-bool ClientSession::needs_second_question(const pool::SessionTruth& truth) {
-  if (std::exchange(traces_->was_asked_twice, true)) return false;
-  const std::size_t before = traces_->settings.size();
+/// The functions that ran name settings which PostgreSQL does not list, or call other functions.
+bool ClientSession::needs_another_question(const pool::SessionTruth& truth) {
+  SessionTraces& left = *traces_;
+  const std::size_t before = left.settings.size() + left.functions.size();
   for (const auto& [name, source] : truth.volatile_functions) {
     note_names(sql::settings_named(source, true));
+    for (std::string& called : names_called(source)) {
+      if (left.functions.size() >= max_names) break;
+      if (!contains(left.functions, called)) left.functions.push_back(std::move(called));
+    }
+    left.code_names_settings |= sets_by_computed_names(source);
   }
-  return traces_->settings.size() > before;
+  if (left.settings.size() + left.functions.size() == before) return false;
+  if (++left.round_count < max_rounds) return true;
+  left.code_names_settings = true;  // too deep to be known
+  return false;
 }
 
 /// The client's settings and role as the server told.

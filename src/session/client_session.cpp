@@ -75,16 +75,20 @@ bool ClientSession::take(pool::ServerConnection& server) {
 /// Brings the server in line with `wanted`; the client's bytes are held until it has answered. A
 /// SET glued in front of a statement could fail, and the statement run under the wrong settings.
 bool ClientSession::replay(const pool::StateRef& wanted) {
-  const std::string sql = pool::difference(*server_->session_state(), *wanted);
+  const pool::SessionState& there = *server_->session_state();
+  std::string out;
+  for (const std::string& sql :
+       {pool::encoding_sql(there, *wanted), pool::difference(there, *wanted)}) {
+    if (sql.empty()) continue;
+    wire::put_query(out, sql);
+    server_->expect(*this, pool::ReplyKind::query);
+  }
   if (state_ != ClientState::welcoming) state_ = ClientState::replaying;
-  if (sql.empty()) {
+  if (out.empty()) {
     finish_replay();
     return state_ == ClientState::active;
   }
   has_server_error_ = false;
-  std::string out;
-  wire::put_query(out, sql);
-  server_->expect(*this, pool::ReplyKind::query);
   server_->send(as_bytes(out));
   pool_->query_timeout_queue().arm(timer_, pool_->loop().now());
   return false;
@@ -153,7 +157,7 @@ void ClientSession::on_reply_error(pool::ServerConnection& server,
                                    const wire::ErrorFields& fields) {
   if (state_ == ClientState::active) {
     if (traces_ != nullptr) {
-      traces_->constant.reset();
+      if (server.expected().oldest_number() == traces_->constant_number) traces_->constant.reset();
       traces_->is_undone = true;
       forget_failed_resets(server.expected().oldest_number());
     }
@@ -215,6 +219,10 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
     return;
   }
   transaction_timer_.disarm();
+  if (changes_code_) {
+    changes_code_ = false;
+    sessions_.forget_learned(*pool_);
+  }
   release_if_possible();
   if (inbox_ != nullptr && may_process()) process_inbox();
 }
@@ -361,13 +369,13 @@ void ClientSession::give_up_server(pool::ServerConnection& server) {
       static_cast<std::uint64_t>((pool_->loop().now() - attached_at_).count());
   unpin();
   if (is_mid_message()) return pool_->close(server, "client left in the middle of a message");
-  if (server.is_asked()) return pool_->close(server, "client left before its session was known");
   if (server.is_releasable() && !has_server_error_) {
     return pool_->reset(server, pool_->settings().pool_mode == config::PoolMode::session
                                     ? sessions_.settings().server_reset_query
                                     : std::string());
   }
-  pool_->reset(server, !has_terminated_);
+  // A question of ours that is under way is no work of the client's.
+  pool_->reset(server, !has_terminated_ && !server.is_asked());
 }
 
 void ClientSession::fail(const Error& error) {

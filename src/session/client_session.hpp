@@ -194,7 +194,7 @@ class ClientSession final : public io::Disposable,
   void hold_back_behind_reset();
   bool ask_what_is_left();
   void on_answer();
-  bool needs_second_question(const pool::SessionTruth& truth);
+  bool needs_another_question(const pool::SessionTruth& truth);
   pool::StateRef state_from(const pool::SessionTruth& truth) const;
   void learn_from(const pool::SessionTruth& truth, bool is_clean);
   void refuse(pool::ReplyKind kind, const Error& error);
@@ -228,12 +228,12 @@ class ClientSession final : public io::Disposable,
 
   // SQL that names prepared statements (client_sql_names.cpp).
   static bool names_prepared(const sql::Facts& facts);
-  Step name_in_query(std::string_view text);
+  Step name_in_query(const sql::Facts& facts, std::string_view text);
   void note_sql_prepare();
   Step name_as_asked(NamingQuery& naming);
   Step name_one(NamingQuery& naming);
   Step name_all(NamingQuery& naming);
-  void name_in_parse(std::string_view text);
+  void name_in_parse(const sql::Facts& facts, std::string_view text);
   bool make_names_own();
   bool are_names_certain(const sql::ShapeRef& shape) const;
   bool name_in_bind(const sql::ShapeRef& shape, std::string_view text);
@@ -311,6 +311,7 @@ class ClientSession final : public io::Disposable,
   bool has_server_error_ : 1 = false;   ///< the replay failed
   bool must_scrub_ : 1 = false;         ///< code ran here that is not known to be clean
   bool settings_in_doubt_ : 1 = false;  ///< the transaction may have changed some
+  bool changes_code_ : 1 = false;       ///< the transaction may have
   bool has_drawn_ : 1 = false;          ///< from a sequence, since it has this server
   WallTime connect_time_{};
   TimePoint request_at_{};

@@ -12,6 +12,21 @@ namespace pgproxy::session {
 
 using pool::ReplyKind;
 
+namespace {
+
+/// What PostgreSQL's grammar found goes before how the text looks. Text that it could not read is
+/// told by its words alone: most of it is about something else.
+SqlNamesFound names_in(const sql::Facts& facts, std::string_view text, bool names_prepared) {
+  SqlNamesFound found = find_sql_names(text);
+  const bool is_read = facts.kind != sql::StatementKind::unknown;
+  const bool is_overlooked = names_prepared && (is_read || mentions_sql_names(text));
+  if (found.what != SqlNames::none || !is_overlooked) return found;
+  return {.what = SqlNames::any,
+          .deallocates = !is_read || facts.leaves.contains(sql::Residue::prepared_statement)};
+}
+
+}  // namespace
+
 void ClientSession::put_sync() {
   std::string out;
   wire::put_message(out, 'S');
@@ -44,7 +59,7 @@ void ClientSession::note_sql_prepare() {
 }
 
 /// Step::wait: the Query waits until the server has what it names, or for earlier answers.
-ClientSession::Step ClientSession::name_in_query(std::string_view text) {
+ClientSession::Step ClientSession::name_in_query(const sql::Facts& facts, std::string_view text) {
   if (naming_ != nullptr) settle_naming(*server_);
   if (naming_ != nullptr && naming_->phase == NamingQuery::Phase::ready) {
     naming_->phase = NamingQuery::Phase::sent;
@@ -53,11 +68,12 @@ ClientSession::Step ClientSession::name_in_query(std::string_view text) {
   }
   if (naming_ != nullptr && naming_->phase == NamingQuery::Phase::preparing) return Step::wait;
   if (!maps_names()) return Step::forward;
-  if (prepared_ == nullptr && !server_->has_statements()) return Step::forward;
   pool::ExpectedReplies& expected = server_->expected();
   if (expected.is_skipping()) return Step::forward;
-  SqlNamesFound found = find_sql_names(text);
+  SqlNamesFound found = names_in(facts, text, names_prepared(facts));
   if (found.what == SqlNames::none) return Step::forward;
+  const bool is_any = prepared_ != nullptr || server_->has_statements();
+  if (!is_any && found.what != SqlNames::prepare) return Step::forward;
   if (!expected.is_status_known()) return Step::wait;
   names_in_doubt_ = prepared_ != nullptr;
   naming_ = std::make_unique<NamingQuery>(NamingQuery{.found = std::move(found)});
@@ -129,9 +145,9 @@ ClientSession::Step ClientSession::name_all(NamingQuery& naming) {
 
 /// A Parse of such SQL: what it becomes is run at any time later, so that this server stays, with
 /// the client's statements under their own names.
-void ClientSession::name_in_parse(std::string_view text) {
+void ClientSession::name_in_parse(const sql::Facts& facts, std::string_view text) {
   if (server_->expected().is_skipping()) return;
-  const SqlNames what = find_sql_names(text).what;
+  const SqlNames what = names_in(facts, text, names_prepared(facts)).what;
   if (what == SqlNames::none) return;
   if (what == SqlNames::deallocate_all || what == SqlNames::discard) {
     names_in_doubt_ = prepared_ != nullptr;
@@ -178,7 +194,7 @@ bool ClientSession::are_names_certain(const sql::ShapeRef& shape) const {
 bool ClientSession::name_in_bind(const sql::ShapeRef& shape, std::string_view text) {
   if (shape == nullptr || !names_prepared(shape->facts)) return true;
   if (!are_names_certain(shape)) return false;
-  name_in_parse(text);
+  name_in_parse(shape->facts, text);
   return true;
 }
 
@@ -189,9 +205,11 @@ void ClientSession::note_naming_error(pool::ServerConnection& server) {
     } else {
       server.replace_error("");
     }
-  } else if (naming_->phase == NamingQuery::Phase::sent &&
-             server.expected().oldest_number() == naming_->number) {
-    naming_->has_failed = true;
+  } else if (naming_->phase == NamingQuery::Phase::sent) {
+    const auto [from, to] = server.expected().last_skipped();
+    const bool is_skipped =
+        !pool::is_before(naming_->number, from) && pool::is_before(naming_->number, to);
+    naming_->has_failed |= is_skipped || server.expected().oldest_number() == naming_->number;
   }
 }
 
@@ -199,8 +217,9 @@ void ClientSession::note_naming_error(pool::ServerConnection& server) {
 void ClientSession::settle_naming(pool::ServerConnection& server) {
   if (naming_->phase != NamingQuery::Phase::sent) return;
   if (!pool::is_before(naming_->number, server.expected().oldest_number())) return;
-  if (naming_->found.what == SqlNames::deallocate && !naming_->has_failed && prepared_ != nullptr) {
-    prepared_->forget(naming_->found.name);
+  if (naming_->found.what == SqlNames::deallocate && !naming_->has_failed) {
+    if (prepared_ != nullptr) prepared_->forget(naming_->found.name);
+    server.statements().own_deallocated(naming_->found.name, server.expected());
   }
   naming_.reset();
 }

@@ -27,14 +27,16 @@ struct SessionTraces {
   std::vector<sql::ShapeRef> code;
   /// `SET name = constant`, alone in its cycle: no question is needed when it succeeds.
   std::optional<sql::SetConstant> constant;
+  std::uint32_t constant_number = 0;  ///< of its Query
 
   sql::ResidueSet pinned_by;
   WallTime pinned_since{};
-  std::uint64_t pinned_shape = 0;    ///< fingerprint of the statement that brought the pin
-  std::uint64_t pending_shape = 0;   ///< likewise of the last one that may have left something
-  bool is_undone = false;            ///< an error or ROLLBACK: no proof that code is clean
-  bool code_names_settings = false;  ///< it may set them to what they are: no proof either
-  bool was_asked_twice = false;      ///< about settings that the first answer named
+  std::uint64_t pinned_shape = 0;      ///< fingerprint of the statement that brought the pin
+  std::uint64_t pending_shape = 0;     ///< likewise of the last one that may have left something
+  bool is_undone = false;              ///< an error or ROLLBACK: no proof that code is clean
+  bool code_names_settings = false;    ///< it may set them to what they are: no proof either
+  std::uint8_t round_count = 0;        ///< of the question, for what functions call
+  std::vector<std::string> functions;  ///< that ran, or may have been called by those that ran
 
   bool is_empty() const {
     return pending.empty() && resets.empty() && !constant && pinned_by.empty();

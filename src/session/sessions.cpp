@@ -107,6 +107,12 @@ Workload& Sessions::workload(const pool::Pool& pool) {
   return *slot;
 }
 
+void Sessions::forget_learned(const pool::Pool& pool) {
+  for (const auto& [other, workload] : workloads_) {
+    if (&other->database() == &pool.database()) workload->shapes.forget_learned();
+  }
+}
+
 std::vector<PinRow> Sessions::describe_pins() const {
   std::vector<PinRow> rows;
   for (const auto& [id, session] : sessions_) {

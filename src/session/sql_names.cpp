@@ -8,6 +8,8 @@ namespace pgproxy::session {
 namespace {
 
 constexpr std::size_t npos = std::string_view::npos;
+/// PostgreSQL cuts longer names (NAMEDATALEN).
+constexpr std::size_t max_name_bytes = 63;
 
 bool is_word_byte(char c) {
   const auto byte = static_cast<unsigned char>(c);
@@ -29,20 +31,34 @@ bool contains(std::string_view text, std::string_view lower_case) {
           }).empty();
 }
 
+/// Where the comment that `text` begins with ends; they nest. npos: nowhere.
+std::size_t comment_end(std::string_view text) {
+  std::size_t depth = 1;
+  std::size_t at = 2;
+  while (depth > 0) {
+    at = text.find_first_of("*/", at);
+    if (at == npos) return npos;
+    const std::string_view two = text.substr(at, 2);
+    const bool is_mark = two == "/*" || two == "*/";
+    if (is_mark) two == "/*" ? ++depth : --depth;
+    at += is_mark ? 2 : 1;
+  }
+  return at;
+}
+
 /// Drops blanks and comments from the front.
 void skip_blanks(std::string_view& text) {
   while (true) {
     text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n\f\v"), text.size()));
     std::size_t end = 0;
     if (text.starts_with("--")) {
-      end = text.find('\n');
+      end = text.find_first_of("\r\n");
     } else if (text.starts_with("/*")) {
-      end = text.find("*/");
-      if (end != npos) ++end;
+      end = comment_end(text);
     } else {
       return;
     }
-    text.remove_prefix(end == npos ? text.size() : end + 1);
+    text.remove_prefix(std::min(end, text.size()));
   }
 }
 
@@ -94,7 +110,10 @@ SqlNamesFound with_name(SqlNames what, std::string_view rest) {
   skip_blanks(rest);
   const bool is_quoted = rest.starts_with('"');
   auto name = take_name(rest);
-  if (!name) return {SqlNames::any};
+  const bool is_escaped = !is_quoted && rest.starts_with('&');  // U&"name"
+  if (!name || is_escaped || name->size() > max_name_bytes) {
+    return {.what = SqlNames::any, .deallocates = what == SqlNames::deallocate};
+  }
   if (what == SqlNames::deallocate && !is_quoted && *name == "all")
     return {SqlNames::deallocate_all};
   return {what, std::move(*name)};
@@ -124,6 +143,11 @@ SqlNamesFound find_sql_names(std::string_view text) {
   }
   if (contains(text, "pg_prepared_statement")) return {SqlNames::any};
   return found;
+}
+
+bool mentions_sql_names(std::string_view text) {
+  return contains(text, "execute") || contains(text, "prepare") || contains(text, "deallocate") ||
+         contains(text, "u&\"");
 }
 
 }  // namespace pgproxy::session

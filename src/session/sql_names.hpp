@@ -27,4 +27,7 @@ struct SqlNamesFound {
 /// for what it finds only.
 SqlNamesFound find_sql_names(std::string_view text);
 
+/// Anything in `text` could name prepared statements: for what no parser could read.
+bool mentions_sql_names(std::string_view text);
+
 }  // namespace pgproxy::session

@@ -196,8 +196,9 @@ void Analysis::set(const PgQuery__VariableSetStmt& statement) {
   }
   const std::string name = lower(text_of(statement.name));
   facts_.settings.push_back(name);
-  if (statement.kind == PG_QUERY__VARIABLE_SET_KIND__VAR_RESET ||
-      statement.kind == PG_QUERY__VARIABLE_SET_KIND__VAR_SET_DEFAULT) {
+  const bool is_reset = statement.kind == PG_QUERY__VARIABLE_SET_KIND__VAR_RESET ||
+                        statement.kind == PG_QUERY__VARIABLE_SET_KIND__VAR_SET_DEFAULT;
+  if (is_reset && !statement.is_local) {
     facts_.resets.push_back(name);
     if (name == "session_authorization") facts_.resets.emplace_back("role");
   }

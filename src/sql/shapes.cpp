@@ -71,14 +71,6 @@ const ShapeRef& Shapes::find(std::string_view text, bool backslashes_are_plain) 
   return table_->add(std::move(shape));
 }
 
-void Shapes::forget_learned() {
-  const auto forget = [](Shape& shape) { shape.clean_count = shape.run_count = 0; };
-  forget(*unknown_);
-  for (Table::Map* const generation : {&table_->young, &table_->old}) {
-    for (const auto& [fingerprint, shape] : *generation) forget(*shape);
-  }
-}
-
 std::size_t Shapes::size() const {
   return table_->young.size() + table_->old.size();
 }

@@ -352,7 +352,7 @@ class Deallocation(Prepared):
     def test_deallocate_among_other_statements(self):
         self.assert_transparent(
             (parse("select 1", "s") + parse("select 2", "u") + SYNC, 1), (query("select 7; deallocate s"), 1),
-            (run(name="u") + SYNC, 1), (query("deallocate u; select 1/0"), 1))
+            (run(name="u") + SYNC, 1), (query("deallocate u; select 1/0"), 1), pins=["prepared statement"])
 
     def test_execute_by_name(self):
         self.assert_transparent(
@@ -398,6 +398,39 @@ class Deallocation(Prepared):
             (statement("select name from pg_prepared_statements order by 1") + SYNC, 1),
             (parse("select 'four'", "t") + SYNC, 1), (close("S", "t") + parse("select 'four'", "t") + SYNC, 1),
             (run(name="t") + SYNC, 1), pins=["prepared statement"])
+
+
+    def test_statements_of_others_are_out_of_reach_however_it_is_written(self):
+        self.begin(default_pool_size=1)
+        self.disturb()  # the neighbour's first ones are there
+        names = ("pgproxy_1", "pgproxy_2", "pgproxy_3", 'U&"pgproxy\\005f1"', 'U&"pgproxy\\005f2"')
+        for word in ("execute", "deallocate"):
+            for front in ("/* /* */ */", "-- \r", "/*/**/* / **/"):
+                self.assert_transparent(*((query(f"{front} {word} {name}"), 1) for name in names))
+            self.assert_transparent(*((statement(f"/* /* */ */ {word} {name}") + SYNC, 1) for name in names))
+        for view in ('U&"pg\\005fprepared_statements"', "/* /* */ */ pg_prepared_statements"):
+            self.assert_transparent(
+                (query(f"select name from {view}"), 1), (parse("select 1", "s") + SYNC, 1),
+                (query(f"select name from {view}"), 1), (close("S", "s") + SYNC, 1))
+
+    def test_deallocate_of_an_escaped_name(self):
+        self.assert_transparent(
+            (parse("select 1", "s") + parse("select 2", "t") + SYNC, 1), (query('deallocate U&"\\0073"'), 1),
+            (run(name="s") + SYNC, 1), (run(name="t") + SYNC, 1), pins=["prepared statement"])
+
+    def test_deallocate_in_a_pipeline(self):
+        self.assert_transparent(
+            (parse("select 1", "s") + SYNC, 1),
+            (query("deallocate s") + parse("select 2", "") + parse("select 3", "t") + SYNC, 2),
+            (run(name="t") + SYNC, 1), (query("deallocate t") + parse("select 2", "") + run(name="t") + SYNC, 2),
+            (query("deallocate t") + parse("select 2", "") + parse("select 4", "s") + FLUSH, "1"),
+            (SYNC, 1), (run(name="s") + SYNC, 1))
+
+    def test_deallocate_that_is_skipped(self):
+        self.assert_transparent(
+            (parse("select 1", "s") + SYNC, 1), (parse("bad sql", "") + query("deallocate s") + SYNC, 1),
+            (run(name="s") + SYNC, 1), (parse("bad sql", "") + query("deallocate all") + SYNC, 1),
+            (run(name="s") + SYNC, 1), (run(name="none") + query("deallocate s") + SYNC + run(name="s") + SYNC, 2))
 
 
 class StalePlans(Prepared):

@@ -109,6 +109,19 @@ class Isolation(harness.PoolerTest):
                 number = client.value("select nextval('drawn')")
                 self.assertEqual(client.value("select lastval()"), number)
 
+    def test_a_prepared_lastval_in_a_later_transaction_tells_nothing_of_others(self):
+        self.one.query("create sequence if not exists drawn")
+        client = self.client()
+        lastval = raw.bind(name="last") + raw.execute() + raw.SYNC
+        client.query("begin")
+        client.query("select nextval('drawn')")
+        self.assertEqual(raw.tags(client.ask(raw.parse("select lastval()", "last") + raw.SYNC)), "1Z")
+        client.query("commit")
+        self.on_all_servers("select nextval('drawn')")
+        self.assertEqual(raw.error(client.ask(lastval))["C"], "55000")
+        number = client.value("select nextval('drawn')")  # from now on the server is kept
+        self.assertEqual(raw.rows(client.ask(lastval)), [(number,)])
+
     def test_set_local_ends_with_its_transaction(self):
         self.one.query("begin")
         self.one.query("set local work_mem = '9MB'")

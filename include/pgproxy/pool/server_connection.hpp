@@ -186,8 +186,9 @@ class ServerConnection final : public io::Disposable,
   ServerState state_ = ServerState::connecting;
   wire::TransactionStatus status_ = wire::TransactionStatus::idle;
   Residue residue_ = Residue::none;
-  std::uint8_t question_count_ = 0;  ///< how often the one at hand was asked
-  bool is_expired_ = false;          ///< server_lifetime is over: close it when released
+  std::uint8_t question_count_ = 0;   ///< how often the one at hand was asked
+  bool needs_connect_query_ = false;  ///< behind the reset that runs
+  bool is_expired_ = false;           ///< server_lifetime is over: close it when released
   bool fatal_forwarded_ = false;
   bool quiet_due_ = false;     ///< a ReadyForQuery came: tell when the read is dealt with
   bool progress_due_ = false;  ///< a message may wait for what was answered: likewise

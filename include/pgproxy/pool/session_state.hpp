@@ -86,6 +86,10 @@ class StateInterner {
 /// The call that sets one, for a SELECT.
 std::string set_sql(const Setting& setting);
 
+/// A Query of its own in front of difference(), whose text is in the encoding that it sets; empty:
+/// none needed.
+std::string encoding_sql(const SessionState& server, const SessionState& wanted);
+
 /// One Query that brings a server with state `server` in line with `wanted`; empty: none needed.
 /// Every name is qualified and every literal safe under either standard_conforming_strings.
 std::string difference(const SessionState& server, const SessionState& wanted);

@@ -145,6 +145,8 @@ class ServerStatements {
   /// Names of a client's own, which the message with `number` makes or closes.
   void own_parsed(std::string_view name, std::uint32_t number);
   void own_closed(std::string_view name, std::uint32_t number);
+  /// DEALLOCATE did its work; what was sent behind it is still to come.
+  void own_deallocated(std::string_view name, ExpectedReplies& expected);
   const std::vector<std::string>& own_names() const { return own_names_; }
   /// The numbers of the statements that it has.
   std::vector<std::uint64_t> numbers() const;

@@ -59,6 +59,8 @@ class Sessions final : public io::AcceptListener {
   auth::VerifierCache& verifiers() { return verifiers_; }
   /// Of one pool; lives as long as this object.
   Workload& workload(const pool::Pool& pool);
+  /// Code of this pool's database may have changed: what was learned of it is void.
+  void forget_learned(const pool::Pool& pool);
   /// A key that no other client has; `session` is found by it until it is removed.
   CancelKey register_key(ClientSession& session);
   /// Clients that passed or are passing max_client_conn (the console's are exempt).

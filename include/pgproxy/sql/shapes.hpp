@@ -20,6 +20,8 @@ struct Shape {
   std::uint32_t clean_count = 0;
   /// Runs since the server was last asked.
   std::uint32_t run_count = 0;
+  /// Shapes::generation() when that was counted.
+  std::uint32_t generation = 0;
 };
 using ShapeRef = std::shared_ptr<Shape>;
 
@@ -42,14 +44,22 @@ class Shapes {
   /// caller uses unknown(). The reference is good until the next call.
   const ShapeRef& find(std::string_view text, bool backslashes_are_plain);
   const ShapeRef& unknown() const { return unknown_; }
-  /// Forgets what was learned (clean_count, run_count) of all of them.
-  void forget_learned();
+  /// What was learned (clean_count, run_count) of all of them is void, also of those that are only
+  /// held elsewhere: see refresh().
+  void forget_learned() { ++generation_; }
+  /// To be called before what was learned is looked at.
+  void refresh(Shape& shape) const {
+    if (shape.generation == generation_) return;
+    shape.generation = generation_;
+    shape.clean_count = shape.run_count = 0;
+  }
   std::size_t size() const;
 
  private:
   struct Table;
   std::unique_ptr<Table> table_;
   ShapeRef unknown_;
+  std::uint32_t generation_ = 0;
 };
 
 /// Facts from the parse tree, by libpg_query on a thread with a stack of known size. Blocks until

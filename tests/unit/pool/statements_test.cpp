@@ -363,4 +363,27 @@ TEST_CASE("names of a client's own follow what is skipped") {
   CHECK(server.there.own_names().size() == 1);
 }
 
+TEST_CASE("a name of a client's own is gone when SQL has deallocated it") {
+  Server server;
+  server.there.own_parsed("own", server.expected.next_number());
+  server.sent(injected_parse);
+  server.sent(query);
+  server.received("1CZ");
+  server.there.own_deallocated("own", server.expected);
+  CHECK(server.there.own_names().empty());
+
+  server.there.own_parsed("own", server.expected.next_number());
+  server.sent(injected_parse);
+  server.there.own_deallocated("own", server.expected);  // told late: this one is another
+  CHECK(server.there.own_names().size() == 1);
+
+  server.sent(bind);
+  server.there.own_closed("own", server.expected.next_number());
+  server.sent(injected_close);
+  server.received("1");
+  server.there.own_deallocated("own", server.expected);
+  server.received("E");  // the Close is skipped
+  CHECK(server.there.own_names().empty());
+}
+
 }  // namespace pgproxy::pool

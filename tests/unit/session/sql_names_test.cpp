@@ -23,6 +23,9 @@ TEST_CASE("statements that name prepared ones are found, with the name") {
   CHECK(is("deallocate prepare \"S_1\"", SqlNames::deallocate, "S_1"));
   CHECK(is("deallocate \"all\"", SqlNames::deallocate, "all"));
   CHECK(is("prepare s as select 1", SqlNames::prepare, "s"));
+  CHECK(is("/* /* */ */ execute s", SqlNames::execute, "s"));
+  CHECK(is("/*/* * / **/*/execute s", SqlNames::execute, "s"));
+  CHECK(is("-- c\rexecute s", SqlNames::execute, "s"));
   CHECK(is("prepare s(int) as select $1", SqlNames::prepare, "s"));
 }
 
@@ -37,14 +40,28 @@ TEST_CASE("what concerns all of them is told apart") {
   CHECK(is("select * from PG_PREPARED_STATEMENTS", SqlNames::any));
   CHECK(is("select pg_prepared_statement()", SqlNames::any));
   CHECK(is("execute", SqlNames::any));
+  CHECK(is("execute U&\"pgproxy\\005f1\"", SqlNames::any));
+  CHECK(is("deallocate u&\"s\"", SqlNames::any));
+  CHECK(find_sql_names("deallocate u&\"s\"").deallocates);
+  CHECK(is("execute " + std::string(63, 'x'), SqlNames::execute, std::string(63, 'x')));
+  CHECK(is("execute " + std::string(64, 'x'), SqlNames::any));
 }
 
 TEST_CASE("most statements name none") {
   for (const char* text :
        {"", ";", "select 1", "select executed, prepared_at from t", "prepare transaction 'x'",
         "update t set a = 'execute s'", "-- execute s\nselect 1", "begin; select 2; commit",
-        "create table prepared (n int)", "executes x", "/* unfinished"}) {
+        "create table prepared (n int)", "executes x", "/* unfinished", "/* /* */ execute s"}) {
     CAPTURE(text);
     CHECK(is(text, SqlNames::none));
   }
+}
+
+TEST_CASE("what could not be read is judged by its words") {
+  for (const char* text : {"Execute s", "x deallocate", "select * from pg_Prepared_statements",
+                           "select * from U&\"pg\\005fx\""}) {
+    CAPTURE(text);
+    CHECK(mentions_sql_names(text));
+  }
+  CHECK_FALSE(mentions_sql_names("slect 1"));
 }
