@@ -169,17 +169,20 @@ ClientSession::Step ClientSession::hold_to_description(std::string_view name,
   if (told == 0) return Step::forward;
   ServerStatements& there = server_->statements();
   pool::ExpectedReplies& expected = server_->expected();
-  const bool is_right = there.description(*statement) == told;
-  if (is_describing_) {
-    if (!pool::is_before(describe_number_, expected.oldest_number())) return Step::wait;
-    is_describing_ = false;
-    if (is_right) return Step::forward;
+  if (is_describing_ && !pool::is_before(describe_number_, expected.oldest_number())) {
+    return Step::wait;
+  }
+  const bool is_answered = is_describing_;
+  is_describing_ = false;
+  const ServerStatements::Need need = there.use(*statement, expected);
+  // Another client's error may have outdated it in the meantime: then the answer tells nothing.
+  const bool is_current = need == ServerStatements::Need::nothing;
+  if (is_current && there.description(*statement) == told) return Step::forward;
+  if (is_current && is_answered) {
     if (prepared_->note_outdated(name)) statement->outdate();
     refuse_outdated(statement, kind);
     return Step::drop;
   }
-  const ServerStatements::Need need = there.use(*statement, expected);
-  if (is_right && need == ServerStatements::Need::nothing) return Step::forward;
   if (!may_answer()) return Step::forward;
   put_parse(statement, need != ServerStatements::Need::parse);
   describe_number_ = expected.next_number();

@@ -40,7 +40,7 @@ class PreparedStatements {
   bool was_closed(std::uint64_t statement_number) const;
   /// The message with `number` makes the server have it under this very name.
   void make_own(std::string_view name, std::uint32_t number);
-  /// The same text under other settings.
+  /// The same text under other settings; what the client was told still has to hold.
   void replace(std::string_view name, pool::StatementRef statement) {
     by_name_.find(name)->second.statement = std::move(statement);
   }
