@@ -159,10 +159,10 @@ TEST_CASE("no more than 32 names, each once") {
 }
 
 TEST_CASE("functions that a body may call, and whether it sets by names that are not there") {
-  CHECK(functions_called("begin perform Set_Tenant (x); return f(g(1)) + a.h(2); end") ==
+  CHECK(pgproxy::sql::functions_called("begin perform Set_Tenant (x); return f(g(1)) + a.h(2); end") ==
         std::vector<std::string>{"f", "g", "h", "set_tenant"});
-  CHECK(functions_called("no calls here").empty());
-  CHECK(sets_by_computed_names("perform SET_CONFIG(n, v, false)"));
-  CHECK(sets_by_computed_names("execute format('…')"));
-  CHECK_FALSE(sets_by_computed_names("update t set a = 1"));
+  CHECK(pgproxy::sql::functions_called("no calls here").empty());
+  CHECK(pgproxy::sql::sets_by_computed_names("perform SET_CONFIG(n, v, false)"));
+  CHECK(pgproxy::sql::sets_by_computed_names("execute format('…')"));
+  CHECK_FALSE(pgproxy::sql::sets_by_computed_names("update t set a = 1"));
 }
