@@ -159,7 +159,8 @@ TEST_CASE("no more than 32 names, each once") {
 }
 
 TEST_CASE("functions that a body may call, and whether it sets by names that are not there") {
-  CHECK(pgproxy::sql::functions_called("begin perform Set_Tenant (x); return f(g(1)) + a.h(2); end") ==
+  CHECK(pgproxy::sql::functions_called(
+            "begin perform Set_Tenant (x); return f(g(1)) + a.h(2); end") ==
         std::vector<std::string>{"f", "g", "h", "set_tenant"});
   CHECK(pgproxy::sql::functions_called("no calls here").empty());
   CHECK(pgproxy::sql::sets_by_computed_names("perform SET_CONFIG(n, v, false)"));
