@@ -52,8 +52,8 @@ ReplyVerdict ExpectedReplies::received(char type) {
   const ReplyKind head = at(0).kind;
   const bool in_query = head == ReplyKind::query;
   const bool in_execute = head == ReplyKind::execute;
-  const bool in_describe =
-      head == ReplyKind::describe_statement || head == ReplyKind::describe_portal;
+  const bool in_describe = head == ReplyKind::describe_statement ||
+                           head == ReplyKind::describe_portal || head == ReplyKind::describe_result;
   const bool is_ours = head == ReplyKind::injected_describe;
   if (head == ReplyKind::injected_query) {
     if (type == 'E') return ReplyVerdict::unexpected;
@@ -167,8 +167,10 @@ bool ExpectedReplies::is_in_rows() {
 
 bool ExpectedReplies::is_describing() {
   drop_copy_ends();
-  return count_ > 0 && (at(0).kind == ReplyKind::describe_statement ||
-                        at(0).kind == ReplyKind::injected_describe);
+  if (count_ == 0) return false;
+  const ReplyKind head = at(0).kind;
+  return head == ReplyKind::describe_statement || head == ReplyKind::describe_result ||
+         head == ReplyKind::injected_describe;
 }
 
 bool ExpectedReplies::is_describing_for_us() {

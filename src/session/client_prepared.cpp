@@ -39,6 +39,13 @@ bool is_procedural(std::string_view text) {
          begins_with_word(text, "call") || begins_with_word(text, "do");
 }
 
+/// A Describe of a portal follows the Bind at `pos`: the client does not go by what it was told.
+bool is_described_next(Bytes in, std::size_t pos, const wire::Header& bind) {
+  const std::size_t next = pos + bind.total_bytes();
+  return next + wire::header_bytes < in.size() && in[next] == 'D' &&
+         in[next + wire::header_bytes] == 'P';
+}
+
 /// The front of a Parse that names `statement`; `rest_bytes` follow.
 void put_parse_head(std::string& out, const pool::Statement& statement, std::size_t rest_bytes) {
   out += 'P';
@@ -158,22 +165,24 @@ void ClientSession::put_parse(const pool::StatementRef& statement, bool is_there
 /// no Sync goes in between, so that transactions are the client's own. Step::wait: until it has.
 ClientSession::Step ClientSession::hold_to_description(std::string_view name,
                                                        const pool::StatementRef& statement,
-                                                       ReplyKind kind) {
-  const std::uint64_t told = prepared_->description(name);
+                                                       std::uint64_t told, ReplyKind kind) {
   if (told == 0) return Step::forward;
   ServerStatements& there = server_->statements();
   pool::ExpectedReplies& expected = server_->expected();
-  const bool is_right = there.description(*statement) == told;
-  if (is_describing_) {
-    if (!pool::is_before(describe_number_, expected.oldest_number())) return Step::wait;
-    is_describing_ = false;
-    if (is_right) return Step::forward;
+  if (is_describing_ && !pool::is_before(describe_number_, expected.oldest_number())) {
+    return Step::wait;
+  }
+  const bool is_answered = is_describing_;
+  is_describing_ = false;
+  const ServerStatements::Need need = there.use(*statement, expected);
+  // Another client's error may have outdated it in the meantime: then the answer tells nothing.
+  const bool is_current = need == ServerStatements::Need::nothing;
+  if (is_current && there.description(*statement) == told) return Step::forward;
+  if (is_current && is_answered) {
     if (prepared_->note_outdated(name)) statement->outdate();
     refuse_outdated(statement, kind);
     return Step::drop;
   }
-  const ServerStatements::Need need = there.use(*statement, expected);
-  if (is_right && need == ServerStatements::Need::nothing) return Step::forward;
   if (!may_answer()) return Step::forward;
   put_parse(statement, need != ServerStatements::Need::parse);
   describe_number_ = expected.next_number();
@@ -190,6 +199,19 @@ ClientSession::Step ClientSession::hold_to_description(std::string_view name,
   put_in_front(out);
   start_cycle();
   return Step::wait;
+}
+
+/// A driver may describe the portal of a statement's first Bind only, and go by that later.
+ReplyKind ClientSession::portal_describe(std::string_view portal) {
+  const std::uint64_t number = std::exchange(bound_statement_, 0);
+  if (number == 0 || bound_portal_ != std::hash<std::string_view>{}(portal)) {
+    return ReplyKind::describe_portal;
+  }
+  const pool::StatementRef statement = server_->statements().find(number);
+  if (statement == nullptr) return ReplyKind::describe_portal;
+  pool::ExpectedReplies& expected = server_->expected();
+  server_->statements().note_use(expected.next_number(), *statement, expected);
+  return ReplyKind::describe_result;
 }
 
 /// In place of the client's message goes a Bind that is malformed: two formats, no parameter.
@@ -251,6 +273,7 @@ bool ClientSession::answer_parse(std::string_view name, Bytes message) {
   if (statement == nullptr || !statement->is_proven() || statement->known() == nullptr) {
     return false;
   }
+  if (prepared_ != nullptr && prepared_->was_closed(statement->number())) return false;
   // What would be refused, or has to find the client's statements under their own names.
   const sql::Facts& facts = static_cast<const sql::Shape*>(statement->known().get())->facts;
   const bool may_object = !facts.leaves.empty() || facts.names_prepared ||
@@ -306,7 +329,9 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   // In an aborted transaction PostgreSQL refuses to parse.
   const bool may_parse = expected.is_status_known() &&
                          server_->transaction_status() != wire::TransactionStatus::failed;
-  if (need == ServerStatements::Need::nothing && may_parse && may_answer()) {
+  // Who closes a statement and prepares it again wants it as it is now.
+  const bool is_wanted_anew = prepared().take_closed(statement->number());
+  if (need == ServerStatements::Need::nothing && may_parse && may_answer() && !is_wanted_anew) {
     prepared().add(name, statement, expected.next_number());
     const Step step = ask(ReplyKind::local_parse);
     return step == Step::forward ? Step::drop : step;
@@ -341,25 +366,32 @@ ClientSession::Step ClientSession::on_named_bind(Pass& pass, const wire::Header&
   const bool is_first = !in_cycle_ && expected.is_quiet() &&
                         server_->transaction_status() == wire::TransactionStatus::idle;
   provide_unnamed(false);
-  const pool::StatementRef* found =
-      prepared_ != nullptr ? prepared_->find(names.statement) : nullptr;
+  const PreparedStatements::Entry* entry =
+      prepared_ != nullptr ? prepared_->find_entry(names.statement) : nullptr;
+  const pool::StatementRef* found = entry != nullptr ? &entry->statement : nullptr;
   if (found != nullptr && *found != nullptr &&
       !name_in_bind(std::static_pointer_cast<sql::Shape>((*found)->known()), (*found)->query())) {
     return Step::wait;
   }
   pool::StatementRef statement;
-  if (found != nullptr && *found != nullptr) {
-    statement = as_of_now(names.statement, *found);
-    const Step step = hold_to_description(names.statement, statement, ReplyKind::bind);
+  if (found != nullptr && *found != nullptr) statement = as_of_now(names.statement, *found);
+  if (statement != nullptr && !is_described_next(pass.in, pass.pos, header)) {
+    const Step step =
+        hold_to_description(names.statement, statement, entry->description, ReplyKind::bind);
     if (step != Step::forward) return step;
   }
   ++pool_->counters().bind_count;
+  bound_statement_ = 0;
   if (found == nullptr) let_be_unknown(names.statement);
   if (found == nullptr || *found == nullptr) return ask(ReplyKind::bind);
   const auto shape = std::static_pointer_cast<sql::Shape>(statement->known());
   if (const auto objection = admit(shape, statement->query(), false)) {
     refuse(ReplyKind::bind, *objection);
     return Step::drop;
+  }
+  if (entry->description == 0) {
+    bound_statement_ = statement->number();
+    bound_portal_ = std::hash<std::string_view>{}(names.portal);
   }
   provide(statement);
   server_->statements().note_use(expected.next_number(), *statement, expected);
@@ -387,7 +419,8 @@ ClientSession::Step ClientSession::on_named_describe(Pass& pass, std::string_vie
   if (found == nullptr) let_be_unknown(name);
   if (found == nullptr || *found == nullptr) return ask(ReplyKind::describe_statement);
   const pool::StatementRef statement = as_of_now(name, *found);
-  const Step step = hold_to_description(name, statement, ReplyKind::describe_statement);
+  const Step step = hold_to_description(name, statement, prepared_->find_entry(name)->description,
+                                        ReplyKind::describe_statement);
   if (step != Step::forward) return step;
   provide(statement);
   server_->statements().note_use(expected.next_number(), *statement, expected);

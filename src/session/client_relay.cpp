@@ -373,6 +373,7 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& heade
     return step;
   }
   if (names->statement.empty() && !is_unnamed_certain()) return Step::wait;
+  bound_statement_ = 0;
   const bool is_unnamed = names->statement.empty();
   if (is_unnamed && unnamed_ != nullptr && maps_names() &&
       !name_in_bind(unnamed_->shape, unnamed_->query())) {
@@ -412,7 +413,7 @@ ClientSession::Step ClientSession::on_target(Pass& pass, const wire::Header& hea
   if (is_unnamed_statement && !is_unnamed_certain()) return Step::wait;
   provide_unnamed(is_unnamed_statement);
   return ask(target->kind == 'S' ? pool::ReplyKind::describe_statement
-                                 : pool::ReplyKind::describe_portal);
+                                 : portal_describe(target->name));
 }
 
 /// This server may still hold another client's unnamed statement. It loses that in front of the

@@ -1,6 +1,5 @@
 // What a client's statements leave in its server's session: recognised, asked about, followed.
 #include <algorithm>
-#include <cctype>
 
 #include "session/client_session.hpp"
 #include "session/prepared_statements.hpp"
@@ -54,37 +53,6 @@ bool may_roll_back(std::string_view text) {
 
 /// Rounds of the question in which functions called by functions are looked up.
 constexpr std::uint8_t max_rounds = 4;
-
-/// Names in front of parentheses: functions that a body may call.
-std::vector<std::string> names_called(std::string_view source) {
-  std::vector<std::string> names;
-  std::string word;
-  bool is_over = false;
-  for (const char c : source) {
-    const bool is_blank = c == ' ' || c == '\t' || c == '\n' || c == '\r';
-    const bool is_letter = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' ||
-                           (static_cast<unsigned char>(c) & 0x80) != 0;
-    if (c == '(' && !word.empty()) names.push_back(word);
-    if (is_blank) {
-      is_over = true;
-    } else if (!is_letter || std::exchange(is_over, false)) {
-      word.clear();
-    }
-    if (is_letter) word += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  }
-  std::ranges::sort(names);
-  names.erase(std::ranges::unique(names).begin(), names.end());
-  return names;
-}
-
-/// What it sets cannot be told from its text.
-bool sets_by_computed_names(std::string_view source) {
-  const auto same = [](char a, char b) { return (a | 0x20) == (b | 0x20); };
-  const auto has = [&](std::string_view word) {
-    return !std::ranges::search(source, word, same).empty();
-  };
-  return has("set_config") || has("execute");
-}
 
 bool contains(const std::vector<std::string>& names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
@@ -195,8 +163,8 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
     auto names = sql::settings_named(text, server_->session_state()->backslashes_are_plain());
     left.code_names_settings |= leaves.contains(Residue::code) && !names.empty();
     if (facts.kind == sql::StatementKind::do_block) {
-      left.code_names_settings |= sets_by_computed_names(text);
-      left.functions = names_called(text);
+      left.code_names_settings |= sql::sets_by_computed_names(text);
+      left.functions = sql::functions_called(text);
     }
     note_names(std::move(names));
   }
@@ -536,11 +504,11 @@ bool ClientSession::needs_another_question(const pool::SessionTruth& truth) {
   const std::size_t before = left.settings.size() + left.functions.size();
   for (const auto& [name, source] : truth.volatile_functions) {
     note_names(sql::settings_named(source, true));
-    for (std::string& called : names_called(source)) {
+    for (std::string& called : sql::functions_called(source)) {
       if (left.functions.size() >= max_names) break;
       if (!contains(left.functions, called)) left.functions.push_back(std::move(called));
     }
-    left.code_names_settings |= sets_by_computed_names(source);
+    left.code_names_settings |= sql::sets_by_computed_names(source);
   }
   if (left.settings.size() + left.functions.size() == before) return false;
   if (++left.round_count < max_rounds) return true;

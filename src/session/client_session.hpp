@@ -215,7 +215,8 @@ class ClientSession final : public io::Disposable,
   void provide(const pool::StatementRef& statement);
   void put_parse(const pool::StatementRef& statement, bool is_there);
   Step hold_to_description(std::string_view name, const pool::StatementRef& statement,
-                           pool::ReplyKind kind);
+                           std::uint64_t told, pool::ReplyKind kind);
+  pool::ReplyKind portal_describe(std::string_view portal);
   void refuse_outdated(const pool::StatementRef& statement, pool::ReplyKind kind);
   void put_own(std::string_view name, std::string_view definition);
   void make_duplicate(std::string_view name);
@@ -279,6 +280,10 @@ class ClientSession final : public io::Disposable,
   pool::StateRef startup_state_;  ///< what RESET goes back to
   Workload* workload_ = nullptr;
   std::unique_ptr<SessionTraces> traces_;  ///< null: nothing may be left on the server
+  /// The last Bind: number of its statement, when the client was not told what that returns, else
+  /// 0; and the name of its portal, hashed.
+  std::uint64_t bound_statement_ = 0;
+  std::size_t bound_portal_ = 0;
   std::uint32_t cancel_pid_ = 0;
   std::uint32_t cancel_secret_ = 0;
   std::uint32_t unnamed_number_ = 0;   ///< of the message that made the server's unnamed one ours

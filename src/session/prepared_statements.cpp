@@ -1,5 +1,6 @@
 #include "session/prepared_statements.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace pgproxy::session {
@@ -9,10 +10,9 @@ const pool::StatementRef* PreparedStatements::find(std::string_view name) const 
   return at != by_name_.end() ? &at->second.statement : nullptr;
 }
 
-std::uint64_t PreparedStatements::description(std::string_view name) const {
-  if (!is_any_described_) return 0;
+const PreparedStatements::Entry* PreparedStatements::find_entry(std::string_view name) const {
   const auto at = by_name_.find(name);
-  return at != by_name_.end() ? at->second.description : 0;
+  return at != by_name_.end() ? &at->second : nullptr;
 }
 
 void PreparedStatements::described(std::uint64_t statement_number, std::uint64_t description) {
@@ -20,7 +20,6 @@ void PreparedStatements::described(std::uint64_t statement_number, std::uint64_t
     const bool is_it = entry.statement != nullptr && entry.statement->number() == statement_number;
     if (!is_it) continue;
     entry.description = description;
-    is_any_described_ = true;
     entry.is_outdated = false;
   }
 }
@@ -44,7 +43,22 @@ void PreparedStatements::remove(std::string_view name, std::uint32_t number) {
   const auto at = by_name_.find(name);
   if (at == by_name_.end()) return;
   journal_.note(number, {.name = at->first, .is_removal = true, .before = at->second});
+  note_closed(at->second.statement);
   by_name_.erase(at);
+}
+
+void PreparedStatements::note_closed(const pool::StatementRef& statement) {
+  if (statement == nullptr || was_closed(statement->number())) return;
+  if (closed_.size() == max_closed) closed_.erase(closed_.begin());
+  closed_.push_back(statement->number());
+}
+
+bool PreparedStatements::was_closed(std::uint64_t statement_number) const {
+  return std::ranges::find(closed_, statement_number) != closed_.end();
+}
+
+bool PreparedStatements::take_closed(std::uint64_t statement_number) {
+  return std::erase(closed_, statement_number) > 0;
 }
 
 void PreparedStatements::make_own(std::string_view name, std::uint32_t number) {
@@ -54,7 +68,10 @@ void PreparedStatements::make_own(std::string_view name, std::uint32_t number) {
 }
 
 void PreparedStatements::forget(std::string_view name) {
-  if (const auto at = by_name_.find(name); at != by_name_.end()) by_name_.erase(at);
+  const auto at = by_name_.find(name);
+  if (at == by_name_.end()) return;
+  note_closed(at->second.statement);
+  by_name_.erase(at);
 }
 
 bool PreparedStatements::is_certain(std::string_view name, pool::ExpectedReplies& expected) const {
@@ -95,6 +112,7 @@ void PreparedStatements::clear(pool::ExpectedReplies& expected) {
     }
     const pool::StatementRef& statement = entry.second.statement;
     if (statement != nullptr) gone_.emplace_back(entry.first, statement->number());
+    note_closed(statement);
     return true;
   });
 }

@@ -18,8 +18,13 @@ class PreparedStatements {
  public:
   /// nullptr: there is none of this name; a null reference: its server has it under this very name.
   const pool::StatementRef* find(std::string_view name) const;
-  /// What the client was told of the rows that it returns (pool::description_of); 0: nothing.
-  std::uint64_t description(std::string_view name) const;
+  struct Entry {
+    pool::StatementRef statement = {};  ///< as find()
+    /// What the client was told of the rows that it returns (pool::description_of); 0: nothing.
+    std::uint64_t description = 0;
+    bool is_outdated = false;
+  };
+  const Entry* find_entry(std::string_view name) const;
   /// It was told so, whatever it calls the statement.
   void described(std::uint64_t statement_number, std::uint64_t description);
   /// What it was told does not hold any more. True for the first time.
@@ -29,9 +34,13 @@ class PreparedStatements {
   void remove(std::string_view name, std::uint32_t number);
   /// It is prepared; no server was asked.
   void add_answered(std::string_view name, pool::StatementRef statement);
+  /// The client had this statement and closed it: it may know that it is to be parsed anew. True
+  /// once; what was closed long ago is forgotten.
+  bool take_closed(std::uint64_t statement_number);
+  bool was_closed(std::uint64_t statement_number) const;
   /// The message with `number` makes the server have it under this very name.
   void make_own(std::string_view name, std::uint32_t number);
-  /// The same text under other settings.
+  /// The same text under other settings; what the client was told still has to hold.
   void replace(std::string_view name, pool::StatementRef statement) {
     by_name_.find(name)->second.statement = std::move(statement);
   }
@@ -68,11 +77,6 @@ class PreparedStatements {
       return std::hash<std::string_view>{}(name);
     }
   };
-  struct Entry {
-    pool::StatementRef statement = {};
-    std::uint64_t description = 0;
-    bool is_outdated = false;
-  };
   struct Change {
     std::string name;
     bool is_removal;
@@ -80,7 +84,11 @@ class PreparedStatements {
   };
 
   std::unordered_map<std::string, Entry, Hash, std::equal_to<>> by_name_;
-  bool is_any_described_ = false;
+  /// What is closed is often prepared again soon, if ever.
+  static constexpr std::size_t max_closed = 32;
+  void note_closed(const pool::StatementRef& statement);
+
+  std::vector<std::uint64_t> closed_;  ///< numbers of statements, oldest first
   pool::Journal<Change> journal_;
   std::vector<std::pair<std::string, std::uint64_t>> gone_;  ///< by clear()
 };

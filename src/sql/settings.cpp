@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cctype>
 #include <optional>
 #include <string>
 #include <utility>
@@ -202,6 +203,35 @@ std::vector<std::string> settings_named(std::string_view text, bool backslashes_
   NameFinder finder;
   finder.scan(text, backslashes_are_plain, 0);
   return finder.take();
+}
+
+std::vector<std::string> functions_called(std::string_view source) {
+  std::vector<std::string> names;
+  std::string word;
+  bool is_over = false;
+  for (const char c : source) {
+    const bool is_blank = c == ' ' || c == '\t' || c == '\n' || c == '\r';
+    const bool is_letter = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' ||
+                           (static_cast<unsigned char>(c) & 0x80) != 0;
+    if (c == '(' && !word.empty()) names.push_back(word);
+    if (is_blank) {
+      is_over = true;
+    } else if (!is_letter || std::exchange(is_over, false)) {
+      word.clear();
+    }
+    if (is_letter) word += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  std::ranges::sort(names);
+  names.erase(std::ranges::unique(names).begin(), names.end());
+  return names;
+}
+
+bool sets_by_computed_names(std::string_view source) {
+  const auto same = [](char a, char b) { return (a | 0x20) == (b | 0x20); };
+  const auto has = [&](std::string_view word) {
+    return !std::ranges::search(source, word, same).empty();
+  };
+  return has("set_config") || has("execute");
 }
 
 }  // namespace pgproxy::sql

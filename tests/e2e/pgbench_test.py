@@ -44,7 +44,7 @@ class Pgbench(noise.ClientTest):
         return run.stdout
 
     def run_clients(self, *arguments, clients=CLIENTS, transactions=TRANSACTIONS):
-        out = self.pgbench("-n", "-c", str(clients), "-j", "2", "-t", str(transactions), *arguments)
+        out = self.pgbench("-n", "-c", str(clients), "-j", "1", "-t", str(transactions), *arguments)
         count = clients * transactions
         self.assertIn(f"number of transactions actually processed: {count}/{count}", out)
         self.assertIn("number of failed transactions: 0", out)

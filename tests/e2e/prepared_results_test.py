@@ -5,13 +5,15 @@ import unittest
 import harness
 import raw
 from prepared_test import TABLE, Prepared, essence, run
-from raw import FLUSH, SYNC, close, describe, execute, parse, query, statement
+from raw import FLUSH, SYNC, bind, close, describe, execute, parse, query, statement
 
 
 class Descriptions(Prepared):
     """What Describe told of a statement's rows holds on servers that parse it later."""
 
+    settings = {"server_round_robin": 1}
     select = parse("select * from changing", "s") + describe("S", "s") + SYNC
+    use = bind(name="s") + execute() + SYNC
 
     def begin(self, **settings):
         super().begin(**settings)
@@ -22,22 +24,26 @@ class Descriptions(Prepared):
 
     def test_nothing_changed(self):
         insert = parse("insert into changing select $1::int where false", "t") + describe("S", "t") + SYNC
-        self.assert_transparent((self.select, 1), (insert, 1), *((run(name="s") + SYNC, 1) for _ in range(6)),
-                                *((run(n, name="t") + run(name="s") + SYNC, 1) for n in range(6)),
+        self.assert_transparent((self.select, 1), (insert, 1), *((self.use, 1) for _ in range(6)),
+                                *((run(n, name="t") + self.use, 1) for n in range(6)),
                                 (describe("S", "s") + describe("S", "t") + SYNC, 1), (query("begin"), 1),
-                                (run(9, name="t") + run(name="s") + FLUSH, "C"), (run(name="s") + SYNC, 1),
-                                (query("rollback"), 1), (run(name="s") + SYNC, 1))
-        before = self.stats()  # each server has told once
-        for _ in range(6):
-            self.pooled.ask(run(name="s") + run(9, name="t") + SYNC)
-        self.assertEqual(self.stats()["total_server_parse_count"], before["total_server_parse_count"])
+                                (run(9, name="t") + run(name="s") + FLUSH, "C"), (self.use, 1),
+                                (query("rollback"), 1), (self.use, 1))
+        both = bind(name="s") + execute() + bind(9, name="t") + execute() + SYNC
+        parses = []
+        for _ in range(2):  # each server tells once
+            for _ in range(6):
+                self.settle()
+                self.pooled.ask(both)
+            parses.append(self.stats()["total_server_parse_count"])
+        self.assertEqual(parses[0], parses[1])
 
     def test_other_columns_are_an_error_until_it_is_prepared_anew(self):
         self.assert_transparent((self.select, 1))
         self.change()
-        again = (run(name="s") + SYNC, 1)
+        again = (self.use, 1)
         wanted = self.assert_transparent(
-            again, again, again, again, (statement("select 1") + run(name="s") + statement("select 2") + SYNC, 1),
+            again, again, again, again, (statement("select 1") + bind(name="s") + execute() + statement("select 2") + SYNC, 1),
             (statement("select 3") + SYNC, 1), (query("begin"), 1), (query("select 4"), 1), again,
             (query("select 5"), 1), again, (query("rollback"), 1), (close("S", "s") + SYNC, 1), (self.select, 1),
             *(again for _ in range(6)))
@@ -54,22 +60,32 @@ class Descriptions(Prepared):
             self.assertEqual((raw.error(reply)["C"], raw.rows(reply)), ("0A000", [("3",)]))
             self.disturb()
 
+    def test_what_describe_told_of_a_portal(self):
+        """A driver that describes its first portal only."""
+        self.assert_transparent((parse("select * from changing", "s") + SYNC, 1), (run(name="s") + SYNC, 1),
+                                *((self.use, 1) for _ in range(6)))
+        self.change()
+        for step in self.assert_transparent(*((self.use, 1) for _ in range(3))):
+            self.assertEqual(raw.error(step)["C"], "0A000")
+        self.assert_transparent((close("S", "s") + parse("select * from changing", "s") + self.use, 1),
+                                *((self.use, 1) for _ in range(3)))
+
     def test_types_and_names_count(self):
         for change in ("alter table changing alter a type bigint", "alter table changing rename a to b",
                        "alter table changing alter a type numeric(7, 2)"):
             self.owner(TABLE)
             self.assert_transparent((close("S", "s") + self.select, 1))
             self.owner(change)
-            for step in self.assert_transparent(*((run(name="s") + SYNC, 1) for _ in range(3))):
+            for step in self.assert_transparent(*((self.use, 1) for _ in range(3))):
                 self.assertEqual(raw.error(step)["C"], "0A000", change)
 
     def test_a_table_that_is_made_anew_and_one_that_is_gone(self):
-        self.assert_transparent((self.select, 1), (run(name="s") + SYNC, 1))
+        self.assert_transparent((self.select, 1), (self.use, 1))
         self.owner(TABLE)
-        self.assert_transparent(*((run(name="s") + SYNC, 1) for _ in range(4)))
+        self.assert_transparent(*((self.use, 1) for _ in range(4)))
         self.owner("drop table changing")
         self.assert_transparent(
-            *((run(name="s") + SYNC, 1) for _ in range(4)), (query("begin"), 1), (run(name="s") + SYNC, 1),
+            *((self.use, 1) for _ in range(4)), (query("begin"), 1), (self.use, 1),
             (query("select 1"), 1), (query("rollback"), 1))
 
     def test_a_server_that_parsed_it_before_the_change(self):
@@ -78,17 +94,17 @@ class Descriptions(Prepared):
         old.ask(self.select)
         for _ in range(6):
             self.settle()
-            old.ask(run(name="s") + SYNC)
+            old.ask(self.use)
         self.assertEqual(min(self.counts("servers")), 1)
         self.change()
         self.owner("alter table changing rename to changing_too")
         self.owner("create table changing (a int); insert into changing values (7); grant all on changing to public")
-        self.assert_transparent((self.select, 1), *((run(name="s") + SYNC, 1) for _ in range(6)))
+        self.assert_transparent((self.select, 1), *((self.use, 1) for _ in range(6)))
 
     def test_split_at_every_byte(self):
         self.assert_transparent((self.select, 1))
         self.change()
-        for cycle in (run(name="s") + SYNC, run(name="s") + SYNC + statement("select 'more'") + SYNC):
+        for cycle in (self.use, self.use + statement("select 'more'") + SYNC):
             count = cycle.count(SYNC)
             wanted = self.direct.send(cycle).read_cycles(count)
             got = self.pooled.send_bytewise(cycle).read_cycles(count)
@@ -98,22 +114,22 @@ class Descriptions(Prepared):
         columns = ", ".join(f"{'c' * 50}{n} int" for n in range(1600))
         self.owner(f"drop table if exists wide; create table wide ({columns}); grant all on wide to public")
         self.assert_transparent((parse("select * from wide", "s") + describe("S", "s") + SYNC, 1),
-                                *((run(name="s") + SYNC, 1) for _ in range(4)))
+                                *((self.use, 1) for _ in range(4)))
 
     def test_a_client_that_leaves_while_a_server_describes(self):
         for _ in range(6):
             client = self.client()
             client.ask(self.select)
             for _ in range(3):
-                client.send(run(name="s") + SYNC)
+                client.send(self.use)
             client.vanish()
-        self.assert_transparent((self.select, 1), *((run(name="s") + SYNC, 1) for _ in range(3)))
+        self.assert_transparent((self.select, 1), *((self.use, 1) for _ in range(3)))
 
     def test_a_cycle_that_is_run_again_keeps_to_it(self):
         self.begin(rerun_on="stale_plan")
-        self.assert_transparent((self.select, 1), *((run(name="s") + SYNC, 1) for _ in range(6)))
+        self.assert_transparent((self.select, 1), *((self.use, 1) for _ in range(6)))
         self.change()
-        for step in self.assert_transparent(*((run(name="s") + SYNC + statement("select 'more'") + SYNC, 2) for _ in range(4))):
+        for step in self.assert_transparent(*((self.use + statement("select 'more'") + SYNC, 2) for _ in range(4))):
             self.assertEqual((raw.error(step)["C"], raw.rows(step)), ("0A000", [("more",)]))
 
 

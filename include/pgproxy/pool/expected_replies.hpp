@@ -15,6 +15,7 @@ enum class ReplyKind : std::uint8_t {
   close,
   describe_statement,
   describe_portal,
+  describe_result,  ///< of a portal, for the first time: what is told is noted for its statement
   execute,
   query,
   function_call,

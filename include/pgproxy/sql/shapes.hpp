@@ -86,4 +86,10 @@ std::vector<std::string> settings_named(std::string_view text, bool backslashes_
 /// app.tenant: a name that PostgreSQL takes for a setting which no module has defined.
 bool is_custom_setting(std::string_view text);
 
+/// Words in front of parentheses, lower case, sorted, each once: functions that a body may call.
+std::vector<std::string> functions_called(std::string_view source);
+
+/// It calls set_config, or runs text that it makes up: what it sets cannot be told from its words.
+bool sets_by_computed_names(std::string_view source);
+
 }  // namespace pgproxy::sql

@@ -133,18 +133,37 @@ TEST_CASE("a statement that is gone is still called what it was while answers ar
   CHECK(client.names.name_of(number) == "");
 }
 
+TEST_CASE("what was closed is known when it is prepared again, for a while") {
+  Client client;
+  const std::uint64_t one = client.statement("one")->number();
+  client.parse("s", "one");
+  CHECK_FALSE(client.names.was_closed(one));
+  client.close("s");
+  CHECK(client.names.was_closed(one));
+  CHECK(client.names.take_closed(one));
+  CHECK_FALSE(client.names.take_closed(one));
+  client.parse("s", "one");
+  client.names.forget("s");
+  CHECK(client.names.was_closed(one));
+  for (int number = 0; number < 100; ++number) {
+    client.parse("t", "other " + std::to_string(number));
+    client.close("t");
+  }
+  CHECK_FALSE(client.names.was_closed(one));
+}
+
 TEST_CASE("what the client was told of a statement goes with the statement") {
   Client client;
   client.parse("s", "one");
   client.parse("t", "one");
   client.parse("u", "two");
   client.received("111");
-  CHECK(client.names.description("s") == 0);
+  CHECK(client.names.find_entry("s")->description == 0);
   client.names.described(client.statement("one")->number(), 7);
-  CHECK(client.names.description("s") == 7);
-  CHECK(client.names.description("t") == 7);
-  CHECK(client.names.description("u") == 0);
-  CHECK(client.names.description("v") == 0);
+  CHECK(client.names.find_entry("s")->description == 7);
+  CHECK(client.names.find_entry("t")->description == 7);
+  CHECK(client.names.find_entry("u")->description == 0);
+  CHECK(client.names.find_entry("v") == nullptr);
   CHECK(client.names.note_outdated("s"));
   CHECK_FALSE(client.names.note_outdated("s"));
   CHECK(client.names.note_outdated("t"));
@@ -154,12 +173,12 @@ TEST_CASE("what the client was told of a statement goes with the statement") {
   client.close("s");
   client.sent(sync);
   client.received("EZ");
-  CHECK(client.names.description("s") == 7);
+  CHECK(client.names.find_entry("s")->description == 7);
   CHECK_FALSE(client.names.note_outdated("s"));
 
   client.close("s");
   client.parse("s", "one");
-  CHECK(client.names.description("s") == 0);
+  CHECK(client.names.find_entry("s")->description == 0);
   CHECK(client.names.note_outdated("s"));
   client.names.described(client.statement("one")->number(), 8);
   CHECK(client.names.note_outdated("s"));

@@ -157,3 +157,13 @@ TEST_CASE("no more than 32 names, each once") {
   CHECK(found[0] == "a");
   CHECK(found[1] == "x0");
 }
+
+TEST_CASE("functions that a body may call, and whether it sets by names that are not there") {
+  CHECK(pgproxy::sql::functions_called(
+            "begin perform Set_Tenant (x); return f(g(1)) + a.h(2); end") ==
+        std::vector<std::string>{"f", "g", "h", "set_tenant"});
+  CHECK(pgproxy::sql::functions_called("no calls here").empty());
+  CHECK(pgproxy::sql::sets_by_computed_names("perform SET_CONFIG(n, v, false)"));
+  CHECK(pgproxy::sql::sets_by_computed_names("execute format('…')"));
+  CHECK_FALSE(pgproxy::sql::sets_by_computed_names("update t set a = 1"));
+}

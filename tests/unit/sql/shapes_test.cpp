@@ -81,7 +81,12 @@ TEST_CASE("what was learned can be forgotten") {
   one->clean_count = two->clean_count = 3;
   one->run_count = two->run_count = shapes.unknown()->run_count = 7;
   shapes.forget_learned();
-  CHECK(two->clean_count == 0);
-  CHECK(two->run_count == 0);
-  CHECK(shapes.unknown()->run_count == 0);
+  for (const ShapeRef& shape : {two, shapes.unknown()}) {
+    shapes.refresh(*shape);
+    CHECK(shape->clean_count == 0);
+    CHECK(shape->run_count == 0);
+    shape->run_count = 5;
+    shapes.refresh(*shape);
+    CHECK(shape->run_count == 5);
+  }
 }
