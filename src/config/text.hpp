@@ -6,12 +6,12 @@
 #include <string_view>
 #include <vector>
 
+#include "pgproxy/base/text.hpp"
 #include "pgproxy/base/time.hpp"
 
 namespace pgproxy::config {
 
 std::string_view trim(std::string_view text);
-bool equals_ignoring_case(std::string_view left, std::string_view right);
 
 /// As strtol with base 0 (0x is hexadecimal, a leading 0 octal); the whole text must be the number.
 std::optional<std::int64_t> parse_integer(std::string_view text);

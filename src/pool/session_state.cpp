@@ -4,6 +4,7 @@
 #include <array>
 #include <strings.h>
 
+#include "pgproxy/base/text.hpp"
 #include "pgproxy/wire/encode.hpp"
 
 namespace pgproxy::pool {
@@ -12,10 +13,6 @@ namespace {
 bool less(std::string_view a, std::string_view b) {
   const int order = strncasecmp(a.data(), b.data(), std::min(a.size(), b.size()));
   return order != 0 ? order < 0 : a.size() < b.size();
-}
-
-bool same_name(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && strncasecmp(a.data(), b.data(), a.size()) == 0;
 }
 
 auto place_of(auto& settings, std::string_view name) {
@@ -27,7 +24,8 @@ auto place_of(auto& settings, std::string_view name) {
 bool is_ambiguous_encoding(std::string_view encoding) {
   static constexpr std::array<std::string_view, 7> names = {"SJIS", "SHIFT_JIS_2004", "BIG5", "GBK",
                                                             "UHC",  "GB18030",        "JOHAB"};
-  return std::ranges::any_of(names, [&](std::string_view n) { return same_name(n, encoding); });
+  return std::ranges::any_of(names,
+                             [&](std::string_view n) { return equals_ignoring_case(n, encoding); });
 }
 
 /// Settings without which a statement's parse tree, its types and its constants are the same.
@@ -44,16 +42,11 @@ bool is_harmless_when_parsing(std::string_view name) {
       "statement_timeout",    "synchronous_commit",
       "transaction_timeout",  "work_mem",
   };
-  return std::ranges::any_of(names, [&](std::string_view n) { return same_name(n, name); });
+  return std::ranges::any_of(names,
+                             [&](std::string_view n) { return equals_ignoring_case(n, name); });
 }
 
 constexpr std::string_view encoding_name = "client_encoding";
-
-bool names_temporary_schema(std::string_view search_path) {
-  static constexpr std::string_view stem = "pg_temp";
-  const auto same = [](char a, char b) { return (a | 0x20) == (b | 0x20); };
-  return !std::ranges::search(search_path, stem, same).empty();
-}
 
 std::string content_key(const std::vector<Setting>& settings) {
   std::string key;
@@ -105,7 +98,7 @@ std::string set_sql(const Setting& setting) {
 
 const Setting* SessionState::find(std::string_view name) const {
   const auto at = place_of(settings_, name);
-  return at != settings_.end() && same_name(at->name, name) ? &*at : nullptr;
+  return at != settings_.end() && equals_ignoring_case(at->name, name) ? &*at : nullptr;
 }
 
 std::string_view SessionState::value(std::string_view name) const {
@@ -121,7 +114,7 @@ StateRef StateInterner::with(const StateRef& base, std::string_view name, std::s
                              bool is_reported) {
   std::vector<Setting> settings = base->settings();
   const auto at = place_of(settings, name);
-  if (at != settings.end() && same_name(at->name, name)) {
+  if (at != settings.end() && equals_ignoring_case(at->name, name)) {
     if (at->value == value && at->is_reported == is_reported) return base;
     at->value = value;  // the name keeps the server's spelling
     at->is_reported = is_reported;
@@ -145,7 +138,7 @@ StateRef StateInterner::updated(
   if (only_these) std::erase_if(settings, [](const Setting& s) { return !s.is_reported; });
   for (const auto& [name, value] : values) {
     const auto at = place_of(settings, name);
-    const bool is_there = at != settings.end() && same_name(at->name, name);
+    const bool is_there = at != settings.end() && equals_ignoring_case(at->name, name);
     if (is_there && at->is_reported) continue;  // ParameterStatus tells
     if (is_there && value) at->value = *value;
     if (is_there && !value) settings.erase(at);
@@ -170,7 +163,8 @@ StateRef StateInterner::intern(std::vector<Setting> settings) {
   auto state = std::make_shared<SessionState>();
   state->settings_ = std::move(settings);
   state->backslashes_are_plain_ = state->value("standard_conforming_strings") != "off";
-  state->creates_temporary_objects_ = names_temporary_schema(state->value("search_path"));
+  state->creates_temporary_objects_ =
+      contains_ignoring_case(state->value("search_path"), "pg_temp");
   state->has_ambiguous_bytes_ = is_ambiguous_encoding(state->value("client_encoding"));
   state->parse_state_ = parse_state(state->settings_);
   slot = state;
@@ -209,7 +203,7 @@ std::string difference(const SessionState& server, const SessionState& wanted) {
   std::vector<std::string> sets;
   for (const Setting& setting : wanted.settings()) {
     if (is_identity(setting.name) || is_read_only_setting(setting.name)) continue;
-    if (same_name(setting.name, encoding_name)) continue;
+    if (equals_ignoring_case(setting.name, encoding_name)) continue;
     const Setting* there = server.find(setting.name);
     if (there == nullptr || there->value != setting.value) sets.push_back(set_sql(setting));
   }
@@ -251,7 +245,8 @@ bool is_read_only_setting(std::string_view name) {
   static constexpr std::array<std::string_view, 5> names = {
       "server_version", "server_encoding", "is_superuser", "in_hot_standby", "integer_datetimes",
   };
-  return std::ranges::any_of(names, [&](std::string_view n) { return same_name(n, name); });
+  return std::ranges::any_of(names,
+                             [&](std::string_view n) { return equals_ignoring_case(n, name); });
 }
 
 }  // namespace pgproxy::pool

@@ -6,6 +6,7 @@
 #include "session/session_traces.hpp"
 #include "session/workload.hpp"
 
+#include "pgproxy/base/text.hpp"
 #include "pgproxy/session/sessions.hpp"
 #include "pgproxy/wire/decode.hpp"
 #include "pgproxy/wire/encode.hpp"
@@ -38,17 +39,9 @@ constexpr std::size_t max_shapes = 64;
 /// No setting's name is longer.
 constexpr std::size_t max_name_bytes = 256;
 
-char to_lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
-}
-
 /// ROLLBACK, ABORT and the like; a comment may make it true.
 bool may_roll_back(std::string_view text) {
-  const auto same = [](char a, char b) { return (a | 0x20) == b; };
-  const auto mentions = [&](std::string_view word) {
-    return !std::ranges::search(text, word, same).empty();
-  };
-  return mentions("rollback") || mentions("abort");
+  return contains_ignoring_case(text, "rollback") || contains_ignoring_case(text, "abort");
 }
 
 /// Rounds of the question in which functions called by functions are looked up.

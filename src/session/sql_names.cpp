@@ -4,6 +4,8 @@
 #include <iterator>
 #include <optional>
 
+#include "pgproxy/base/text.hpp"
+
 namespace pgproxy::session {
 namespace {
 
@@ -15,20 +17,6 @@ bool is_word_byte(char c) {
   const auto byte = static_cast<unsigned char>(c);
   return byte == '_' || byte == '$' || byte >= 0x80 || (byte >= '0' && byte <= '9') ||
          ((byte | 0x20) >= 'a' && (byte | 0x20) <= 'z');
-}
-
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
-}
-
-bool same(std::string_view word, std::string_view lower_case) {
-  return std::ranges::equal(word, lower_case, [](char a, char b) { return lower(a) == b; });
-}
-
-bool contains(std::string_view text, std::string_view lower_case) {
-  return !std::ranges::search(text, lower_case, [](char a, char b) {
-            return lower(a) == b;
-          }).empty();
 }
 
 /// Where the comment that `text` begins with ends; they nest. npos: nowhere.
@@ -75,7 +63,7 @@ std::optional<std::string> take_name(std::string_view& text) {
   skip_blanks(text);
   std::string name;
   if (!text.starts_with('"')) {
-    std::ranges::transform(take_word(text), std::back_inserter(name), lower);
+    std::ranges::transform(take_word(text), std::back_inserter(name), to_lower);
     return name.empty() ? std::nullopt : std::optional(name);
   }
   text.remove_prefix(1);
@@ -92,12 +80,14 @@ std::optional<std::string> take_name(std::string_view& text) {
 
 SqlNames kind_of(std::string_view& statement) {
   const std::string_view word = take_word(statement);
-  if (same(word, "execute")) return SqlNames::execute;
-  if (same(word, "prepare")) return SqlNames::prepare;
-  if (same(word, "deallocate")) return SqlNames::deallocate;
-  if (same(word, "discard")) return SqlNames::discard;
-  const bool may_hold_one = same(word, "explain") || same(word, "create");
-  return may_hold_one && contains(statement, "execute") ? SqlNames::any : SqlNames::none;
+  if (equals_ignoring_case(word, "execute")) return SqlNames::execute;
+  if (equals_ignoring_case(word, "prepare")) return SqlNames::prepare;
+  if (equals_ignoring_case(word, "deallocate")) return SqlNames::deallocate;
+  if (equals_ignoring_case(word, "discard")) return SqlNames::discard;
+  const bool may_hold_one =
+      equals_ignoring_case(word, "explain") || equals_ignoring_case(word, "create");
+  return may_hold_one && contains_ignoring_case(statement, "execute") ? SqlNames::any
+                                                                      : SqlNames::none;
 }
 
 /// The name behind the word that told the kind.
@@ -105,8 +95,8 @@ SqlNamesFound with_name(SqlNames what, std::string_view rest) {
   if (what == SqlNames::any || what == SqlNames::discard) return {what};
   std::string_view ahead = rest;
   const std::string_view word = take_word(ahead);
-  if (what == SqlNames::deallocate && same(word, "prepare")) rest = ahead;
-  if (what == SqlNames::prepare && same(word, "transaction")) return {};
+  if (what == SqlNames::deallocate && equals_ignoring_case(word, "prepare")) rest = ahead;
+  if (what == SqlNames::prepare && equals_ignoring_case(word, "transaction")) return {};
   skip_blanks(rest);
   const bool is_quoted = rest.starts_with('"');
   auto name = take_name(rest);
@@ -132,22 +122,22 @@ SqlNamesFound find_sql_names(std::string_view text) {
     std::string_view behind = end == npos ? std::string_view{} : rest.substr(end + 1);
     skip_blanks(behind);
     if (what != SqlNames::none) {
-      found =
-          is_first && behind.empty()
-              ? with_name(what, statement)
-              : SqlNamesFound{.what = SqlNames::any, .deallocates = contains(text, "deallocate")};
+      found = is_first && behind.empty()
+                  ? with_name(what, statement)
+                  : SqlNamesFound{.what = SqlNames::any,
+                                  .deallocates = contains_ignoring_case(text, "deallocate")};
       if (found.what != SqlNames::none) return found;
     }
     if (behind.empty()) break;
     rest = behind;
   }
-  if (contains(text, "pg_prepared_statement")) return {SqlNames::any};
+  if (contains_ignoring_case(text, "pg_prepared_statement")) return {SqlNames::any};
   return found;
 }
 
 bool mentions_sql_names(std::string_view text) {
-  return contains(text, "execute") || contains(text, "prepare") || contains(text, "deallocate") ||
-         contains(text, "u&\"");
+  return contains_ignoring_case(text, "execute") || contains_ignoring_case(text, "prepare") ||
+         contains_ignoring_case(text, "deallocate") || contains_ignoring_case(text, "u&\"");
 }
 
 }  // namespace pgproxy::session

@@ -7,6 +7,7 @@
 #include "sql/lexer.hpp"
 #include "sql/literals.hpp"
 
+#include "pgproxy/base/text.hpp"
 #include "pgproxy/sql/shapes.hpp"
 
 namespace pgproxy::sql {
@@ -227,11 +228,7 @@ std::vector<std::string> functions_called(std::string_view source) {
 }
 
 bool sets_by_computed_names(std::string_view source) {
-  const auto same = [](char a, char b) { return (a | 0x20) == (b | 0x20); };
-  const auto has = [&](std::string_view word) {
-    return !std::ranges::search(source, word, same).empty();
-  };
-  return has("set_config") || has("execute");
+  return contains_ignoring_case(source, "set_config") || contains_ignoring_case(source, "execute");
 }
 
 }  // namespace pgproxy::sql
