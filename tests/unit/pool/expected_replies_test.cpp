@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 #include <string_view>
 
-#include "pgproxy/pool/reply_owner.hpp"
+#include "silent_owner.hpp"
 
 // In a namespace of its own: unistd.h has a close and a sync, too.
 namespace pgproxy::pool {
@@ -12,17 +12,9 @@ namespace {
 using enum ReplyKind;
 using enum ReplyVerdict;
 
-struct Owner final : ReplyOwner {
-  void on_reply(ServerConnection&, Bytes, Bytes) override {}
-  void on_reply_error(ServerConnection&, const wire::ErrorFields&) override {}
-  void on_replies_done(ServerConnection&) override {}
-  void on_server_drained(ServerConnection&) override {}
-  void on_server_lost(ServerConnection&, const Error&, bool) override {}
-};
-
 struct Replies {
   ExpectedReplies queue;
-  Owner client;
+  SilentOwner client;
   void sent(std::initializer_list<ReplyKind> kinds) {
     for (const ReplyKind kind : kinds) queue.sent(client, kind);
   }
@@ -313,8 +305,8 @@ TEST_CASE("the ReadyForQuery of a cycle that is run again is not passed on") {
 
 TEST_CASE("every reply goes to whoever asked, also after a handover") {
   ExpectedReplies queue;
-  Owner first;
-  Owner second;
+  SilentOwner first;
+  SilentOwner second;
   queue.sent(first, query);
   queue.sent(second, query);
   CHECK(queue.next_owner() == &first);

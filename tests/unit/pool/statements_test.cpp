@@ -5,7 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "pgproxy/pool/reply_owner.hpp"
+#include "silent_owner.hpp"
+
 #include "pgproxy/wire/encode.hpp"
 
 namespace pgproxy::pool {
@@ -14,14 +15,6 @@ namespace {
 using enum ReplyKind;
 using Need = ServerStatements::Need;
 
-struct Owner final : ReplyOwner {
-  void on_reply(ServerConnection&, Bytes, Bytes) override {}
-  void on_reply_error(ServerConnection&, const wire::ErrorFields&) override {}
-  void on_replies_done(ServerConnection&) override {}
-  void on_server_drained(ServerConnection&) override {}
-  void on_server_lost(ServerConnection&, const Error&, bool) override {}
-};
-
 std::string definition_of(std::string_view text) {
   return std::string(text) + std::string(3, '\0');
 }
@@ -29,7 +22,7 @@ std::string definition_of(std::string_view text) {
 /// A server, and what is sent to it.
 struct Server {
   ExpectedReplies expected;
-  Owner owner;
+  SilentOwner owner;
   ServerStatements there;
   Statements pool;
 
