@@ -128,6 +128,13 @@ void ServerConnection::send(Bytes first, Bytes second) {
   transport_->write(first, second);
 }
 
+void ServerConnection::query(ReplyOwner& owner, std::string_view sql) {
+  std::string out;
+  wire::put_query(out, sql);
+  expect(owner, ReplyKind::query);
+  send(as_bytes(out));
+}
+
 void ServerConnection::expect_refused(ReplyOwner& owner, ReplyKind kind, const Error& error) {
   if (!expected_.is_skipping()) {
     if (refusals_ == nullptr) refusals_ = std::make_unique<std::vector<Refusal>>();

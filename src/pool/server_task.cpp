@@ -28,7 +28,7 @@ void ServerTask::start_after(const ReplyOwner& client) {
     // A Sync alone would commit what came before it; a client that goes without one wants it
     // undone, as PostgreSQL does at EOF. No portal has this name: the error takes the transaction
     // back.
-    wire::put_message(out, 'D', std::string_view("Ppgproxy: client is gone\0", 25));
+    wire::put_target(out, 'D', 'P', "pgproxy: client is gone");
     server_.expect(*this, ReplyKind::describe_portal);
     wire::put_message(out, 'S');
     server_.expect(*this, ReplyKind::sync);
@@ -64,10 +64,7 @@ void ServerTask::advance() {
     if (!server_.may_have_residue()) return server_.on_task_done(true);
     return server_.ask_session({.all_settings = true});  // nobody's residue: trust the truth only
   }
-  std::string out;
-  wire::put_query(out, in_transaction ? std::string_view("ROLLBACK") : queries_[next_++]);
-  server_.expect(*this, ReplyKind::query);
-  server_.send(as_bytes(out));
+  server_.query(*this, in_transaction ? std::string_view("ROLLBACK") : queries_[next_++]);
 }
 
 }  // namespace pgproxy::pool

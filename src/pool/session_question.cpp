@@ -174,10 +174,7 @@ SessionQuestion::SessionQuestion(ServerConnection& server, QuestionScope scope)
 void SessionQuestion::ask() {
   replies_.clear();
   sqlstate_.clear();
-  std::string out;
-  wire::put_query(out, question_sql(scope_));
-  server_.expect(*this, ReplyKind::query);
-  server_.send(as_bytes(out));
+  server_.query(*this, question_sql(scope_));
 }
 
 void SessionQuestion::on_reply(ServerConnection& /*server*/, Bytes first, Bytes second) {

@@ -6,6 +6,7 @@
 #include "session/client_pass.hpp"
 #include "session/prepared_statements.hpp"
 
+#include "pgproxy/base/text.hpp"
 #include "pgproxy/wire/decode.hpp"
 #include "pgproxy/wire/encode.hpp"
 
@@ -28,8 +29,7 @@ bool has_own_name(const ServerStatements& there, std::string_view name) {
 bool begins_with_word(std::string_view text, std::string_view word) {
   const std::size_t at = text.find_first_not_of(" \t\r\n(");
   if (at == std::string_view::npos || text.size() - at < word.size()) return false;
-  return std::ranges::equal(text.substr(at, word.size()), word,
-                            [](char a, char b) { return (a | 0x20) == b; });
+  return equals_ignoring_case(text.substr(at, word.size()), word);
 }
 
 /// What cannot be run again whatever it had done: it commits by itself, or may.
@@ -97,11 +97,7 @@ bool ClientSession::may_answer() const {
 
 void ClientSession::put_close(std::string_view name) {
   std::string out;
-  {
-    const wire::MessageWriter writer(out, 'C');
-    out += 'S';
-    wire::put_c_string(out, name);
-  }
+  wire::put_target(out, 'C', 'S', name);
   server_->expect(*this, ReplyKind::injected_close);
   put_in_front(out);
 }
@@ -189,11 +185,7 @@ ClientSession::Step ClientSession::hold_to_description(std::string_view name,
   is_describing_ = true;
   there.note_use(describe_number_, *statement, expected);
   std::string out;
-  {
-    const wire::MessageWriter writer(out, 'D');
-    out += 'S';
-    wire::put_c_string(out, statement->name());
-  }
+  wire::put_target(out, 'D', 'S', statement->name());
   wire::put_message(out, 'H');
   server_->expect(*this, ReplyKind::injected_describe);
   put_in_front(out);
@@ -425,9 +417,7 @@ ClientSession::Step ClientSession::on_named_describe(Pass& pass, std::string_vie
   provide(statement);
   server_->statements().note_use(expected.next_number(), *statement, expected);
   std::string& out = pass.rewrite(*this, wire::header_bytes + 1 + name.size() + 1);
-  const wire::MessageWriter writer(out, 'D');
-  out += 'S';
-  wire::put_c_string(out, statement->name());
+  wire::put_target(out, 'D', 'S', statement->name());
   return ask(ReplyKind::describe_statement);
 }
 

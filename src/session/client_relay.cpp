@@ -321,9 +321,8 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
     pin_for_good();  // too long to be looked at, or kept
     return on_own_parse(name);
   }
-  if (is_whole && tracks_residue() && maps_names() && !are_names_certain(shape_of(parse.query))) {
-    return Step::wait;
-  }
+  const sql::ShapeRef& shape = is_whole && tracks_residue() ? shape_of(parse.query) : no_shape;
+  if (shape != nullptr && maps_names() && !are_names_certain(shape)) return Step::wait;
   ++pool_->counters().client_parse_count;
   if (!is_whole) {
     pin_for_good();
@@ -334,7 +333,6 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
   } else {
     const bool is_unnamed = parse.statement.empty();
     std::optional<Error> objection;
-    const sql::ShapeRef& shape = tracks_residue() ? shape_of(parse.query) : no_shape;
     if (shape != nullptr) {
       objection = admit(shape, parse.query, false);
     } else if (startup_state_ != pool_->default_state()) {
@@ -433,10 +431,7 @@ void ClientSession::provide_unnamed(bool is_used) {
     ++pool_->counters().server_parse_count;
     return;
   }
-  std::string out;
-  wire::put_message(out, 'C', std::string_view("S\0", 2));
-  server_->expect(*this, pool::ReplyKind::injected_close);
-  put_in_front(out);
+  put_close({});
 }
 
 /// False: what the server's unnamed statement is will be known when it has answered.

@@ -1,13 +1,13 @@
 // ClientSession's startup settings behind a RESET: they are the defaults that it goes back to.
 #include <algorithm>
 #include <string>
-#include <strings.h>
 #include <utility>
 #include <vector>
 
 #include "session/client_session.hpp"
 #include "session/session_traces.hpp"
 
+#include "pgproxy/base/text.hpp"
 #include "pgproxy/session/sessions.hpp"
 #include "pgproxy/wire/encode.hpp"
 
@@ -20,8 +20,7 @@ bool ClientSession::is_to_be_restored(const pool::Setting& setting) const {
   if (pool::is_read_only_setting(setting.name)) return false;
   return std::ranges::any_of(traces_->resets, [&](const std::string& name) {
     if (name == "all") return setting.name != "role";
-    return name.size() == setting.name.size() &&
-           strncasecmp(name.data(), setting.name.data(), name.size()) == 0;
+    return equals_ignoring_case(name, setting.name);
   });
 }
 
@@ -60,10 +59,7 @@ bool ClientSession::restore_startup_settings() {
   state_ = ClientState::restoring;
   note_own_query();
   has_server_error_ = false;
-  std::string out;
-  wire::put_query(out, sql);
-  server_->expect(*this, pool::ReplyKind::query);
-  server_->send(as_bytes(out));
+  server_->query(*this, sql);
   pool_->query_timeout_queue().arm(timer_, pool_->loop().now());
   return true;
 }

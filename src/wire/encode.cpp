@@ -114,6 +114,12 @@ void put_cancel_request(std::string& out, std::uint32_t pid, Bytes secret) {
   out += as_text(secret);
 }
 
+void put_target(std::string& out, char type, char kind, std::string_view name) {
+  const MessageWriter message(out, type);
+  out += kind;
+  put_c_string(out, name);
+}
+
 void put_query(std::string& out, std::string_view text) {
   const MessageWriter writer(out, 'Q');
   put_c_string(out, text);

@@ -73,6 +73,8 @@ class ServerConnection final : public io::Disposable,
   Bytes error_body() const { return error_body_; }
   void replace_error(std::string message) { instead_of_error_ = std::move(message); }
   void send(Bytes first, Bytes second = {});
+  /// Sends a Query of `owner`'s own making.
+  void query(ReplyOwner& owner, std::string_view sql);
   std::size_t queued_bytes() const { return transport_ ? transport_->queued_bytes() : 0; }
   void pause_reading();
   void resume_reading();

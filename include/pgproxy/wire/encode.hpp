@@ -52,6 +52,8 @@ void put_startup(std::string& out, std::string_view user, std::string_view datab
                  const NameValues& settings);
 void put_cancel_request(std::string& out, std::uint32_t pid, Bytes secret);
 void put_query(std::string& out, std::string_view text);
+/// Describe or Close (`type` 'D' or 'C') of a statement or portal (`kind` 'S' or 'P').
+void put_target(std::string& out, char type, char kind, std::string_view name);
 
 /// A literal that is safe whatever standard_conforming_strings says: E'…' with quotes and
 /// backslashes doubled.
