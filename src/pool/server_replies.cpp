@@ -282,6 +282,7 @@ ReplyVerdict ServerConnection::judge(char type, Bytes body) {
       return expected_.received(type);
     }
     case 'C': judge_command(body); return expected_.received(type);
+    case 'G': progress_due_ = true; return expected_.received(type);
     default: return expected_.received(type);
   }
 }

@@ -19,12 +19,9 @@ void ServerTask::start_after(const ReplyOwner& client) {
   expected.replace_owner(client, *this);
   draining_ = true;
   if (expected.is_quiet()) return advance();
-  std::string out;
-  if (expected.is_copying_in()) {
-    wire::put_message(out, 'f', std::string_view("client disconnected\0", 20));
-    server_.expect(*this, ReplyKind::copy_end);
-  }
+  end_copy();
   if (expected.needs_sync()) {
+    std::string out;
     // A Sync alone would commit what came before it; a client that goes without one wants it
     // undone, as PostgreSQL does at EOF. No portal has this name: the error takes the transaction
     // back.
@@ -32,8 +29,21 @@ void ServerTask::start_after(const ReplyOwner& client) {
     server_.expect(*this, ReplyKind::describe_portal);
     wire::put_message(out, 'S');
     server_.expect(*this, ReplyKind::sync);
+    server_.send(as_bytes(out));
   }
-  if (!out.empty()) server_.send(as_bytes(out));
+}
+
+/// Nobody is left to send its data, and a backend that waits for them looks at no cancel request.
+void ServerTask::end_copy() {
+  if (!server_.expected().is_copying_in()) return;
+  std::string out;
+  wire::put_message(out, 'f', std::string_view("client disconnected\0", 20));
+  server_.expect(*this, ReplyKind::copy_end);
+  server_.send(as_bytes(out));
+}
+
+void ServerTask::on_cycle_done(ServerConnection& /*server*/) {
+  end_copy();  // it began after its client had left
 }
 
 void ServerTask::on_reply_error(ServerConnection& /*server*/, const wire::ErrorFields& fields) {

@@ -26,9 +26,11 @@ class ServerTask final : public io::Disposable, public ReplyOwner {
   void on_reply(ServerConnection&, Bytes, Bytes) override {}
   void on_reply_error(ServerConnection& server, const wire::ErrorFields& fields) override;
   void on_replies_done(ServerConnection& server) override;
+  void on_cycle_done(ServerConnection& server) override;
   void on_server_drained(ServerConnection&) override {}
   void on_server_lost(ServerConnection&, const Error&, bool) override {}
   void advance();
+  void end_copy();
 
   ServerConnection& server_;
   std::vector<std::string> queries_;

@@ -28,12 +28,8 @@ void Postgres::cancel(std::uint32_t pid, std::string_view secret) {
   Backend& target = *backends_[pid - 1];
   if (target.secret_ != secret || target.is_gone_) return;
   if (target.sleep_) return target.finish_sleep(true);
-  if (target.copy_in_) {
-    const bool is_simple = *std::exchange(target.copy_in_, std::nullopt);
-    target.error("57014", "canceling statement due to user request", is_simple);
-    if (is_simple) target.on_simple();
-    target.on_bytes({});
-  }
+  // A backend that waits for the client's data does not look; it will when more has come.
+  if (target.copy_in_) target.is_copy_cancelled_ = true;
 }
 
 Backend* Postgres::random_ready() {
@@ -344,6 +340,12 @@ void Backend::on_sync() {
 void Backend::on_copy_message(char type, std::string_view body) {
   const bool is_simple = *copy_in_;
   if (type == 'S' || type == 'H') return;
+  if (std::exchange(is_copy_cancelled_, false)) {
+    copy_in_.reset();
+    error("57014", "canceling statement due to user request", is_simple);
+    if (is_simple) on_simple();
+    return;
+  }
   if (type == 'd') {
     if (!body.starts_with("bad")) return;
     copy_in_.reset();

@@ -178,6 +178,7 @@ class Backend final : public Peer {
   std::optional<Sleep> sleep_;
   unsigned sleep_number_ = 0;
   std::optional<bool> copy_in_;  ///< whether by a Query
+  bool is_copy_cancelled_ = false;
   bool has_deferred_error_ = false;
   unsigned transaction_owner_ = 0;
   std::vector<std::string> history_;

@@ -238,6 +238,19 @@ TEST_CASE("a client that vanishes at any byte of its messages harms nobody") {
   }
 }
 
+TEST_CASE("a client that vanishes before its COPY has begun holds no server") {
+  World world(one_server());
+  Client& client = world.ready_client();
+  Script script(client.number());
+  script.message('Q', std::string_view("copy t from stdin\0", 18));
+  client.send(script.bytes);
+  client.vanish();
+  world.run();
+  CHECK(world.pool().idle_count() == 1);
+  CHECK(world.backend(1).is_open());
+  check_usable(world);
+}
+
 TEST_CASE("a server that dies at any byte of its reply costs its own client only") {
   bool is_complete = false;
   for (std::size_t cut = 0; !is_complete; ++cut) {
