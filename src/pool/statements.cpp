@@ -85,16 +85,21 @@ StatementRef Statements::add_unshared(std::string_view definition) {
   return std::make_shared<Statement>(++last_number_, definition, nullptr);
 }
 
+/// Something that `test` is true for may be there: its Close may yet be skipped.
+template <class Test>
+bool ServerStatements::may_have_been(Test test, ExpectedReplies& expected) const {
+  return journal_.any([&](std::uint32_t message, const Change& change) {
+    return change.before && !expected.is_certain(message) && test(change);
+  });
+}
+
 ServerStatements::Need ServerStatements::use(const Statement& statement,
                                              ExpectedReplies& expected) {
-  const auto at = by_number_.find(statement.number());
+  const std::uint64_t number = statement.number();
+  const auto at = by_number_.find(number);
   if (at == by_number_.end()) {
-    // Its Close, or that of another version, may yet be skipped.
-    const bool is_closing = journal_.any([&](std::uint32_t number, const Change& change) {
-      return change.statement != nullptr && change.statement->number() == statement.number() &&
-             !expected.is_certain(number);
-    });
-    return is_closing ? Need::close_and_parse : Need::parse;
+    const auto is_it = [&](const Change& change) { return change.statement_number == number; };
+    return may_have_been(is_it, expected) ? Need::close_and_parse : Need::parse;
   }
   Parsed& parsed = *at->second;
   if (&by_use_.front() != &parsed) {
@@ -121,22 +126,34 @@ ServerStatements::Parsed& ServerStatements::insert(const StatementRef& statement
   return *slot;
 }
 
+std::optional<ServerStatements::Change::Before> ServerStatements::now(
+    std::uint64_t statement_number) const {
+  const auto at = by_number_.find(statement_number);
+  if (at == by_number_.end()) return std::nullopt;
+  const Parsed& there = *at->second;
+  return Change::Before{there.statement, there.version, there.message, there.description};
+}
+
+std::optional<ServerStatements::Change::Before> ServerStatements::now(
+    std::string_view own_name) const {
+  const auto at = std::ranges::find(own_names_, own_name, &OwnName::name);
+  if (at == own_names_.end()) return std::nullopt;
+  return Change::Before{.message = at->message};
+}
+
 void ServerStatements::parsed(const StatementRef& statement, std::uint32_t number) {
+  journal_.note(number, {.statement_number = statement->number(),
+                         .parsed = statement,
+                         .version = statement->version(),
+                         .before = now(statement->number())});
   insert(statement, statement->version(), number);
-  journal_.note(
-      number,
-      {.what = Change::What::parsed, .statement = statement, .version = statement->version()});
 }
 
 void ServerStatements::closed(std::uint64_t statement_number, std::uint32_t number) {
-  const auto at = by_number_.find(statement_number);
-  if (at == by_number_.end()) return;
-  journal_.note(number, {.what = Change::What::closed,
-                         .statement = at->second->statement,
-                         .version = at->second->version,
-                         .message = at->second->message,
-                         .description = at->second->description});
-  by_number_.erase(at);
+  const auto before = now(statement_number);
+  if (!before && journal_.empty()) return;
+  journal_.note(number, {.statement_number = statement_number, .before = before});
+  by_number_.erase(statement_number);
 }
 
 StatementRef ServerStatements::to_evict(const Statement& statement, std::size_t max_count) {
@@ -165,7 +182,7 @@ std::uint64_t ServerStatements::described(std::uint32_t number, std::uint64_t de
   if (at == by_number_.end()) return statement_number;
   // What is on its way may parse it once more.
   const bool is_replaced = journal_.any([&](std::uint32_t other, const Change& change) {
-    return change.statement == at->second->statement && is_before(number, other);
+    return change.statement_number == statement_number && is_before(number, other);
   });
   if (!is_replaced) at->second->description = description;
   return statement_number;
@@ -186,77 +203,104 @@ void ServerStatements::forget(const Statement& statement) {
   by_number_.erase(statement.number());
 }
 
-std::vector<std::uint64_t> ServerStatements::numbers() const {
+std::vector<std::uint64_t> ServerStatements::numbers(ExpectedReplies& expected) const {
   std::vector<std::uint64_t> numbers;
   for (const auto& [number, parsed] : by_number_) numbers.push_back(number);
+  const auto take = [&](const Change& change) {
+    if (change.statement_number != 0) numbers.push_back(change.statement_number);
+    return false;
+  };
+  may_have_been(take, expected);
   return numbers;
 }
 
+std::vector<std::string> ServerStatements::own_names(ExpectedReplies& expected) const {
+  std::vector<std::string> names;
+  for (const OwnName& own : own_names_) names.push_back(own.name);
+  const auto take = [&](const Change& change) {
+    if (change.statement_number == 0) names.push_back(change.name);
+    return false;
+  };
+  may_have_been(take, expected);
+  return names;
+}
+
+bool ServerStatements::has_own_name(std::string_view name, ExpectedReplies& expected) const {
+  if (now(name)) return true;
+  const auto is_it = [&](const Change& change) { return change.name == name; };
+  return may_have_been(is_it, expected);
+}
+
 void ServerStatements::own_parsed(std::string_view name, std::uint32_t number) {
-  own_names_.emplace_back(name);
-  journal_.note(number, {.what = Change::What::own_parsed, .name = std::string(name)});
+  const Change change{.name = std::string(name), .before = now(name)};
+  std::erase_if(own_names_, [&](const OwnName& own) { return own.name == name; });
+  own_names_.push_back({change.name, number});
+  journal_.note(number, change);
 }
 
 void ServerStatements::own_closed(std::string_view name, std::uint32_t number) {
-  std::erase(own_names_, name);
-  journal_.note(number, {.what = Change::What::own_closed, .name = std::string(name)});
+  journal_.note(number, {.name = std::string(name), .before = now(name)});
+  std::erase_if(own_names_, [&](const OwnName& own) { return own.name == name; });
 }
 
-void ServerStatements::own_deallocated(std::string_view name, ExpectedReplies& expected) {
-  settle(expected);
-  journal_.drop([&](const Change& change) {
-    return change.what == Change::What::own_closed && change.name == name;
+void ServerStatements::own_deallocated(std::string_view name, std::uint32_t number) {
+  Change* later = journal_.find([&](std::uint32_t message, const Change& change) {
+    return change.statement_number == 0 && change.name == name && is_before(number, message);
   });
-  const bool comes_again = journal_.any([&](std::uint32_t, const Change& change) {
-    return change.what == Change::What::own_parsed && change.name == name;
+  if (later != nullptr) return later->before.reset();
+  std::erase_if(own_names_, [&](const OwnName& own) {
+    return own.name == name && is_before(own.message, number);
   });
-  if (!comes_again) std::erase(own_names_, name);
 }
 
 void ServerStatements::take_back(ExpectedReplies::Skipped skipped) {
-  journal_.take_back(skipped, [this](std::uint32_t number, const Change& change) {
-    switch (change.what) {
-      case Change::What::parsed: {
-        // What was sent later may have parsed it again.
-        const auto at = by_number_.find(change.statement->number());
-        if (at != by_number_.end() && at->second->message == number) by_number_.erase(at);
-        break;
-      }
-      case Change::What::closed:
-        if (!by_number_.contains(change.statement->number())) {
-          insert(change.statement, change.version, change.message).description = change.description;
-        }
-        break;
-      case Change::What::own_parsed: std::erase(own_names_, change.name); break;
-      case Change::What::own_closed: own_names_.push_back(change.name); break;
+  journal_.take_back(skipped, [&](std::uint32_t, const Change& change) {
+    Change* later = journal_.find([&](std::uint32_t message, const Change& other) {
+      return other.is_of_same(change) && !is_before(message, skipped.to);
+    });
+    if (later != nullptr) {
+      later->before = change.before;
+    } else {
+      restore(change);
     }
   });
+}
+
+void ServerStatements::restore(const Change& change) {
+  const auto& before = change.before;
+  if (change.statement_number == 0) {
+    std::erase_if(own_names_, [&](const OwnName& own) { return own.name == change.name; });
+    if (before) own_names_.push_back({change.name, before->message});
+  } else if (before) {
+    insert(before->statement, before->version, before->message).description = before->description;
+  } else {
+    by_number_.erase(change.statement_number);
+  }
 }
 
 void ServerStatements::settle(ExpectedReplies& expected) {
   if (journal_.empty()) return;
   journal_.settle(expected.oldest_number(), [&](const Change& change) {
-    const bool is_parse = change.what == Change::What::parsed;
-    if (is_parse && !expected.is_uncertain()) change.statement->prove(change.version);
+    if (change.parsed != nullptr && !expected.is_uncertain()) change.parsed->prove(change.version);
   });
 }
 
 void ServerStatements::clear(ExpectedReplies& expected) {
   settle(expected);
-  journal_.drop([](const Change& change) {
-    return change.what == Change::What::closed || change.what == Change::What::own_closed;
+  // What is still to come of a name begins with nothing.
+  const auto first_of = [this](const Change& change) {
+    return journal_.find(
+        [&](std::uint32_t, const Change& other) { return other.is_of_same(change); });
+  };
+  journal_.find([&](std::uint32_t, Change& change) {
+    if (first_of(change) == &change) change.before.reset();
+    return false;
   });
-  std::erase_if(by_number_, [this](const auto& entry) {
-    return !journal_.any([&](std::uint32_t number, const Change& change) {
-      return change.what == Change::What::parsed && number == entry.second->message &&
-             change.statement == entry.second->statement;
-    });
+  std::erase_if(by_number_, [&](const auto& entry) {
+    return first_of({.statement_number = entry.first}) == nullptr;
   });
-  std::erase_if(own_names_, [this](const std::string& name) {
-    return !journal_.any([&](std::uint32_t, const Change& change) {
-      return change.what == Change::What::own_parsed && change.name == name;
-    });
-  });
+  std::erase_if(own_names_,
+                [&](const OwnName& own) { return first_of({.name = own.name}) == nullptr; });
 }
 
 }  // namespace pgproxy::pool

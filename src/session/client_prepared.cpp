@@ -21,10 +21,6 @@ constexpr std::size_t max_kept_bytes = 16 * 1024;
 /// PostgreSQL takes a Close of up to 10000 bytes (PQ_SMALL_MESSAGE_LIMIT).
 constexpr std::size_t max_closable_bytes = 9000;
 
-bool has_own_name(const ServerStatements& there, std::string_view name) {
-  return std::ranges::find(there.own_names(), name) != there.own_names().end();
-}
-
 /// The first word of a statement is `word`, in any case.
 bool begins_with_word(std::string_view text, std::string_view word) {
   const std::size_t at = text.find_first_not_of(" \t\r\n(");
@@ -111,7 +107,7 @@ void ClientSession::make_room(const pool::StatementRef& statement, bool is_there
     there.closed(old->number(), expected.next_number());
     put_close(old->name());
   }
-  if (has_own_name(there, statement->name())) {
+  if (there.has_own_name(statement->name(), server_->expected())) {
     there.own_closed(statement->name(), expected.next_number());
     is_there = true;
   }
@@ -227,7 +223,7 @@ void ClientSession::refuse_outdated(const pool::StatementRef& statement, ReplyKi
 void ClientSession::let_be_unknown(std::string_view name) {
   ServerStatements& there = server_->statements();
   const std::uint64_t number = pool::statement_number(name);
-  const bool is_own = has_own_name(there, name);
+  const bool is_own = there.has_own_name(name, server_->expected());
   if (number == 0 && !is_own) return;
   if (number != 0) there.closed(number, server_->expected().next_number());
   if (is_own) there.own_closed(name, server_->expected().next_number());

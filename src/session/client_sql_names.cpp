@@ -37,11 +37,11 @@ void ClientSession::put_sync() {
 /// Takes everything off the server that the client did not prepare under this name.
 void ClientSession::clear_server() {
   pool::ServerStatements& there = server_->statements();
-  for (const std::uint64_t number : there.numbers()) {
+  for (const std::uint64_t number : there.numbers(server_->expected())) {
     there.closed(number, server_->expected().next_number());
     put_close(pool::statement_name(number));
   }
-  for (const std::string& name : std::vector<std::string>(there.own_names())) {
+  for (const std::string& name : there.own_names(server_->expected())) {
     there.own_closed(name, server_->expected().next_number());
     put_close(name);
   }
@@ -222,7 +222,7 @@ void ClientSession::settle_naming(pool::ServerConnection& server) {
   if (!pool::is_before(naming_->number, server.expected().oldest_number())) return;
   if (naming_->found.what == SqlNames::deallocate && !naming_->has_failed) {
     if (prepared_ != nullptr) prepared_->forget(naming_->found.name);
-    server.statements().own_deallocated(naming_->found.name, server.expected());
+    server.statements().own_deallocated(naming_->found.name, naming_->number);
   }
   naming_.reset();
 }

@@ -49,6 +49,14 @@ class Journal {
     std::erase_if(entries_, is_skipped);
   }
 
+  /// The oldest for which test(number, change) is true; nullptr: none.
+  template <class Test>
+  Change* find(Test test) {
+    for (Entry& entry : entries_) {
+      if (test(entry.number, entry.change)) return &entry.change;
+    }
+    return nullptr;
+  }
   /// True when test(number, change) is for any of them.
   template <class Test>
   bool any(Test test) const {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -145,13 +146,15 @@ class ServerStatements {
   /// Names of a client's own, which the message with `number` makes or closes.
   void own_parsed(std::string_view name, std::uint32_t number);
   void own_closed(std::string_view name, std::uint32_t number);
-  /// DEALLOCATE did its work; what was sent behind it is still to come.
-  void own_deallocated(std::string_view name, ExpectedReplies& expected);
-  const std::vector<std::string>& own_names() const { return own_names_; }
-  /// The numbers of the statements that it has.
-  std::vector<std::uint64_t> numbers() const;
-  /// Neither our statements nor clients' own names.
-  bool empty() const { return by_number_.empty() && own_names_.empty(); }
+  /// The DEALLOCATE with `number` did its work; what was sent behind it may be answered or not.
+  void own_deallocated(std::string_view name, std::uint32_t number);
+  /// Those that are there, or may be: a Close may yet be skipped.
+  std::vector<std::string> own_names(ExpectedReplies& expected) const;
+  bool has_own_name(std::string_view name, ExpectedReplies& expected) const;
+  /// The numbers of the statements that it has, or may have.
+  std::vector<std::uint64_t> numbers(ExpectedReplies& expected) const;
+  /// For sure neither our statements nor clients' own names.
+  bool empty() const { return by_number_.empty() && own_names_.empty() && journal_.empty(); }
 
   /// An error took these messages back.
   void take_back(ExpectedReplies::Skipped skipped);
@@ -168,19 +171,39 @@ class ServerStatements {
     std::uint32_t message = 0;      ///< number of the Parse
     std::uint64_t description = 0;  ///< description_of() what it returns; 0: not known
   };
+  struct OwnName {
+    std::string name;
+    std::uint32_t message;  ///< number of the Parse
+  };
+  /// A Parse or Close of one of our statements, or of a name of a client's own.
   struct Change {
-    enum class What : std::uint8_t { parsed, closed, own_parsed, own_closed } what;
-    StatementRef statement = {};
-    std::uint32_t version = 0;
-    std::uint32_t message = 0;      ///< of what was closed
-    std::uint64_t description = 0;  ///< likewise
+    /// What was there before.
+    struct Before {
+      StatementRef statement = {};  ///< nullptr: under a client's own name
+      std::uint32_t version = 0;
+      std::uint32_t message = 0;
+      std::uint64_t description = 0;
+    };
+    std::uint64_t statement_number = 0;  ///< 0: `name` tells
     std::string name = {};
+    StatementRef parsed = {};  ///< nullptr: a Close, or no statement of ours
+    std::uint32_t version = 0;
+    std::optional<Before> before = {};  ///< nullopt: nothing
+
+    bool is_of_same(const Change& other) const {
+      return statement_number == other.statement_number && name == other.name;
+    }
   };
   Parsed& insert(const StatementRef& statement, std::uint32_t version, std::uint32_t message);
+  std::optional<Change::Before> now(std::uint64_t statement_number) const;
+  std::optional<Change::Before> now(std::string_view own_name) const;
+  void restore(const Change& change);
+  template <class Test>
+  bool may_have_been(Test test, ExpectedReplies& expected) const;
 
   std::unordered_map<std::uint64_t, std::unique_ptr<Parsed>> by_number_;
-  IntrusiveList<Parsed> by_use_;  ///< front is the most recently used
-  std::vector<std::string> own_names_;
+  IntrusiveList<Parsed> by_use_;    ///< front is the most recently used
+  std::vector<OwnName> own_names_;  ///< no name twice
   Journal<Change> journal_;
   /// Of messages that are not answered yet: number of the message, of the statement.
   std::vector<std::pair<std::uint32_t, std::uint64_t>> uses_;

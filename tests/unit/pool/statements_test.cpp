@@ -228,7 +228,7 @@ TEST_CASE("DEALLOCATE ALL takes what was there, not what is sent behind it") {
   server.parse(b);
   server.received("11");
   server.there.clear(server.expected);
-  CHECK(server.there.own_names().empty());
+  CHECK(server.there.own_names(server.expected).empty());
   server.received("CZ1");
   CHECK(server.use(a) == Need::parse);
   CHECK(server.use(b) == Need::nothing);
@@ -351,32 +351,129 @@ TEST_CASE("names of a client's own follow what is skipped") {
   server.sent(bind);
   server.there.own_closed("own", server.expected.next_number());
   server.sent(injected_close);
-  CHECK(server.there.own_names().empty());
+  CHECK(server.there.own_names(server.expected).empty());
   server.received("E");
-  CHECK(server.there.own_names().size() == 1);
+  CHECK(server.there.own_names(server.expected).size() == 1);
+}
+
+TEST_CASE("a name of a client's own stays when a later message makes it again") {
+  Server server;
+  server.sent(bind);
+  server.there.own_parsed("own", server.expected.next_number());
+  server.sent(injected_parse);
+  server.sent(sync);
+  server.there.own_closed("own", server.expected.next_number());
+  server.sent(injected_close);
+  server.there.own_parsed("own", server.expected.next_number());
+  server.sent(injected_parse);
+  server.sent(sync);
+  server.received("EZ");
+  CHECK(server.there.has_own_name("own", server.expected));
+  server.received("31Z");
+  CHECK(server.there.has_own_name("own", server.expected));
+}
+
+TEST_CASE("a name of a client's own may be there as long as its Close may be skipped") {
+  Server server;
+  server.there.own_parsed("own", server.expected.next_number());
+  server.sent(injected_parse);
+  server.sent(sync);
+  server.received("1Z");
+  server.sent(bind);
+  server.there.own_closed("own", server.expected.next_number());
+  server.sent(injected_close);
+  CHECK_FALSE(server.there.has_own_name("own", server.expected));  // this cycle goes with it
+  server.sent(sync);
+  CHECK(server.there.has_own_name("own", server.expected));
+  server.received("23Z");
+  CHECK_FALSE(server.there.has_own_name("own", server.expected));
+}
+
+TEST_CASE("a statement is there when its Close and what followed were skipped, cycle by cycle") {
+  Server server;
+  const StatementRef s = server.statement("s");
+  server.parse(s);
+  server.sent(sync);
+  server.received("1Z");
+  for (int cycle = 0; cycle < 2; ++cycle) {
+    server.sent(bind);
+    server.close(s);
+    server.sent(sync);
+  }
+  CHECK(server.use(s) == Need::close_and_parse);
+  server.close(s);
+  server.parse(s);
+  server.sent(sync);
+  server.received("EZ");
+  CHECK(server.use(s) == Need::close_and_parse);
+  SUBCASE("skipped again") {
+    server.received("EZEZ");
+    CHECK(server.use(s) == Need::nothing);
+  }
+  SUBCASE("closed") {
+    server.received("23Z31Z");
+    CHECK(server.use(s) == Need::nothing);
+    CHECK(server.there.size() == 1);
+  }
+  SUBCASE("closed, and then not parsed") {
+    server.received("23Z3EZ");
+    CHECK(server.use(s) == Need::parse);
+  }
+}
+
+TEST_CASE("what an earlier Close may leave there is closed with the rest") {
+  Server server;
+  const StatementRef s = server.statement("s");
+  server.parse(s);
+  server.there.own_parsed("own", server.expected.next_number());
+  server.sent(injected_parse);
+  server.sent(sync);
+  server.received("11Z");
+  server.sent(bind);
+  server.close(s);
+  server.there.own_closed("own", server.expected.next_number());
+  server.sent(injected_close);
+  CHECK(server.there.numbers(server.expected).empty());
+  CHECK(server.there.own_names(server.expected).empty());
+  server.sent(sync);
+  CHECK(server.there.numbers(server.expected) == std::vector{s->number()});
+  CHECK(server.there.own_names(server.expected) == std::vector<std::string>{"own"});
 }
 
 TEST_CASE("a name of a client's own is gone when SQL has deallocated it") {
   Server server;
-  server.there.own_parsed("own", server.expected.next_number());
-  server.sent(injected_parse);
-  server.sent(query);
+  const auto parse = [&] {
+    server.there.own_parsed("own", server.expected.next_number());
+    server.sent(injected_parse);
+  };
+  const auto deallocate = [&] {
+    const std::uint32_t number = server.expected.next_number();
+    server.sent(query);
+    return number;
+  };
+  const auto count = [&] { return server.there.own_names(server.expected).size(); };
+  parse();
+  std::uint32_t number = deallocate();
   server.received("1CZ");
-  server.there.own_deallocated("own", server.expected);
-  CHECK(server.there.own_names().empty());
+  server.there.own_deallocated("own", number);
+  CHECK(count() == 0);
 
-  server.there.own_parsed("own", server.expected.next_number());
-  server.sent(injected_parse);
-  server.there.own_deallocated("own", server.expected);  // told late: this one is another
-  CHECK(server.there.own_names().size() == 1);
+  number = deallocate();
+  parse();
+  server.there.own_deallocated("own", number);  // told late: this one is another
+  CHECK(count() == 1);
+  server.received("CZ1");
+  server.there.own_deallocated("own", number);  // and later still
+  CHECK(count() == 1);
 
+  number = deallocate();
   server.sent(bind);
   server.there.own_closed("own", server.expected.next_number());
   server.sent(injected_close);
-  server.received("1");
-  server.there.own_deallocated("own", server.expected);
+  server.received("CZ");
+  server.there.own_deallocated("own", number);
   server.received("E");  // the Close is skipped
-  CHECK(server.there.own_names().empty());
+  CHECK(count() == 0);
 }
 
 }  // namespace pgproxy::pool
