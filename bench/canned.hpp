@@ -2,11 +2,20 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 // What both programs know, so that the load can check every row it gets.
 namespace pgproxy::bench {
 
-/// One column of text that every row of `SELECT bulk N` and of the COPY has.
+// As long as pgbench's: a proxy that looks into statements shall have something to look at.
+inline constexpr std::string_view select_text =
+    "SELECT abalance FROM pgbench_accounts WHERE aid = ";
+
+/// The statement that each client of a prepared load has parsed. A server that was asked for it
+/// elsewhere has it all the same: a proxy that passes names on untracked cannot do without.
+inline constexpr std::string_view prepared_name = "P0_1";
+
+/// One column of text that every row of `SELECT 'bulk', N` and of the COPY has.
 inline constexpr std::uint32_t bulk_row_bytes = 100;
 inline const std::string bulk_text(bulk_row_bytes, 'x');
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <initializer_list>
 
 #include "canned.hpp"
 
@@ -55,6 +56,17 @@ void put_row_description(std::string& out, std::size_t columns) {
 void put_column(std::string& out, std::string_view value) {
   wire::put_u32(out, static_cast<std::uint32_t>(value.size()));
   out += value;
+}
+
+/// The only row of a SELECT, and its end.
+void put_row(std::string& out, std::initializer_list<std::string_view> columns, bool described) {
+  if (!described) put_row_description(out, columns.size());
+  {
+    const wire::MessageWriter writer(out, 'D');
+    wire::put_u16(out, static_cast<std::uint16_t>(columns.size()));
+    for (const std::string_view column : columns) put_column(out, column);
+  }
+  wire::put_command_complete(out, "SELECT 1");
 }
 
 const std::string& bulk_row() {
@@ -229,12 +241,19 @@ void FakeSession::on_parse(Bytes body) {
   wire::put_message(socket_.out(), '1');
 }
 
+/// nullptr: there is none of this name.
+const std::string* FakeSession::find_prepared(std::string_view name) const {
+  static const std::string parsed_elsewhere = std::string(select_text) + "$1";
+  if (const auto found = prepared_.find(name); found != prepared_.end()) return &found->second;
+  return name == prepared_name ? &parsed_elsewhere : nullptr;
+}
+
 void FakeSession::on_bind(Bytes body) {
   wire::Cursor cursor(body);
   cursor.c_string();  // portal: only the one bound last is kept
-  const auto found = prepared_.find(cursor.c_string());
-  if (found == prepared_.end()) return fail("26000", "prepared statement does not exist");
-  portal_text_ = found->second;
+  const std::string* const text = find_prepared(cursor.c_string());
+  if (text == nullptr) return fail("26000", "prepared statement does not exist");
+  portal_text_ = *text;
   parameter_.clear();
   cursor.bytes(cursor.u16() * std::size_t{2});  // formats
   if (cursor.u16() > 0) parameter_ = as_text(cursor.bytes(cursor.u32()));
@@ -247,9 +266,9 @@ void FakeSession::on_describe(Bytes body) {
   if (!target) return fail("08P01", "malformed Describe");
   std::string_view text = portal_text_;
   if (target->kind == 'S') {
-    const auto found = prepared_.find(target->name);
-    if (found == prepared_.end()) return fail("26000", "prepared statement does not exist");
-    text = found->second;
+    const std::string* const prepared = find_prepared(target->name);
+    if (prepared == nullptr) return fail("26000", "prepared statement does not exist");
+    text = *prepared;
     const bool has_parameter = text.find("$1") != std::string_view::npos;
     const wire::MessageWriter writer(socket_.out(), 't');
     wire::put_u16(socket_.out(), has_parameter ? 1 : 0);
@@ -299,6 +318,10 @@ void FakeSession::answer(const Statement& statement, bool described) {
     case select_delay:
       due_ = std::chrono::steady_clock::now() + std::chrono::microseconds(statement.number);
       return put_value(after_, statement, described);
+    case select_state: return put_row(out, {"f", "f", "f", "f", "f", "0", "none"}, described);
+    case select_none:
+      if (!described) put_row_description(out, 2);
+      return wire::put_command_complete(out, "SELECT 0");
     case set:
     case set_config: return apply(statement);
     case begin: return complete(wire::TransactionStatus::in_transaction, "BEGIN");
@@ -312,14 +335,9 @@ void FakeSession::answer(const Statement& statement, bool described) {
   }
 }
 
-void FakeSession::put_value(std::string& out, const Statement& statement, bool described) {
-  if (!described) put_row_description(out, 1);
-  {
-    const wire::MessageWriter writer(out, 'D');
-    wire::put_u16(out, 1);
-    put_column(out, statement.value == "$1" ? std::string_view(parameter_) : statement.value);
-  }
-  wire::put_command_complete(out, "SELECT 1");
+void FakeSession::put_value(std::string& out, const Statement& statement, bool described) const {
+  put_row(out, {statement.value == "$1" ? std::string_view(parameter_) : statement.value},
+          described);
 }
 
 void FakeSession::begin_bulk(const Statement& statement, bool described) {

@@ -40,6 +40,7 @@ class FakeSession {
   void on_message(char type, Bytes body);
   void on_query(Bytes body);
   void on_parse(Bytes body);
+  const std::string* find_prepared(std::string_view name) const;
   void on_bind(Bytes body);
   void on_describe(Bytes body);
   void on_execute();
@@ -50,7 +51,7 @@ class FakeSession {
   void apply(const Statement& statement);
   /// Everything up to CommandComplete; `described`: rows were described already.
   void answer(const Statement& statement, bool described);
-  void put_value(std::string& out, const Statement& statement, bool described);
+  void put_value(std::string& out, const Statement& statement, bool described) const;
   void begin_bulk(const Statement& statement, bool described);
   bool is_busy() const { return due_.has_value() || bulk_bytes_left_ > 0; }
   /// Where the next reply goes: behind a delayed or streamed one.

@@ -57,6 +57,10 @@ Statement understand_select(std::string_view text, Words words) {
     std::from_chars(number.data(), number.data() + number.size(), statement.number);
     return statement;
   }
+  if (is_word(word, "exists")) statement.kind = StatementKind::select_state;
+  if (text.find("pg_show_all_settings") != std::string_view::npos) {
+    statement.kind = StatementKind::select_none;
+  }
   while (word.ends_with("set_config")) {
     statement.kind = StatementKind::set_config;
     const std::string name(words.next());

@@ -193,11 +193,9 @@ class Load {
 };
 
 void add_options(CLI::App& app, LoadOptions& options) {
-  static const std::map<std::string, Mode> modes{{"simple", Mode::simple},
-                                                 {"extended", Mode::extended},
-                                                 {"bulk", Mode::bulk},
-                                                 {"copy", Mode::copy},
-                                                 {"churn", Mode::churn}};
+  static const std::map<std::string, Mode> modes{
+      {"simple", Mode::simple}, {"extended", Mode::extended}, {"prepared", Mode::prepared},
+      {"bulk", Mode::bulk},     {"copy", Mode::copy},         {"churn", Mode::churn}};
   app.add_option("--host", options.client.host, "IPv4 address")->capture_default_str();
   app.add_option("--port", options.client.port)->required();
   app.add_option("--user", options.user)->capture_default_str();

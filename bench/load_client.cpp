@@ -11,9 +11,6 @@
 namespace pgproxy::bench {
 namespace {
 
-// As long as pgbench's: a proxy that looks into statements shall have something to look at.
-constexpr std::string_view statement_text = "SELECT abalance FROM pgbench_accounts WHERE aid = ";
-
 const std::string& copy_row() {
   static const std::string row = [] {
     std::string out;
@@ -23,17 +20,18 @@ const std::string& copy_row() {
   return row;
 }
 
-void put_extended(std::string& out, std::string_view value) {
-  {
-    const wire::MessageWriter parse(out, 'P');
-    wire::put_c_string(out, "");
-    wire::put_c_string(out, std::string(statement_text) + "$1");
-    wire::put_u16(out, 0);
-  }
+void put_parse(std::string& out, std::string_view name) {
+  const wire::MessageWriter parse(out, 'P');
+  wire::put_c_string(out, name);
+  wire::put_c_string(out, std::string(select_text) + "$1");
+  wire::put_u16(out, 0);
+}
+
+void put_execution(std::string& out, std::string_view name, std::string_view value) {
   {
     const wire::MessageWriter bind(out, 'B');
     wire::put_c_string(out, "");
-    wire::put_c_string(out, "");
+    wire::put_c_string(out, name);
     wire::put_u16(out, 0);
     wire::put_u16(out, 1);
     wire::put_u32(out, static_cast<std::uint32_t>(value.size()));
@@ -70,14 +68,21 @@ void Client::ask() {
     case Mode::simple:
       wire::put_query(
           out, options_.delay_us == 0
-                   ? std::string(statement_text) + expected_
-                   : "SELECT delay_us " + std::to_string(options_.delay_us) + ", " + expected_);
+                   ? std::string(select_text) + expected_
+                   : "SELECT 'delay_us', " + std::to_string(options_.delay_us) + ", " + expected_);
       break;
-    case Mode::churn: wire::put_query(out, std::string(statement_text) + expected_); break;
-    case Mode::extended: put_extended(out, expected_); break;
+    case Mode::churn: wire::put_query(out, std::string(select_text) + expected_); break;
+    case Mode::extended:
+      put_parse(out, "");
+      put_execution(out, "", expected_);
+      break;
+    case Mode::prepared:
+      if (asked_ == 1) put_parse(out, prepared_name);
+      put_execution(out, prepared_name, expected_);
+      break;
     case Mode::bulk:
       expected_ = bulk_text;
-      wire::put_query(out, "SELECT bulk " + std::to_string(options_.rows));
+      wire::put_query(out, "SELECT 'bulk', " + std::to_string(options_.rows));
       break;
     case Mode::copy: wire::put_query(out, "COPY pgbench_history FROM STDIN"); break;
   }

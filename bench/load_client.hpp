@@ -15,6 +15,7 @@ namespace pgproxy::bench {
 enum class Mode {
   simple,    ///< one Query, one row
   extended,  ///< Parse, Bind, Describe, Execute, Sync of the unnamed statement, one row
+  prepared,  ///< the same without Parse, of a named statement that each client parsed once
   bulk,      ///< a SELECT of many rows of 100 bytes
   copy,      ///< COPY FROM STDIN of many rows of 100 bytes
   churn,     ///< connect, log in, one Query, disconnect
