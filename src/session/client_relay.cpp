@@ -446,7 +446,7 @@ void ClientSession::remember_unnamed(Bytes message, const sql::ShapeRef& shape) 
   server_->set_may_have_unnamed(true);
   if (unnamed_ == nullptr) unnamed_ = std::make_unique<UnnamedStatement>();
   unnamed_->parse.assign(as_text(message));
-  unnamed_->shape = shape;
+  if (unnamed_->shape != shape) unnamed_->shape = shape;
 }
 
 /// To be called when the next message changes the unnamed statement. False: it does not, the server

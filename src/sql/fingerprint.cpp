@@ -103,7 +103,9 @@ class Normaliser {
     }
     if (top_ != frames_.data()) return std::nullopt;
     while (out_ != begin_ && out_[-1] == ';') --out_;
-    return Normalised{.tokens = {begin_, out_}, .keeps_plain_escapes = keeps_plain_escapes_};
+    return Normalised{.tokens = {begin_, out_},
+                      .is_constant_free = is_constant_free_,
+                      .keeps_plain_escapes = keeps_plain_escapes_};
   }
 
  private:
@@ -186,6 +188,7 @@ class Normaliser {
   bool keeps_statement_ = false;
   bool keeps_all_ = false;
   bool keeps_plain_escapes_ = false;
+  bool is_constant_free_ = true;
   std::array<Frame, 251> frames_;
   Frame* top_ = frames_.data();
 };
@@ -228,6 +231,7 @@ void Normaliser::op(std::string_view text) {
 }
 
 bool Normaliser::constant(const Token& token) {
+  is_constant_free_ &= token.kind == TokenKind::parameter;
   const bool keeps = keeps_constants() || before_ == Before::uescape;
   if (keeps && token.kind != TokenKind::parameter) {
     keeps_plain_escapes_ |= token.kind == TokenKind::string && token.has_escapes;
@@ -379,6 +383,12 @@ std::optional<Normalised> normalise(std::string_view text, bool backslashes_are_
                                                      secret().data(), secret().size());
   }
   return normalised;
+}
+
+std::uint64_t hash_of_text(std::string_view text, bool backslashes_are_plain) {
+  const std::uint64_t hash =
+      XXH3_64bits_withSecret(text.data(), text.size(), secret().data(), secret().size());
+  return backslashes_are_plain ? hash : ~hash;
 }
 
 std::string render(std::string_view tokens) {

@@ -16,10 +16,15 @@ namespace pgproxy::sql {
 struct Normalised {
   std::uint64_t fingerprint = 0;  ///< a hash of the tokens, with a secret of this process
   std::string_view tokens;        ///< in the scratch memory
+  /// It has no constants: the same text is likely to come again.
+  bool is_constant_free = true;
   /// A '…' that stays has an escape in it, because standard_conforming_strings is off: a parser
   /// that has it on would read another text.
   bool keeps_plain_escapes = false;
 };
+
+/// A hash of a text as it is, with a secret of this process.
+std::uint64_t hash_of_text(std::string_view text, bool backslashes_are_plain);
 
 /// Bytes of scratch memory that normalise() needs.
 constexpr std::size_t scratch_bytes(std::size_t text_bytes) {

@@ -1,6 +1,7 @@
 #include "pgproxy/sql/shapes.hpp"
 
 #include <algorithm>
+#include <array>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -42,11 +43,21 @@ struct Shapes::Table {
   }
   void make_room() {
     if (young.size() < generation_size) return;
+    texts.fill({});  // so that those in use are looked up, and stay
     old.clear();
     std::swap(young, old);
   }
 
+  /// Texts that have no constants, by a hash of all of the text: they are not read again. Their
+  /// shapes are young.
+  struct Text {
+    std::uint64_t hash = 0;
+    ShapeRef shape;
+  };
+  Text& text_at(std::uint64_t hash) { return texts[hash % texts.size()]; }
+
   const std::size_t generation_size;
+  std::array<Text, 256> texts;
   Map young;
   Map old;
   std::vector<char> scratch;
@@ -60,14 +71,22 @@ Shapes::~Shapes() = default;
 
 const ShapeRef& Shapes::find(std::string_view text, bool backslashes_are_plain) {
   if (text.size() > longest_text_bytes) return unknown_;
+  const std::uint64_t hash = hash_of_text(text, backslashes_are_plain);
+  Table::Text& known_text = table_->text_at(hash);
+  if (known_text.hash == hash && known_text.shape != nullptr) return known_text.shape;
   const auto normalised = normalise(text, backslashes_are_plain, table_->scratch);
   if (!normalised) return unknown_;
-  if (const ShapeRef* const known = table_->find(normalised->fingerprint)) return *known;
+  const ShapeRef& shape = find(*normalised);
+  if (normalised->is_constant_free) known_text = {hash, shape};
+  return shape;
+}
 
+const ShapeRef& Shapes::find(const Normalised& normalised) {
+  if (const ShapeRef* const known = table_->find(normalised.fingerprint)) return *known;
   auto shape = std::make_shared<Shape>();
-  shape->fingerprint = normalised->fingerprint;
+  shape->fingerprint = normalised.fingerprint;
   shape->facts =
-      normalised->keeps_plain_escapes ? unknown_->facts : analyse(render(normalised->tokens));
+      normalised.keeps_plain_escapes ? unknown_->facts : analyse(render(normalised.tokens));
   return table_->add(std::move(shape));
 }
 

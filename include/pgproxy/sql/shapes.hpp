@@ -11,6 +11,8 @@
 
 namespace pgproxy::sql {
 
+struct Normalised;
+
 /// A statement without the values of its constants: its facts, and what was learned from running
 /// it. Shared by the cache and whoever runs such a statement.
 struct Shape {
@@ -26,9 +28,9 @@ struct Shape {
 using ShapeRef = std::shared_ptr<Shape>;
 
 /// The shapes of the statements of one pool, found by a fingerprint of their tokens with constants
-/// left out. A statement seen before costs one pass over its text and one look-up, and allocates
-/// nothing; a new one is parsed by libpg_query. Bounded: shapes not used for long are forgotten.
-/// Not thread safe.
+/// left out. A statement seen before costs one pass over its text and one look-up, less when it has
+/// no constants, and allocates nothing; a new one is parsed by libpg_query. Bounded: shapes not
+/// used for long are forgotten. Not thread safe.
 class Shapes {
  public:
   explicit Shapes(std::size_t max_count = 2000);
@@ -57,6 +59,7 @@ class Shapes {
 
  private:
   struct Table;
+  const ShapeRef& find(const Normalised& normalised);
   std::unique_ptr<Table> table_;
   ShapeRef unknown_;
   std::uint32_t generation_ = 0;

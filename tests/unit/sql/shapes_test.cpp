@@ -55,6 +55,19 @@ TEST_CASE("what cannot be parsed has a shape of its own if it ends properly") {
   CHECK(shapes.unknown()->facts.kind == StatementKind::unknown);
 }
 
+TEST_CASE(
+    "a text without constants has the shape of any text like it, when shapes are forgotten too") {
+  Shapes shapes(4);
+  for (int round = 0; round < 20; ++round) {
+    const ShapeRef shape = shapes.find("select a from t", true);
+    CHECK(shapes.find("SELECT a FROM t", true) == shape);
+    CHECK(shapes.find("select a from t", true) == shape);
+    CHECK(shapes.find("select a from t", false) != shape);
+    shapes.find("select b" + std::to_string(round), true);
+  }
+  CHECK(shapes.size() <= 4);
+}
+
 TEST_CASE("shapes not used for long are forgotten") {
   constexpr int max_count = 10;
   Shapes shapes(max_count);
