@@ -53,9 +53,11 @@ struct ClientAuth::State {
   std::string user;
   Secret secret;
   VerifierCache& cache;
+  std::string channel_binding;
   Step step = Step::unstarted;
   std::array<std::uint8_t, 4> md5_salt{};
   std::optional<ScramServer> scram = {};
+  std::optional<ProvenScram> proven = {};
   Error error = {};
   std::string log_reason = {};
 
@@ -86,7 +88,7 @@ struct ClientAuth::State {
   Outcome request_md5(std::string& out);
   Outcome request_scram(std::string& out);
   Outcome on_password(Bytes body);
-  bool is_password(std::string_view sent) const;
+  bool is_password(std::string_view sent);
   bool is_md5_answer(std::string_view sent) const;
   Outcome on_scram_first(Bytes body, std::string& out);
   Outcome on_scram_final(Bytes body, std::string& out);
@@ -103,6 +105,7 @@ Outcome ClientAuth::State::request_md5(std::string& out) {
 Outcome ClientAuth::State::request_scram(std::string& out) {
   step = Step::scram_first;
   std::string mechanisms;
+  if (!channel_binding.empty()) wire::put_c_string(mechanisms, scram_plus_mechanism);
   wire::put_c_string(mechanisms, scram_mechanism);
   wire::put_c_string(mechanisms, "");
   wire::put_authentication(out, sasl, mechanisms);
@@ -120,7 +123,7 @@ Outcome ClientAuth::State::on_password(Bytes body) {
   return is_right ? accept() : wrong_password("wrong password");
 }
 
-bool ClientAuth::State::is_password(std::string_view sent) const {
+bool ClientAuth::State::is_password(std::string_view sent) {
   switch (secret.kind) {
     case Kind::plain: return equal_in_constant_time(as_bytes(sent), as_bytes(secret.text));
     case Kind::md5:
@@ -128,9 +131,10 @@ bool ClientAuth::State::is_password(std::string_view sent) const {
                                     as_bytes(md5_of_user(secret, user)));
     case Kind::scram: {
       const ScramVerifier& known = secret.verifier;
-      const ScramKey key =
-          stored_key_of(derive_keys(sent, known.salt, known.iterations).client_key);
-      return equal_in_constant_time(key, known.stored_key);
+      const ScramKey key = derive_keys(sent, known.salt, known.iterations).client_key;
+      if (!equal_in_constant_time(stored_key_of(key), known.stored_key)) return false;
+      proven = {.verifier = known, .client_key = key};
+      return true;
     }
     case Kind::unknown:
     case Kind::empty:
@@ -157,10 +161,11 @@ Outcome ClientAuth::State::on_scram_first(Bytes body, std::string& out) {
   const std::uint32_t length = cursor.u32();
   const std::string_view message = as_text(cursor.bytes(length));
   if (!cursor.ok_and_empty()) return violation("malformed SASLInitialResponse");
-  if (mechanism != scram_mechanism) {
+  const bool is_bound = !channel_binding.empty() && mechanism == scram_plus_mechanism;
+  if (!is_bound && mechanism != scram_mechanism) {
     return violation("client selected an invalid SASL authentication mechanism");
   }
-  const auto answer = scram.emplace(verifier()).on_client_first(message);
+  const auto answer = scram.emplace(verifier()).on_client_first(message, is_bound, channel_binding);
   if (!answer) return violation(answer.error());
   wire::put_authentication(out, sasl_continue, *answer);
   step = Step::scram_final;
@@ -174,13 +179,15 @@ Outcome ClientAuth::State::on_scram_final(Bytes body, std::string& out) {
     return wrong_password(reason);
   }
   if (!*answer) return wrong_password("wrong password");
+  if (secret.kind == Kind::scram) proven = scram->proven();
   wire::put_authentication(out, sasl_final, **answer);
   return accept();
 }
 
 ClientAuth::ClientAuth(config::AuthType type, std::string user, const std::string* secret,
-                       VerifierCache& cache)
-    : state_(std::make_unique<State>(type, std::move(user), parse_secret(secret), cache)) {}
+                       VerifierCache& cache, std::string channel_binding)
+    : state_(std::make_unique<State>(type, std::move(user), parse_secret(secret), cache,
+                                     std::move(channel_binding))) {}
 
 ClientAuth::~ClientAuth() = default;
 
@@ -229,6 +236,10 @@ const Error& ClientAuth::error() const {
 
 const std::string& ClientAuth::log_reason() const {
   return state_->log_reason;
+}
+
+const ProvenScram* ClientAuth::proven() const {
+  return state_->proven ? &*state_->proven : nullptr;
 }
 
 }  // namespace pgproxy::auth

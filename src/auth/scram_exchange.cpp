@@ -55,7 +55,7 @@ std::string encode_base64(const ScramKey& key) {
   return auth::encode_base64(bytes_of(key));
 }
 
-constexpr std::string_view gs2_without_binding = "n,,";
+constexpr std::string_view end_point_flag = "p=tls-server-end-point";
 
 }  // namespace
 
@@ -91,20 +91,41 @@ ScramKey apply_signature(const ScramKey& key, const ScramKey& stored_key,
   return out;
 }
 
-Result<std::string> ScramServer::on_client_first(std::string_view message) {
-  if (message.starts_with("p=")) {
-    return std::unexpected(
-        Error{.sqlstate = "08P01",
-              .message = "client requires SCRAM channel binding, but it is not supported"});
+/// The GS2 header's flag says what the client knows of channel binding (RFC 5802 section 6).
+Result<void> ScramServer::take_binding_flag(std::string_view& message, bool is_bound,
+                                            bool can_bind) {
+  const std::string_view flag = message.substr(0, message.find(','));
+  message.remove_prefix(flag.size());
+  if (flag.starts_with("p=")) {
+    if (!is_bound) {
+      return malformed("The client binds to the channel, but chose a mechanism without that.");
+    }
+    if (flag != end_point_flag) {
+      return malformed("The client's type of channel binding is not tls-server-end-point.");
+    }
+    return {};
   }
-  if (!message.starts_with("n,") && !message.starts_with("y,")) {
-    return malformed("Unexpected channel-binding flag.");
+  if (flag != "n" && flag != "y") return malformed("Unexpected channel-binding flag.");
+  if (is_bound) {
+    return malformed("The client chose SCRAM-SHA-256-PLUS without binding to the channel.");
   }
-  if (!message.substr(2).starts_with(',')) {
-    return malformed("An authorization identity is not supported.");
+  // Somebody in between took the offer away.
+  if (flag == "y" && can_bind) {
+    return malformed("The client could bind to the channel but did not see that we offered it.");
   }
-  gs2_header_ = message.substr(0, 3);
-  const std::string_view bare = message.substr(3);
+  return {};
+}
+
+Result<std::string> ScramServer::on_client_first(std::string_view message, bool is_bound,
+                                                 std::string_view channel_binding) {
+  std::string_view rest = message;
+  if (auto taken = take_binding_flag(rest, is_bound, !channel_binding.empty()); !taken) {
+    return std::unexpected(taken.error());
+  }
+  if (!rest.starts_with(",,")) return malformed("An authorization identity is not supported.");
+  const std::string_view bare = rest.substr(2);
+  binding_ = message.substr(0, message.size() - bare.size());
+  if (is_bound) binding_ += channel_binding;
   Attributes attributes(bare);
   if (!attributes.take('n')) return malformed("The user name is missing.");
   const auto client_nonce = attributes.take('r');
@@ -125,29 +146,35 @@ Result<std::optional<std::string>> ScramServer::on_client_final(std::string_view
   if (!proof || proof->size() != ScramKey{}.size()) return malformed("The proof is malformed.");
 
   Attributes attributes(without_proof);
-  if (attributes.take('c') != auth::encode_base64(as_bytes(gs2_header_))) {
-    return malformed("The channel-binding attribute does not repeat the first message's.");
+  if (attributes.take('c') != auth::encode_base64(as_bytes(binding_))) {
+    return malformed("The channel binding is not that of this connection.");
   }
   if (attributes.take('r') != nonce_) return malformed("The nonce does not match.");
 
   auth_message_ += without_proof;
   ScramKey sent{};
   std::ranges::transform(*proof, sent.begin(), [](char c) { return static_cast<std::uint8_t>(c); });
-  const ScramKey client_key = apply_signature(sent, verifier_.stored_key, auth_message_);
-  const ScramKey stored_key = stored_key_of(client_key);
+  client_key_ = apply_signature(sent, verifier_.stored_key, auth_message_);
+  const ScramKey stored_key = stored_key_of(client_key_);
   if (!equal_in_constant_time(stored_key, verifier_.stored_key)) {
     return std::nullopt;
   }
   return "v=" + encode_base64(hmac_sha256(verifier_.server_key, auth_message_));
 }
 
-std::string ScramClient::client_first() const {
-  return std::string(gs2_without_binding) + "n=,r=" + nonce_;
+std::string ScramClient::client_first(Binding binding, std::string_view channel_binding) {
+  switch (binding) {
+    case Binding::none: binding_ = "n,,"; break;
+    case Binding::not_offered: binding_ = "y,,"; break;
+    case Binding::end_point: binding_ = std::string(end_point_flag) + ",,"; break;
+  }
+  auth_message_ = "n=,r=" + nonce_;
+  std::string message = binding_ + auth_message_;
+  if (binding == Binding::end_point) binding_ += channel_binding;
+  return message;
 }
 
-Result<std::string> ScramClient::on_server_first(std::string_view message,
-                                                 const std::string& password,
-                                                 ClientKeyCache& cache) {
+Result<ScramChallenge> ScramClient::on_server_first(std::string_view message) {
   Attributes attributes(message);
   const auto nonce = attributes.take('r');
   if (!nonce || !is_nonce(*nonce) || !nonce->starts_with(nonce_) ||
@@ -166,15 +193,18 @@ Result<std::string> ScramClient::on_server_first(std::string_view message,
                      std::to_string(max_server_iterations) + ".");
   }
   if (!attributes.at_end()) return malformed("Something follows the server's iteration count.");
+  auth_message_ += "," + std::string(message) + ",";
+  return ScramChallenge{.nonce = std::string(*nonce), .salt = *salt, .iterations = iterations};
+}
 
+std::string ScramClient::client_final(const ScramChallenge& challenge,
+                                      const ScramClientKeys& keys) {
   const std::string without_proof =
-      "c=" + auth::encode_base64(as_bytes(gs2_without_binding)) + ",r=" + std::string(*nonce);
-  const std::string auth_message = client_first().substr(gs2_without_binding.size()) + "," +
-                                   std::string(message) + "," + without_proof;
-  const ScramClientKeys keys = cache.keys(password, *salt, iterations);
-  server_signature_ = hmac_sha256(keys.server_key, auth_message);
+      "c=" + auth::encode_base64(as_bytes(binding_)) + ",r=" + challenge.nonce;
+  auth_message_ += without_proof;
+  server_signature_ = hmac_sha256(keys.server_key, auth_message_);
   const ScramKey proof =
-      apply_signature(keys.client_key, stored_key_of(keys.client_key), auth_message);
+      apply_signature(keys.client_key, stored_key_of(keys.client_key), auth_message_);
   return without_proof + ",p=" + encode_base64(proof);
 }
 

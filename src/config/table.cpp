@@ -184,7 +184,8 @@ constexpr Row<Settings> kAuthentication[] = {
      {"", "PgBouncer's: none; needed by all that check a password"},
      on_reload,
      "Users and their secrets, one \"user\" \"secret\" per line; a secret is plain, md5... or "
-     "SCRAM-SHA-256$..."},
+     "SCRAM-SHA-256$...; with the server's own SCRAM secret, what a client proves logs in to the "
+     "server."},
     {"scram_iterations",
      field<&Settings::scram_iterations>({1, 1'000'000}),
      {"4096", "PgBouncer's and PostgreSQL's"},

@@ -16,7 +16,8 @@ constexpr std::uint32_t max_login_message_bytes = 64 * 1024;
 ServerLogin::ServerLogin(ServerConnection& server)
     : server_(server),
       auth_(server.pool().user().name, server.pool().server_password(),
-            server.pool().context().client_keys),
+            server.pool().context().client_keys,
+            server.pool().user().proven_scram ? &*server.pool().user().proven_scram : nullptr),
       reported_(server.pool().context().states.empty()) {}
 
 void ServerLogin::start() {
@@ -62,10 +63,10 @@ ServerLogin::Outcome ServerLogin::on_message(char type, Bytes body) {
   if (type == 'E') {
     const auto fields = wire::decode_error(body);
     if (!fields || fields->sqlstate.size() != 5) return fail_unexpected(type);
-    return fail({.sqlstate = std::string(fields->sqlstate),
-                 .message = std::string(fields->message),
-                 .detail = std::string(fields->detail),
-                 .hint = std::string(fields->hint)});
+    return fail(auth_.explain({.sqlstate = std::string(fields->sqlstate),
+                               .message = std::string(fields->message),
+                               .detail = std::string(fields->detail),
+                               .hint = std::string(fields->hint)}));
   }
   if (type == 'N' || type == 'v') return Outcome::go_on;
   if (type == 'R') return on_authentication(body);

@@ -1,6 +1,8 @@
 """Logging in: client methods, stored secrets, server methods, and what a stranger may learn."""
 
+import base64
 import hashlib
+import hmac
 import itertools
 import unittest
 
@@ -12,6 +14,16 @@ from harness import PASSWORD
 
 def md5_secret(user):
     return "md5" + hashlib.md5((PASSWORD + user).encode()).hexdigest()
+
+
+def scram_secret(password, like, iterations=None):
+    """What PostgreSQL would store for a password, with salt and iterations of another secret."""
+    known_iterations, salt = like.split("$")[1].split(":")
+    iterations = iterations or int(known_iterations)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(salt), iterations)
+    client_key, server_key = (hmac.digest(salted, name, "sha256") for name in (b"Client Key", b"Server Key"))
+    keys = [base64.b64encode(key).decode() for key in (hashlib.sha256(client_key).digest(), server_key)]
+    return f"SCRAM-SHA-256${iterations}:{salt}${keys[0]}:{keys[1]}"
 
 
 class ClientAuthentication(harness.PoolerTest):
@@ -148,6 +160,51 @@ class ServerAuthentication(harness.PoolerTest):
         self.pooler = self.start_pooler()
         client = self.client("by_scram", database="postgres")
         self.assertEqual(client.value("select current_database()"), "postgres")
+
+
+class ScramPassThrough(harness.PoolerTest):
+    """auth_file has the server's SCRAM secret, and no password is known to pgproxy."""
+
+    auto_start = False
+    settings = {"auth_type": "scram-sha-256", "server_login_retry": 0.1}
+
+    def begin(self, secret, **settings):
+        self.secrets = {"by_scram": secret}
+        self.pooler = self.start_pooler(settings)
+
+    def refusal(self, password=PASSWORD):
+        with self.assertRaises(psycopg.OperationalError) as caught:
+            self.pooler.connect("by_scram", password=password).execute("select 1")
+        return str(caught.exception)
+
+    def test_what_the_client_proves_logs_in_to_the_server(self):
+        for method in ("scram-sha-256", "md5", "plain"):
+            with self.subTest(method=method):
+                self.begin(self.cluster.secret_of("by_scram"), auth_type=method)
+                connections = [self.connect("by_scram") for _ in range(3)]
+                for connection in connections:
+                    connection.execute("begin")
+                    self.assertEqual(connection.execute("select current_user").fetchone(), ("by_scram",))
+
+    def test_a_wrong_password_gets_nowhere(self):
+        self.begin(self.cluster.secret_of("by_scram"))
+        self.assert_refused("28P01", user="by_scram", password="wrong")
+        self.assertEqual(self.cluster.server_pids(), [])
+
+    def test_without_a_proof_the_error_says_what_is_missing(self):
+        self.begin(self.cluster.secret_of("by_scram"), auth_type="trust")
+        refusal = self.refusal()
+        self.assertIn("no client has logged in with its password", refusal)
+        self.assertIn("auth_file", refusal)
+
+    def test_a_secret_that_is_not_the_servers_is_told_by_what_differs(self):
+        theirs = self.cluster.secret_of("by_scram")
+        self.begin(self.cluster.secret_of("app"))  # the same password, set on its own
+        self.assertIn("the salt differs", self.refusal())
+        self.begin(scram_secret(PASSWORD, theirs, iterations=5000))
+        self.assertIn("the iteration count differs", self.refusal())
+        self.begin(scram_secret("another", theirs))
+        self.assertIn("the stored key differs", self.refusal(password="another"))
 
 
 class Greeting(harness.PoolerTest):

@@ -24,8 +24,10 @@ class ClientAuth {
   /// `secret`: what auth_file holds for the user, nullptr for an unknown user, who is challenged
   /// like a known one and then refused alike; copied. `cache` must outlive the object. With
   /// AuthType::md5 a stored SCRAM secret leads to SCRAM, as in PostgreSQL and PgBouncer.
+  /// `channel_binding`: tls-server-end-point data of the client's TLS connection (RFC 5929, raw
+  /// bytes); with it SCRAM-SHA-256-PLUS is offered. Empty: no TLS.
   ClientAuth(config::AuthType type, std::string user, const std::string* secret,
-             VerifierCache& cache);
+             VerifierCache& cache, std::string channel_binding = {});
   ~ClientAuth();
 
   /// Appends the first request to `out`, nothing with trust and any (accepted at once, except for
@@ -37,6 +39,9 @@ class ClientAuth {
   const Error& error() const;
   /// After refused: why, for the log only; the client must not learn it.
   const std::string& log_reason() const;
+  /// After accepted: the client proved by SCRAM, or by its password in clear, that it knows what
+  /// the stored SCRAM secret was made of; nullptr: it proved something else.
+  const ProvenScram* proven() const;
 
  private:
   struct State;

@@ -24,4 +24,11 @@ struct ScramClientKeys {
   ScramKey server_key{};
 };
 
+/// What a client has proved by SCRAM that it knows: with it we can prove the same to a server that
+/// has this very verifier, without a password ("pass-through").
+struct ProvenScram {
+  ScramVerifier verifier;
+  ScramKey client_key{};
+};
+
 }  // namespace pgproxy::auth

@@ -13,9 +13,13 @@ namespace pgproxy::auth {
 /// object per login; after an error it takes no more messages.
 class ServerAuth {
  public:
-  /// `secret`: plain password, "md5…" hash, or empty when none is known. A "SCRAM-SHA-256$…" secret
-  /// verifies others but cannot log in anywhere. `cache` must outlive the object.
-  ServerAuth(std::string user, const std::string& secret, ClientKeyCache& cache);
+  /// `secret`: plain password, "md5…" hash, "SCRAM-SHA-256$…" secret, or empty when none is known.
+  /// A SCRAM secret logs in with what a client has `proven` for it, to a server that has the same;
+  /// nullptr: none did. `channel_binding`: tls-server-end-point data of the TLS connection (RFC
+  /// 5929, raw bytes), which goes into SCRAM-SHA-256-PLUS if the server offers that; empty: no TLS.
+  /// `cache` must outlive the object.
+  ServerAuth(std::string user, const std::string& secret, ClientKeyCache& cache,
+             const ProvenScram* proven = nullptr, std::string channel_binding = {});
   ~ServerAuth();
 
   /// Takes the body of one Authentication message ('R'); appends the answer to `out`. True when it
@@ -23,6 +27,8 @@ class ServerAuth {
   /// itself. Errors: 28P01 without a usable secret (with hint), 08P01 for a hostile or malformed
   /// server, 0A000 for a method that we do not speak.
   Result<bool> on_authentication(Bytes body, std::string& out);
+  /// The server's ErrorResponse, with what we know of why.
+  Error explain(Error refusal) const;
 
  private:
   struct State;

@@ -41,6 +41,8 @@ struct UserEntry {
   std::string name;
   Budget server_budget;
   std::uint32_t client_count = 0;
+  /// What the user's last client to log in with a SCRAM secret has proven: logs in to servers.
+  std::optional<auth::ProvenScram> proven_scram = {};
 };
 
 /// The server connections of one (database, user) and the clients that wait for them: strict FIFO,

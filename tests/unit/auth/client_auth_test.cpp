@@ -35,8 +35,9 @@ struct Request {
 /// One login attempt of joe: what a client sends, what it is asked.
 class Login {
  public:
-  Login(AuthType type, std::optional<std::string> secret)
-      : secret_(std::move(secret)), auth_(type, "joe", secret_ ? &*secret_ : nullptr, cache_) {
+  Login(AuthType type, std::optional<std::string> secret, const std::string& channel_binding = {})
+      : secret_(std::move(secret)),
+        auth_(type, "joe", secret_ ? &*secret_ : nullptr, cache_, channel_binding) {
     outcome = auth_.start(out_);
   }
 
@@ -61,15 +62,15 @@ class Login {
   /// The whole exchange, as a driver does it.
   Outcome answer_scram(const std::string& password) {
     REQUIRE(request().code == 10);
-    ClientKeyCache keys;
     ScramClient client;
     send_sasl_initial(client.client_first());
     REQUIRE(outcome == Outcome::need_more);
-    const Request challenge = request();
-    REQUIRE(challenge.code == 11);
-    const auto final_message = client.on_server_first(challenge.payload, password, keys);
-    REQUIRE(final_message);
-    if (send(*final_message) == Outcome::accepted) {
+    const Request request_for_proof = request();
+    REQUIRE(request_for_proof.code == 11);
+    const auto challenge = client.on_server_first(request_for_proof.payload);
+    REQUIRE(challenge);
+    const auto keys = derive_keys(password, challenge->salt, challenge->iterations);
+    if (send(client.client_final(*challenge, keys)) == Outcome::accepted) {
       const Request proof = request();
       CHECK(proof.code == 12);
       CHECK(client.on_server_final(proof.payload));
@@ -100,6 +101,7 @@ class Login {
            !auth_.log_reason().empty() && out_.empty();
   }
   const std::string& log_reason() const { return auth_.log_reason(); }
+  const ProvenScram* proven() const { return auth_.proven(); }
 
   Outcome outcome;
 
@@ -184,8 +186,45 @@ TEST_CASE("SCRAM works with plain and SCRAM secrets, and proves our side") {
   }
 }
 
-TEST_CASE("SCRAM-SHA-256 is the only mechanism offered") {
+TEST_CASE("SCRAM-SHA-256-PLUS is offered where there is a channel to bind to") {
   CHECK(Login(AuthType::scram_sha_256, "x").request().payload == "SCRAM-SHA-256\0\0"s);
+  Login bound(AuthType::scram_sha_256, scram_secret, "certificate");
+  CHECK(bound.request().payload == "SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"s);
+  ScramClient client;
+  bound.send_sasl_initial(client.client_first(ScramClient::Binding::end_point, "certificate"),
+                          scram_plus_mechanism);
+  const auto challenge = client.on_server_first(bound.request().payload);
+  REQUIRE(challenge);
+  const auto keys = derive_keys("secret", challenge->salt, challenge->iterations);
+  CHECK(bound.send(client.client_final(*challenge, keys)) == Outcome::accepted);
+
+  Login without(AuthType::scram_sha_256, "secret", "certificate");
+  CHECK(without.answer_scram("secret") == Outcome::accepted);
+  Login downgraded(AuthType::scram_sha_256, "secret", "certificate");
+  downgraded.request();
+  downgraded.send_sasl_initial("y,,n=,r=abc");
+  CHECK(downgraded.refused_as_malformed());
+}
+
+TEST_CASE("what is proven for a stored SCRAM secret is known afterwards, and for nothing else") {
+  for (const AuthType type : {AuthType::scram_sha_256, AuthType::md5, AuthType::plain}) {
+    Login login(type, scram_secret);
+    if (type == AuthType::plain) {
+      login.request();
+      login.send_password("secret");
+    } else {
+      login.answer_scram("secret");
+    }
+    REQUIRE(login.proven() != nullptr);
+    CHECK(stored_key_of(login.proven()->client_key) == login.proven()->verifier.stored_key);
+  }
+  Login wrong(AuthType::scram_sha_256, scram_secret);
+  wrong.answer_scram("wrong");
+  CHECK(wrong.proven() == nullptr);
+  Login plain(AuthType::scram_sha_256, "secret");
+  plain.answer_scram("secret");
+  CHECK(plain.proven() == nullptr);
+  CHECK(Login(AuthType::trust, scram_secret).proven() == nullptr);
 }
 
 TEST_CASE("SCRAM with an md5 secret fails like a wrong password; only the log knows why") {

@@ -41,12 +41,31 @@ std::string error_of_final(std::string_view message) {
 
 constexpr auto zero_proof = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="sv;
 
-/// What the client side says to a server-first-message; `{}` stands for its own nonce.
-Result<std::string> client_answer(std::string message) {
-  static ClientKeyCache cache;
+/// What the client side makes of a server-first-message; `{}` stands for its own nonce.
+Result<ScramChallenge> client_answer(std::string message) {
   ScramClient client("abc");
+  client.client_first();
   if (const auto at = message.find("{}"); at != std::string::npos) message.replace(at, 2, "abc");
-  return client.on_server_first(message, "pencil", cache);
+  return client.on_server_first(message);
+}
+
+/// A whole exchange; the server's words about it, "" when both sides are content.
+std::string exchange(ScramClient::Binding binding, std::string_view seen_by_client, bool is_bound,
+                     std::string_view seen_by_server) {
+  ScramClient client;
+  ScramServer server(make_verifier("pencil", "salt", 2));
+  const auto first = server.on_client_first(client.client_first(binding, seen_by_client), is_bound,
+                                            seen_by_server);
+  if (!first) return first.error().detail;
+  const auto challenge = client.on_server_first(*first);
+  REQUIRE(challenge);
+  const auto keys = derive_keys("pencil", challenge->salt, challenge->iterations);
+  const auto signature = server.on_client_final(client.client_final(*challenge, keys));
+  if (!signature) return signature.error().detail;
+  REQUIRE(*signature);
+  CHECK(client.on_server_final(**signature));
+  CHECK(server.proven().client_key == keys.client_key);
+  return "";
 }
 
 }  // namespace
@@ -67,19 +86,28 @@ TEST_CASE("the proof of another password is wrong") {
   CHECK_FALSE(answer->has_value());
 }
 
-TEST_CASE("both sides of ours agree, with either nonce fresh") {
-  ClientKeyCache cache;
-  ScramClient client;
-  ScramServer server(make_verifier("p\xc3\xa4ss", "salt", 2));
-  const auto challenge = server.on_client_first(client.client_first());
-  REQUIRE(challenge);
-  const auto proof = client.on_server_first(*challenge, "p\xc3\xa4ss", cache);
-  REQUIRE(proof);
-  const auto signature = server.on_client_final(*proof);
-  REQUIRE(signature);
-  REQUIRE(*signature);
-  CHECK(client.on_server_final(**signature));
+TEST_CASE("both sides of ours agree, bound to a channel or not") {
+  using enum ScramClient::Binding;
+  CHECK(exchange(none, "", false, "") == "");
+  CHECK(exchange(none, "", false, "offered") == "");  // a client that cannot
+  CHECK(exchange(not_offered, "", false, "") == "");
+  CHECK(exchange(end_point, "certificate", true, "certificate") == "");
   CHECK(random_nonce() != random_nonce());
+}
+
+TEST_CASE("somebody in between is found out by channel binding") {
+  using enum ScramClient::Binding;
+  CHECK(exchange(end_point, "theirs", true, "ours").contains("not that of this connection"));
+  CHECK(exchange(not_offered, "", false, "offered").contains("did not see"));
+  CHECK(exchange(end_point, "certificate", false, "certificate").contains("without that"));
+  CHECK(exchange(none, "", true, "certificate").contains("without binding"));
+  CHECK(exchange(not_offered, "", true, "certificate").contains("without binding"));
+  const auto of_type = [](std::string_view type) {
+    ScramServer server(make_verifier("pencil", "salt", 2));
+    return server.on_client_first("p=" + std::string(type) + ",,n=,r=abc", true, "c").has_value();
+  };
+  CHECK(of_type("tls-server-end-point"));
+  CHECK_FALSE(of_type("tls-unique"));
 }
 
 TEST_CASE("a client-first-message: binding flags n and y, any user name, extensions") {
@@ -97,20 +125,14 @@ TEST_CASE("a malformed client-first-message is refused") {
   }
 }
 
-TEST_CASE("channel binding is refused by name") {
-  ScramServer server({.iterations = 1, .salt = "salt"});
-  CHECK(server.on_client_first("p=tls-server-end-point,,n=,r=abc").error().message ==
-        "client requires SCRAM channel binding, but it is not supported");
-}
-
 TEST_CASE("a client-final-message must repeat binding and nonce and end with a whole proof") {
   const auto final_message = [](std::string_view front, std::string_view proof = zero_proof) {
     return std::string(front) + ",p=" + std::string(proof);
   };
   CHECK(error_of_final(final_message("c=eSws,r=clientserver")) == "");
   CHECK(error_of_final(final_message("c=eSws,r=clientserver,x=y")) == "");
-  CHECK(error_of_final(final_message("c=biws,r=clientserver")).contains("channel-binding"));
-  CHECK(error_of_final(final_message("r=clientserver")).contains("channel-binding"));
+  CHECK(error_of_final(final_message("c=biws,r=clientserver")).contains("channel binding"));
+  CHECK(error_of_final(final_message("r=clientserver")).contains("channel binding"));
   CHECK(error_of_final(final_message("c=eSws,r=client")).contains("nonce"));
   CHECK(error_of_final(final_message("c=eSws,r=clientserver2")).contains("nonce"));
   CHECK(error_of_final(final_message("c=eSws")).contains("nonce"));
@@ -151,9 +173,11 @@ TEST_CASE("a hostile server's first message is refused before anything is derive
 }
 
 TEST_CASE("a server that cannot sign does not know the password") {
-  ClientKeyCache cache;
   ScramClient client("abc");
-  REQUIRE(client.on_server_first("r=abcx,s=c2FsdA==,i=1", "pencil", cache));
+  client.client_first();
+  const auto challenge = client.on_server_first("r=abcx,s=c2FsdA==,i=1");
+  REQUIRE(challenge);
+  client.client_final(*challenge, derive_keys("pencil", challenge->salt, challenge->iterations));
   for (const auto& message :
        {"v=" + std::string(zero_proof), "v="s, ""s, "e=other-error"s, "v=AAAA"s}) {
     const auto proved = client.on_server_final(message);

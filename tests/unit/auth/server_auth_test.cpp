@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "auth/scram_exchange.hpp"
+#include "auth/secret.hpp"
 
 #include "pgproxy/auth/client_auth.hpp"
 #include "pgproxy/wire/encode.hpp"
@@ -25,7 +26,9 @@ constexpr auto offer = "SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"sv;
 /// joe logs in to a server whose messages the test writes.
 class Login {
  public:
-  explicit Login(std::string secret) : auth_("joe", std::move(secret), cache_) {}
+  explicit Login(std::string secret, const ProvenScram* proven = nullptr,
+                 std::string channel_binding = {})
+      : auth_("joe", std::move(secret), cache_, proven, std::move(channel_binding)) {}
 
   Result<bool> receive(std::string_view body) {
     answer_.clear();
@@ -46,11 +49,13 @@ class Login {
   }
   bool answered_nothing() const { return answer_.empty(); }
 
+  Error explain(const Error& refusal) const { return auth_.explain(refusal); }
+
   /// The client-first-message in the SASLInitialResponse.
-  std::string client_first() const {
+  std::string client_first(std::string_view mechanism = scram_mechanism) const {
     const std::string body = answer();
     wire::Cursor cursor(as_bytes(body));
-    CHECK(cursor.c_string() == scram_mechanism);
+    CHECK(cursor.c_string() == mechanism);
     const std::uint32_t length = cursor.u32();
     const std::string message(as_text(cursor.bytes(length)));
     CHECK(cursor.ok_and_empty());
@@ -152,6 +157,89 @@ TEST_CASE("our two sides log in to each other by every method") {
     std::string none;
     CHECK(is_ok(proving.on_authentication(as_bytes("\0\0\0\0"sv), none)));
   }
+}
+
+namespace {
+
+/// What a client has proven with password "secret" for `secret`, a SCRAM secret.
+ProvenScram proof_for(const std::string& secret) {
+  const ScramVerifier verifier = parse_secret(&secret).verifier;
+  return {.verifier = verifier,
+          .client_key = derive_keys("secret", verifier.salt, verifier.iterations).client_key};
+}
+
+}  // namespace
+
+TEST_CASE("a SCRAM secret logs in with what a client has proven for it") {
+  const ProvenScram proven = proof_for(scram_secret);
+  Login login(scram_secret, &proven);
+  REQUIRE(wants_more(login.receive(10, offer)));
+  ScramServer server(proven.verifier);
+  REQUIRE(wants_more(login.receive(11, *server.on_client_first(login.client_first()))));
+  const auto signature = server.on_client_final(login.answer());
+  REQUIRE(signature);
+  REQUIRE(*signature);
+  CHECK(wants_more(login.receive(12, **signature)));
+  CHECK(is_ok(login.receive(0)));
+}
+
+TEST_CASE("what differs between our SCRAM secret and the server's is told") {
+  const ProvenScram proven = proof_for(scram_secret);
+  const auto begin = [&](Login& login, const ScramVerifier& verifier) {
+    REQUIRE(wants_more(login.receive(10, offer)));
+    return login.receive(11, *ScramServer(verifier).on_client_first(login.client_first()));
+  };
+  const auto verifier = [&](std::string salt, std::uint32_t iterations) {
+    return make_verifier("secret", std::move(salt), iterations);
+  };
+  const std::string salt = proven.verifier.salt;
+  Login other_salt(scram_secret, &proven);
+  const auto salt_differs = begin(other_salt, verifier("other", proven.verifier.iterations));
+  CHECK(sqlstate_of(salt_differs) == "28P01");
+  CHECK(salt_differs.error().message.contains("salt"));
+  Login other_count(scram_secret, &proven);
+  const auto count_differs = begin(other_count, verifier(salt, 5));
+  CHECK(count_differs.error().message.contains("iteration count"));
+  CHECK(count_differs.error().hint.contains("auth_file"));
+
+  const Error refusal{.sqlstate = "28P01", .message = "password authentication failed"};
+  Login other_key(scram_secret, &proven);
+  REQUIRE(wants_more(begin(other_key, verifier(salt, proven.verifier.iterations))));
+  CHECK(other_key.explain(refusal).detail.contains("stored key"));
+  CHECK(other_key.explain(refusal).message == refusal.message);
+  CHECK(other_key.explain({.sqlstate = "53300"}).detail.empty());
+  Login with_password("secret");
+  REQUIRE(wants_more(begin(with_password, verifier(salt, 4))));
+  CHECK(with_password.explain(refusal).detail.empty());
+}
+
+TEST_CASE("what was proven for a secret of before is no use") {
+  ProvenScram proven = proof_for(scram_secret);
+  proven.verifier.salt = "of before";
+  Login login(scram_secret, &proven);
+  const auto result = login.receive(10, offer);
+  CHECK(sqlstate_of(result) == "28P01");
+  CHECK(result.error().message.contains("no client has logged in"));
+}
+
+TEST_CASE("SCRAM-SHA-256-PLUS is chosen where both sides can") {
+  Login bound("secret", nullptr, "certificate");
+  REQUIRE(wants_more(bound.receive(10, offer)));
+  ScramServer server(make_verifier("secret", "salt", 4));
+  const auto challenge =
+      server.on_client_first(bound.client_first(scram_plus_mechanism), true, "certificate");
+  REQUIRE(challenge);
+  REQUIRE(wants_more(bound.receive(11, *challenge)));
+  const auto signature = server.on_client_final(bound.answer());
+  REQUIRE(signature);
+  CHECK(signature->has_value());
+
+  Login not_offered("secret", nullptr, "certificate");
+  REQUIRE(wants_more(not_offered.receive(10, "SCRAM-SHA-256\0\0"sv)));
+  CHECK(not_offered.client_first().starts_with("y,,"));
+  Login plaintext("secret");
+  REQUIRE(wants_more(plaintext.receive(10, offer)));
+  CHECK(plaintext.client_first().starts_with("n,,"));
 }
 
 TEST_CASE("without a usable secret the error tells where to give one") {
