@@ -208,6 +208,7 @@ void ClientSession::on_authenticated() {
                  .hint = "Give the database entry user= and password=."});
   }
   if (!count_client(*database, pools.user(startup.user))) return;
+  if (const auth::ProvenScram* proven = login_->auth->proven()) user_->proven_scram = *proven;
   pool_ = &pools.pool(*database, pools.user(forced.empty() ? startup.user : forced));
   ++pool_->client_count;
   ++pool_->counters().client_login_count;
@@ -244,7 +245,7 @@ bool ClientSession::count_client(pool::DatabaseEntry& database, pool::UserEntry&
 
 /// Finds out what the client's session looks like: its startup settings over the server's defaults,
 /// in the server's spelling. Known after the first client that gave the same; else a server is
-/// asked.
+/// asked. In session mode the client gets the server that it keeps.
 void ClientSession::welcome() {
   // Sent ahead: in front of whatever comes while a server is waited for.
   const std::string ahead = std::move(login_->input);
@@ -262,11 +263,13 @@ void ClientSession::welcome() {
   }
   pool::StateRef known = login_->raw_settings.empty() ? pool_->default_state()
                                                       : pool_->find_canonical(login_->raw_settings);
-  if (known != nullptr) {
+  const bool is_session = keeps_server_for_good();
+  if (known != nullptr && !is_session) {
     session_state_ = with_application_name(std::move(known));
-    return finish_login();
+    return finish_login(nullptr);
   }
   state_ = ClientState::welcoming;
+  if (is_session) pool_->wait_queue().arm(timer_, pool_->loop().now());
   if (pool::ServerConnection* server = pool_->checkout(*this)) on_server_granted(*server);
 }
 
@@ -300,11 +303,13 @@ void ClientSession::finish_welcome() {
   }
   session_state_ = with_application_name(std::move(canonical));
   pool::ServerConnection& server = *std::exchange(server_, nullptr);
-  finish_login();
+  if (keeps_server_for_good()) return finish_login(&server);
+  finish_login(nullptr);
   pool_->checkin(server);
 }
 
-void ClientSession::finish_login() {
+/// `kept`: the server that is the client's own from now on, whose pid it is told; nullptr: none.
+void ClientSession::finish_login(pool::ServerConnection* kept) {
   std::string out = std::move(login_->reply);
   out.reserve(1024);  // some fifteen parameters
   wire::put_authentication(out, 0);
@@ -313,7 +318,8 @@ void ClientSession::finish_login() {
   }
   startup_state_ = session_state_;
   workload_ = &sessions_.workload(*pool_);
-  const Sessions::CancelKey key = sessions_.register_key(*this);
+  const Sessions::CancelKey key =
+      sessions_.register_key(*this, kept != nullptr ? kept->backend_pid() : 0);
   cancel_pid_ = key.pid;
   cancel_secret_ = key.secret;
   wire::put_backend_key(out, cancel_pid_, cancel_secret_);
@@ -322,7 +328,7 @@ void ClientSession::finish_login() {
   login_.reset();
   state_ = ClientState::idle;
   pool_->client_idle_queue().arm(timer_, pool_->loop().now());
-  process_inbox();
+  if (kept == nullptr || take(*kept)) process_inbox();
 }
 
 void ClientSession::enter_console() {

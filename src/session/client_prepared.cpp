@@ -69,8 +69,7 @@ std::string with_name(Bytes body, std::string_view from, std::string_view to) {
 
 /// A session that has its server for itself forwards names as they are.
 bool ClientSession::maps_names() const {
-  return sessions_.settings().max_prepared_statements > 0 &&
-         pool_->settings().pool_mode != config::PoolMode::session;
+  return sessions_.settings().max_prepared_statements > 0 && !keeps_server_for_good();
 }
 
 PreparedStatements& ClientSession::prepared() {

@@ -93,7 +93,7 @@ bool ClientSession::is_pinned() const {
 }
 
 bool ClientSession::tracks_residue() const {
-  return pool_->settings().pool_mode != config::PoolMode::session;
+  return !keeps_server_for_good();
 }
 
 const sql::ShapeRef& ClientSession::shape_of(std::string_view text) const {

@@ -43,6 +43,11 @@ bool ClientSession::has_cancel_secret(Bytes secret) const {
   return auth::equal_in_constant_time(secret, as_bytes(own));
 }
 
+/// Session mode: one server from login to the end.
+bool ClientSession::keeps_server_for_good() const {
+  return pool_->settings().pool_mode == config::PoolMode::session;
+}
+
 /// True when the client has a server that is ready for its messages; false: it waits for one, or
 /// for its settings to be replayed, or is gone.
 bool ClientSession::attach() {
@@ -239,8 +244,7 @@ void ClientSession::release_if_possible() {
     pin({sql::Residue::hidden}, 0);
   }
   if (traces_ != nullptr && ask_what_is_left()) return;
-  const bool keeps_server =
-      is_pinned() || body_left_ > 0 || pool_->settings().pool_mode == config::PoolMode::session;
+  const bool keeps_server = is_pinned() || body_left_ > 0 || keeps_server_for_good();
   if (keeps_server || !server_->is_releasable()) {
     pool_->client_idle_queue().arm(timer_, pool_->loop().now());
     if (is_draining_) shut_down();
@@ -299,7 +303,9 @@ void ClientSession::on_timeout(Timeout& timeout) {
     case ClientState::startup:
     case ClientState::authenticating:
       return fail(error("client_login_timeout", "08P01", "client did not finish its login"));
-    case ClientState::welcoming: return fail(pool_->exhausted_error("client_login_timeout"));
+    case ClientState::welcoming:
+      if (!keeps_server_for_good()) return fail(pool_->exhausted_error("client_login_timeout"));
+      [[fallthrough]];
     case ClientState::waiting: {
       const Error exhausted = pool_->exhausted_error("query_wait_timeout");
       ++pool_->counters().wait_timeout_count;
@@ -372,9 +378,8 @@ void ClientSession::give_up_server(pool::ServerConnection& server) {
   unpin();
   if (is_mid_message()) return pool_->close(server, "client left in the middle of a message");
   if (server.is_releasable() && !has_server_error_) {
-    return pool_->reset(server, pool_->settings().pool_mode == config::PoolMode::session
-                                    ? sessions_.settings().server_reset_query
-                                    : std::string());
+    return pool_->reset(
+        server, keeps_server_for_good() ? sessions_.settings().server_reset_query : std::string());
   }
   // A question of ours that is under way is no work of the client's.
   pool_->reset(server, !has_terminated_ && !server.is_asked());

@@ -26,12 +26,13 @@ struct SessionTraces;
 struct Workload;
 
 //  startup -> authenticating -> welcoming -> idle -> waiting -> [replaying ->] active -> idle
+//             welcoming -> [replaying ->] active, in session mode
 //             authenticating -> console;     idle -> [replaying ->] active;    any -> closing
 //             active -> [restoring -> active] -> [asking ->] idle, or active when pinned
 enum class ClientState : std::uint8_t {
   startup,
   authenticating,
-  welcoming,  ///< waits for a server that tells what its settings look like
+  welcoming,  ///< waits for a server that tells what its settings look like, or that it keeps
   idle,       ///< no server connection
   waiting,    ///< in the pool's queue
   replaying,  ///< has a server, whose session state is being brought in line
@@ -128,7 +129,8 @@ class ClientSession final : public io::Disposable,
   pool::StateRef with_application_name(pool::StateRef state) const;
   pool::StateRef welcome_target() const;
   void finish_welcome();
-  void finish_login();
+  void finish_login(pool::ServerConnection* kept);
+  bool keeps_server_for_good() const;
   std::size_t read_console(Bytes in);
 
   // Relay of the client's messages (client_relay.cpp).

@@ -35,13 +35,14 @@ void Sessions::on_accepted(std::unique_ptr<io::Transport> transport) {
   sessions_.emplace(id, std::make_unique<ClientSession>(*this, id, std::move(transport)));
 }
 
-Sessions::CancelKey Sessions::register_key(ClientSession& session) {
+Sessions::CancelKey Sessions::register_key(ClientSession& session, std::uint32_t wanted_pid) {
+  std::uint32_t pid = wanted_pid;
   while (true) {
     const std::uint64_t random = auth::random_u64();
-    const auto pid = static_cast<std::uint32_t>(random >> 33);  // 31 bits: clients print it signed
     if (pid != 0 && by_pid_.emplace(pid, &session).second) {
       return {pid, static_cast<std::uint32_t>(random)};
     }
+    pid = static_cast<std::uint32_t>(random >> 33);  // 31 bits: clients print it signed
   }
 }
 

@@ -88,15 +88,19 @@ class SessionMode(harness.PoolerTest):
             self.assertEqual(client.rows("select pg_listening_channels()"), [])
 
     def test_a_fourth_client_waits_for_the_first_to_leave(self):
-        first, *_ = clients = self.clients(3)
-        for client in clients:
-            client.query("select 1")
+        first, *_ = self.clients(3)
         with raw.RawClient(self.pooler.address()) as fourth:
-            fourth.login("app", "test")
-            fourth.send(query("select 'served'"))
+            fourth.send(raw.startup_packet(user="app", database="test"), query("select 'served'"))
             self.pooler.wait_for_pool("it waits", cl_waiting=1)
             first.send(raw.TERMINATE)
+            self.assertEqual(fourth.read_until("Z")[-1].tag, "Z")
             self.assertEqual(raw.rows(fourth.read_until("Z")), [("served",)])
+
+    def test_a_client_is_told_the_pid_of_its_server(self):
+        for application_name in ("one", "two"):
+            with self.connect(application_name=application_name) as connection:
+                row = connection.execute("select pg_backend_pid(), current_setting('application_name')").fetchone()
+                self.assertEqual(row, (connection.info.backend_pid, application_name))
 
 
 class StatementMode(harness.PoolerTest):

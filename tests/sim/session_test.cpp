@@ -83,7 +83,7 @@ TEST_CASE("session mode keeps the server until the client leaves, then resets it
   first.play(show(first, "statement_timeout", "5ms"));
   world.run();
   CHECK(world.pool().idle_count() == 0);
-  Client& second = world.ready_client();
+  Client& second = world.client();  // waits for the end of its login
   second.play(show(second, "statement_timeout", "0"));
   world.run();
   CHECK(second.rows() == 0);

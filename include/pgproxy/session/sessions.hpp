@@ -61,8 +61,9 @@ class Sessions final : public io::AcceptListener {
   Workload& workload(const pool::Pool& pool);
   /// Code of this pool's database may have changed: what was learned of it is void.
   void forget_learned(const pool::Pool& pool);
-  /// A key that no other client has; `session` is found by it until it is removed.
-  CancelKey register_key(ClientSession& session);
+  /// A key that no other client has; `session` is found by it until it is removed. With
+  /// `wanted_pid`, unless that is 0 or another client has it (as of a backend on another host).
+  CancelKey register_key(ClientSession& session, std::uint32_t wanted_pid);
   /// Clients that passed or are passing max_client_conn (the console's are exempt).
   std::uint32_t counted_clients = 0;
   /// Hands over a connection that opened with a CancelRequest.
