@@ -27,6 +27,7 @@ pgproxy_layer(config USES base LIBS PkgConfig::INIH)
 pgproxy_layer(auth USES wire config io LIBS OpenSSL::Crypto)
 pgproxy_layer(pool USES wire auth io config)
 pgproxy_layer(session USES wire sql auth pool io config)
+pgproxy_layer(control USES io config LIBS PkgConfig::LIBPQ)
 pgproxy_layer(admin USES wire config)
 pgproxy_layer(net USES io config LIBS PkgConfig::LIBUV)
 
@@ -38,7 +39,7 @@ if(NOT app_sources)
 endif()
 add_library(pgproxy_app STATIC ${app_sources})
 target_include_directories(pgproxy_app PUBLIC ${CMAKE_SOURCE_DIR}/src)
-target_link_libraries(pgproxy_app PUBLIC pgproxy_net pgproxy_session pgproxy_admin
+target_link_libraries(pgproxy_app PUBLIC pgproxy_net pgproxy_session pgproxy_control pgproxy_admin
                                          PkgConfig::SYSTEMD)
 if(EXISTS ${CMAKE_SOURCE_DIR}/src/app/main.cpp)
 add_executable(pgproxy ${CMAKE_SOURCE_DIR}/src/app/main.cpp)

@@ -11,9 +11,14 @@ namespace pgproxy::app {
 Proxy::Proxy(const config::Loaded& loaded)
     : loaded_(loaded),
       loop_(net::SocketOptions::from(loaded.settings)),
+      fd_watcher_(loop_),
+      resolver_(loop_),
+      auth_query_({loop_, fd_watcher_, resolver_}, loaded.settings),
       pools_(loop_, loaded.settings),
-      sessions_(loop_, loaded.settings, pools_, *this),
-      console_(*this, loaded) {}
+      sessions_(loop_, loaded.settings, pools_, *this, auth_query_),
+      console_(*this, loaded) {
+  control::ignore_environment();
+}
 
 Proxy::~Proxy() {
   pools_.shut_down();

@@ -5,8 +5,11 @@
 
 #include "pgproxy/admin/console.hpp"
 #include "pgproxy/config/load.hpp"
+#include "pgproxy/control/auth_query.hpp"
+#include "pgproxy/net/fd_watcher.hpp"
 #include "pgproxy/net/listener.hpp"
 #include "pgproxy/net/loop.hpp"
+#include "pgproxy/net/resolver.hpp"
 #include "pgproxy/session/sessions.hpp"
 
 namespace pgproxy::app {
@@ -40,6 +43,9 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
 
   const config::Loaded& loaded_;
   net::UvLoop loop_;
+  net::UvFdWatcher fd_watcher_;
+  net::UvResolver resolver_;
+  control::AuthQuery auth_query_;
   pool::Pools pools_;
   session::Sessions sessions_;
   admin::Console console_;

@@ -26,19 +26,30 @@ class Checker {
     switch (settings_.auth_type) {
       case AuthType::any: return check_forced_users();
       case AuthType::trust:
-        if (!settings_.auth_file.empty()) return;
+        if (knows_users()) return;
         return report_.warning(setting("auth_type"),
                                "auth_type = trust without auth_file: nobody can log in, because "
                                "only users in auth_file are known");
       case AuthType::plain:
       case AuthType::md5:
       case AuthType::scram_sha_256:
-        if (!settings_.auth_file.empty()) return;
+        if (knows_users()) return;
         return report_.problem(setting("auth_type"),
                                "auth_file must be given: this auth_type checks secrets",
                                "auth_file = /etc/pgproxy/userlist.txt, with a line "
                                "\"user\" \"secret\" for each user");
     }
+  }
+
+  void check_auth_query() const {
+    check_auth_query(setting("auth_query"), "", settings_.auth_query);
+    check_auth_dbname(setting("auth_dbname"), "", settings_.auth_dbname);
+    for_each_database([this](const Database& database) {
+      const Origin at = origins_.of(origins_.databases, database.name);
+      const std::string whose = fmt::format("database {}: ", in_quotes(database.name));
+      if (!database.auth_query.empty()) check_auth_query(at, whose, database.auth_query);
+      check_auth_dbname(at, whose, database.auth_dbname);
+    });
   }
 
   void check_databases() const {
@@ -72,6 +83,28 @@ class Checker {
   }
 
  private:
+  bool knows_users() const { return !settings_.auth_file.empty() || !settings_.auth_user.empty(); }
+
+  void check_auth_query(const Origin& at, const std::string& whose, const std::string& sql) const {
+    if (sql.contains("$1")) return;
+    report_.problem(at, whose + "auth_query: there is no $1 in it, for the user's name",
+                    "auth_query = SELECT usename, passwd FROM pg_shadow WHERE usename = $1");
+  }
+
+  void check_auth_dbname(const Origin& at, const std::string& whose,
+                         const std::string& name) const {
+    if (name.empty()) return;
+    if (name == "pgproxy" || name == "pgbouncer") {
+      return report_.problem(at,
+                             fmt::format("{}cannot use the reserved {} database as an auth_dbname",
+                                         whose, in_quotes(name)),
+                             "auth_dbname = postgres, with an entry of that name in [databases]");
+    }
+    if (settings_.find_database(name) != nullptr || settings_.auto_database) return;
+    report_.problem(at, fmt::format("{}auth_dbname: there is no entry {}", whose, in_quotes(name)),
+                    fmt::format("in [databases]: {} = host=... port=...", name));
+  }
+
   Origin setting(std::string_view name) const { return origins_.of(origins_.settings, name); }
 
   template <class Visit>
@@ -111,6 +144,7 @@ void check(const Settings& settings, const Origins& origins, Report& report) {
   const Checker checker(settings, origins, report);
   checker.check_listening();
   checker.check_authentication();
+  checker.check_auth_query();
   checker.check_databases();
   checker.check_pool_sizes();
   checker.check_login_retry();

@@ -172,6 +172,10 @@ constexpr Row<Settings> kSessionState[] = {
      "the client has just drawn."},
 };
 
+constexpr std::string_view kAuthQuery =
+    "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid "
+    "WHERE rolname=$1 AND rolcanlogin";
+
 constexpr Row<Settings> kAuthentication[] = {
     {"auth_type", field<&Settings::auth_type>(),
      must_be_given("scram-sha-256",
@@ -186,6 +190,28 @@ constexpr Row<Settings> kAuthentication[] = {
      "Users and their secrets, one \"user\" \"secret\" per line; a secret is plain, md5... or "
      "SCRAM-SHA-256$...; with the server's own SCRAM secret, what a client proves logs in to the "
      "server."},
+    {"auth_user",
+     field<&Settings::auth_user>(),
+     {"", "PgBouncer's: users come from auth_file only"},
+     on_reload,
+     "Who runs auth_query, for users whom auth_file does not have; its own secret is in "
+     "auth_file."},
+    {"auth_query",
+     field<&Settings::auth_query>(),
+     {kAuthQuery, "PgBouncer's: nobody whose VALID UNTIL has passed"},
+     on_reload,
+     "Finds the stored password of user $1: one row of name and password, or none. search_path is "
+     "pg_catalog, public."},
+    {"auth_dbname",
+     field<&Settings::auth_dbname>(),
+     {"", "PgBouncer's: the database that the client asks for"},
+     on_reload,
+     "Entry of [databases] that auth_query is run in."},
+    {"auth_query_ttl",
+     field<&Settings::auth_query_ttl>(),
+     {"0", "a password that was changed counts at once"},
+     on_reload,
+     "How long an answer of auth_query is used; 0: each login asks."},
     {"scram_iterations",
      field<&Settings::scram_iterations>({1, 1'000'000}),
      {"4096", "PgBouncer's and PostgreSQL's"},

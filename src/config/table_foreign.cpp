@@ -13,16 +13,9 @@ constexpr std::string_view kPgBouncers = "PgBouncer's";
 constexpr std::string_view kTls = "TLS is not in this version.";
 constexpr std::string_view kDns = "Names are resolved anew for each connection to a server.";
 constexpr std::string_view kNoSyslog = "There is no syslog in this version.";
-constexpr std::string_view kAuthQuery =
-    "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid "
-    "WHERE rolname=$1 AND rolcanlogin";
-
 constexpr Row<Settings> kRows[] = {
     {"auth_hba_file", kLater, {"", kPgBouncers}, on_reload, "There is no auth_type = hba yet."},
     {"auth_ident_file", kLater, {"", kPgBouncers}, on_reload, "There is no auth_type = hba yet."},
-    {"auth_user", kLater, {"", kPgBouncers}, on_reload, "Users come from auth_file only."},
-    {"auth_query", kLater, {kAuthQuery, kPgBouncers}, on_reload, "Users come from auth_file only."},
-    {"auth_dbname", kLater, {"", kPgBouncers}, on_reload, "Users come from auth_file only."},
     {"auth_ldap_options",
      kLater,
      {"", kPgBouncers},

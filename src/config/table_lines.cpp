@@ -9,8 +9,6 @@ namespace {
 
 using enum Apply;
 
-constexpr std::string_view kAuthQuery = "Users come from auth_file only.";
-
 constexpr Default kGlobal{"", "the setting of the same name in [pgproxy]"};
 constexpr Default kNone{"", "not sent: the server's own"};
 
@@ -98,9 +96,12 @@ constexpr Row<Database> kDatabaseRows[] = {
     {"datestyle", startup_setting(), kNone, on_reload, "Sent to the server at login."},
     {"timezone", startup_setting(), kNone, on_reload, "Sent to the server at login."},
     {"application_name", startup_setting(), kNone, on_reload, "Sent to the server at login."},
-    {"auth_user", later<Database>(), {"", "none"}, on_reload, kAuthQuery},
-    {"auth_query", later<Database>(), {"", "none"}, on_reload, kAuthQuery},
-    {"auth_dbname", later<Database>(), {"", "none"}, on_reload, kAuthQuery},
+    {"auth_user", field<&Database::auth_user>(), kGlobal, on_reload,
+     "Who runs auth_query for clients of this database."},
+    {"auth_query", field<&Database::auth_query>(), kGlobal, on_reload,
+     "Finds the stored password of user $1, for clients of this database."},
+    {"auth_dbname", field<&Database::auth_dbname>(), kGlobal, on_reload,
+     "Entry of [databases] that auth_query is run in for clients of this database."},
 };
 
 constexpr Row<User> kUserRows[] = {

@@ -293,7 +293,12 @@ const std::string& Pool::server_database() const {
 std::string Pool::server_password() const {
   if (!database_.config.password.empty()) return database_.config.password;
   const auto at = context_.settings.secrets.find(user_.name);
-  return at != context_.settings.secrets.end() ? at->second : std::string();
+  return at != context_.settings.secrets.end() ? at->second : found_secret_;
+}
+
+void Pool::note_login(const std::string* secret, const auth::ProvenScram* proven) {
+  if (secret != nullptr) found_secret_ = *secret;
+  if (proven != nullptr) proven_scram_ = *proven;
 }
 
 StateRef Pool::find_canonical(const std::string& raw_settings) const {

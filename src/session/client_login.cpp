@@ -141,14 +141,33 @@ void ClientSession::begin_authentication() {
     if (login_->is_owner) return on_authenticated();
   }
   const auto secret = settings.secrets.find(startup.user);
-  login_->auth.emplace(settings.auth_type, startup.user,
-                       secret != settings.secrets.end() ? &secret->second : nullptr,
+  if (secret != settings.secrets.end()) return start_authentication(&secret->second);
+  const bool is_asked_for = settings.auth_type != config::AuthType::any;
+  if (is_asked_for &&
+      sessions_.secret_source().find(startup.database, startup.user, login_->found)) {
+    return;
+  }
+  start_authentication(nullptr);
+}
+
+/// Whether there is such a user, and what is stored, is known now.
+void ClientSession::on_secret(const io::FoundSecret& found) {
+  if (!found) return fail(found.error());
+  login_->found.secret = *found;
+  start_authentication(login_->found.secret ? &*login_->found.secret : nullptr);
+  if (state_ == ClientState::authenticating) on_login_data({});  // what came ahead
+}
+
+void ClientSession::start_authentication(const std::string* secret) {
+  login_->auth.emplace(sessions_.settings().auth_type, login_->startup.user, secret,
                        sessions_.verifiers());
+  std::string out;
   const auth::ClientAuth::Outcome outcome = login_->auth->start(out);
   on_authentication(outcome, out);
 }
 
 bool ClientSession::read_password_message() {
+  if (!login_->auth) return false;  // auth_query is on its way
   wire::Header header;
   const Bytes input = as_bytes(login_->input);
   const wire::HeaderStatus status = wire::parse_header(input, header);
@@ -208,10 +227,13 @@ void ClientSession::on_authenticated() {
                  .hint = "Give the database entry user= and password=."});
   }
   if (!count_client(*database, pools.user(startup.user))) return;
-  if (const auth::ProvenScram* proven = login_->auth->proven()) user_->proven_scram = *proven;
   pool_ = &pools.pool(*database, pools.user(forced.empty() ? startup.user : forced));
   ++pool_->client_count;
   ++pool_->counters().client_login_count;
+  if (forced.empty() || forced == startup.user) {
+    const auto& found = login_->found.secret;
+    pool_->note_login(found ? &*found : nullptr, login_->auth->proven());
+  }
   pool_->grow();  // min_pool_size counts from the first client on
   welcome();
 }

@@ -5,13 +5,28 @@
 
 #include "session/client_session.hpp"
 
+#include "pgproxy/io/secret_source.hpp"
+
 namespace pgproxy::session {
 
 /// What a client needs only until it is logged in.
 struct ClientSession::Login {
   std::string input;
   wire::StartupMessage startup;
-  std::optional<auth::ClientAuth> auth;
+  explicit Login(ClientSession& session) : found(session) {}
+
+  /// Hears what auth_query found.
+  struct Found final : io::SecretListener {
+    explicit Found(ClientSession& session) : session_(session) {}
+    void on_secret(const io::FoundSecret& answer) override { session_.on_secret(answer); }
+    std::optional<std::string> secret = {};
+
+   private:
+    ClientSession& session_;
+  };
+
+  std::optional<auth::ClientAuth> auth;  ///< none: the client has not said who it is
+  Found found;
   bool asked_for_ssl = false;
   bool asked_for_gssenc = false;
   bool is_console = false;

@@ -26,7 +26,7 @@ ClientSession::ClientSession(Sessions& sessions, std::uint64_t id,
     : sessions_(sessions),
       id_(id),
       transport_(std::move(transport)),
-      login_(std::make_unique<Login>()),
+      login_(std::make_unique<Login>(*this)),
       connect_time_(sessions.loop().wall_now()),
       timer_(*this),
       transaction_timer_(*this) {
@@ -174,7 +174,7 @@ void ClientSession::on_reply_error(pool::ServerConnection& server,
   has_server_error_ = true;
   const Error error{std::string(fields.sqlstate), std::string(fields.message),
                     std::string(fields.detail), std::string(fields.hint)};
-  if (login_ == nullptr) login_ = std::make_unique<Login>();
+  if (login_ == nullptr) login_ = std::make_unique<Login>(*this);
   login_->replay_error = error;
 }
 

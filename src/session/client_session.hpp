@@ -13,6 +13,7 @@
 #include "pgproxy/base/snapshot.hpp"
 #include "pgproxy/base/timeouts.hpp"
 #include "pgproxy/io/loop.hpp"
+#include "pgproxy/io/secret_source.hpp"
 #include "pgproxy/pool/pools.hpp"
 #include "pgproxy/pool/reply_owner.hpp"
 #include "pgproxy/sql/shapes.hpp"
@@ -120,6 +121,8 @@ class ClientSession final : public io::Disposable,
   bool read_startup();
   bool refuse_encryption(wire::StartupKind kind);
   void begin_authentication();
+  void on_secret(const io::FoundSecret& found);
+  void start_authentication(const std::string* secret);
   bool read_password_message();
   void on_authentication(auth::ClientAuth::Outcome outcome, const std::string& out);
   void on_authenticated();

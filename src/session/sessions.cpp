@@ -19,11 +19,12 @@ constexpr std::size_t max_kept_buffer_bytes = 16 * 1024;
 }  // namespace
 
 Sessions::Sessions(io::Loop& loop, const config::Settings& settings, pool::Pools& pools,
-                   ConsoleTarget& console)
+                   ConsoleTarget& console, io::SecretSource& secret_source)
     : loop_(loop),
       settings_(settings),
       pools_(pools),
       console_(console),
+      secret_source_(secret_source),
       verifiers_(settings.scram_iterations) {}
 
 Sessions::~Sessions() {

@@ -190,3 +190,42 @@ TEST_CASE("shutting down lets transactions end and tells the others 57P01") {
   CHECK(busy.fatal() == "57P01");
   CHECK(world.violation_text() == "");
 }
+
+TEST_CASE("a client that is looked up waits, and may send ahead or leave meanwhile") {
+  World world(one_server());
+  world.has_auth_query = true;
+  Client& known = world.client({}, "looked_up");
+  Script script(known.number());
+  script.select();
+  known.play(script);
+  Client& gone = world.client({}, "looked_up");
+  world.run();
+  CHECK(known.rows() == 0);
+  gone.vanish();
+  world.run();
+  world.answer_lookups(std::string("a secret"));
+  world.run();
+  CHECK(known.rows() == 1);
+  CHECK(known.is_content());
+  world.drain();
+  CHECK(world.violation_text() == "");
+}
+
+TEST_CASE("a client that nobody knows, or that cannot be looked up, costs no server") {
+  World world(one_server());
+  world.has_auth_query = true;
+  Client& unknown = world.client({}, "unknown");
+  world.run();
+  world.answer_lookups(std::nullopt);
+  world.run();
+  Client& unlucky = world.client({}, "unlucky");
+  world.run();
+  world.answer_lookups(std::unexpected(Error{.sqlstate = "08006", .message = "not now"}));
+  world.run();
+  CHECK(unknown.is_closed());
+  CHECK(unlucky.is_closed());
+  CHECK(world.postgres.logins_ever == 0);
+  world.forget_violations();
+  world.drain();
+  CHECK(world.violation_text() == "");
+}

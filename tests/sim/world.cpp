@@ -61,7 +61,7 @@ World::World(config::Settings settings, std::uint64_t seed)
       postgres(loop, random, [this](std::string what) { complain(std::move(what)); }),
       settings_((loop.set_connector(*this), std::move(settings))),
       pools_(loop, settings_),
-      sessions_(loop, settings_, pools_, *this) {
+      sessions_(loop, settings_, pools_, *this, *this) {
   loop.set_observer([this] { check(); });
 }
 
@@ -84,6 +84,20 @@ std::unique_ptr<io::ConnectAttempt> World::connect(const io::ServerAddress& /*ad
     listener.on_connected(std::move(transport));
   });
   return std::make_unique<Attempt>(std::move(is_wanted));
+}
+
+bool World::find(std::string_view /*database*/, std::string_view /*user*/,
+                 io::SecretListener& listener) {
+  if (has_auth_query) lookups.push_back(listener);
+  return has_auth_query;
+}
+
+void World::answer_lookups(const io::FoundSecret& answer) {
+  while (!lookups.empty()) {
+    io::SecretListener& next = lookups.front();
+    next.unlink();
+    next.on_secret(answer);
+  }
 }
 
 void World::execute(std::string_view text, std::string& out) {

@@ -19,7 +19,9 @@ config::Settings plain_settings();
 
 /// pgproxy's heart between model clients and a model PostgreSQL, on a simulated network. Checks its
 /// invariants after every event; what it finds is in violations().
-class World final : private io::Connector, private session::ConsoleTarget {
+class World final : private io::Connector,
+                    private session::ConsoleTarget,
+                    private io::SecretSource {
  public:
   explicit World(config::Settings settings = plain_settings(), std::uint64_t seed = 1);
   ~World();
@@ -58,6 +60,10 @@ class World final : private io::Connector, private session::ConsoleTarget {
   Weather client_weather;
   Weather server_weather;
   bool refuses_connections = false;
+  /// Users are looked up, and those who ask wait until answer_lookups().
+  bool has_auth_query = false;
+  IntrusiveList<io::SecretListener> lookups;
+  void answer_lookups(const io::FoundSecret& answer);
   Postgres postgres;
 
  private:
@@ -66,6 +72,7 @@ class World final : private io::Connector, private session::ConsoleTarget {
                                               io::ConnectListener& listener) override;
   void execute(std::string_view text, std::string& out) override;
   std::vector<std::pair<std::string, std::string>> parameters() const override { return {}; }
+  bool find(std::string_view, std::string_view, io::SecretListener& listener) override;
   void check();
   void check_rows();
 

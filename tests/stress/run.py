@@ -47,7 +47,7 @@ class StressTest(harness.PoolerTest):
         super().setUp()
         self.cluster.execute(SCHEMA, database="test")
         for tenant in TENANTS:
-            if not self.cluster.execute("select from pg_roles where rolname = %s", [tenant]):
+            if not self.cluster.execute("select 1 from pg_roles where rolname = %s", [tenant]):
                 self.cluster.execute(f"create role {tenant}; grant {tenant} to app")
 
     def stress(self, pooler, clients, seconds, seed, mode):

@@ -49,6 +49,9 @@ struct Database {
   std::optional<Duration> query_wait_timeout;
   std::optional<Duration> server_lifetime;
   std::string connect_query;
+  std::string auth_user;    ///< empty: the global one
+  std::string auth_query;   ///< likewise
+  std::string auth_dbname;  ///< likewise
   LoadBalanceHosts load_balance_hosts = LoadBalanceHosts::round_robin;
   /// client_encoding, datestyle, timezone, application_name: sent in the server startup packet.
   std::vector<std::pair<std::string, std::string>> startup_settings;
@@ -119,6 +122,10 @@ struct Settings {
   std::uint32_t scram_iterations = 0;
   /// auth_file: user name -> plain password, "md5…" or "SCRAM-SHA-256$…".
   std::map<std::string, std::string, std::less<>> secrets;
+  std::string auth_user;    ///< asks for users whom auth_file does not have; empty: nobody does
+  std::string auth_query;   ///< one parameter, the user's name; returns name and stored password
+  std::string auth_dbname;  ///< the entry that is asked; empty: the client's own
+  Duration auth_query_ttl{};
   std::vector<std::string> admin_users;
   std::vector<std::string> stats_users;
 

@@ -41,8 +41,6 @@ struct UserEntry {
   std::string name;
   Budget server_budget;
   std::uint32_t client_count = 0;
-  /// What the user's last client to log in with a SCRAM secret has proven: logs in to servers.
-  std::optional<auth::ProvenScram> proven_scram = {};
 };
 
 /// The server connections of one (database, user) and the clients that wait for them: strict FIFO,
@@ -124,6 +122,10 @@ class Pool final : private TimeoutListener {
   TimeoutQueue& client_idle_queue() { return *client_idle_queue_; }
   TimeoutQueue& wait_queue() { return *wait_queue_; }
   std::string server_password() const;
+  /// A client of the pool's own user has logged in: with a stored secret that auth_file does not
+  /// have, and having proven something for a SCRAM secret; nullptr: not so. Both log in to servers.
+  void note_login(const std::string* secret, const auth::ProvenScram* proven);
+  const std::optional<auth::ProvenScram>& proven_scram() const { return proven_scram_; }
 
  private:
   void on_timeout(Timeout& timeout) override;
@@ -158,6 +160,8 @@ class Pool final : private TimeoutListener {
   std::size_t next_host_ = 0;
   std::size_t logins_ = 0;  ///< servers that are connecting, authenticating or preparing
   std::optional<Error> login_error_;
+  std::string found_secret_;  ///< of the pool's user, by auth_query
+  std::optional<auth::ProvenScram> proven_scram_;
   TimeoutQueue* idle_timeout_queue_;
   TimeoutQueue* query_timeout_queue_;
   TimeoutQueue* idle_transaction_queue_;

@@ -10,6 +10,7 @@
 #include "pgproxy/auth/verifier_cache.hpp"
 #include "pgproxy/base/snapshot.hpp"
 #include "pgproxy/io/loop.hpp"
+#include "pgproxy/io/secret_source.hpp"
 #include "pgproxy/pool/pools.hpp"
 #include "pgproxy/session/console_target.hpp"
 
@@ -24,7 +25,7 @@ struct Workload;
 class Sessions final : public io::AcceptListener {
  public:
   Sessions(io::Loop& loop, const config::Settings& settings, pool::Pools& pools,
-           ConsoleTarget& console);
+           ConsoleTarget& console, io::SecretSource& secret_source);
   ~Sessions();
 
   void on_accepted(std::unique_ptr<io::Transport> transport) override;
@@ -57,6 +58,8 @@ class Sessions final : public io::AcceptListener {
   pool::Pools& pools() { return pools_; }
   ConsoleTarget& console() { return console_; }
   auth::VerifierCache& verifiers() { return verifiers_; }
+  /// Users whom auth_file does not have.
+  io::SecretSource& secret_source() { return secret_source_; }
   /// Of one pool; lives as long as this object.
   Workload& workload(const pool::Pool& pool);
   /// Code of this pool's database may have changed: what was learned of it is void.
@@ -82,6 +85,7 @@ class Sessions final : public io::AcceptListener {
   const config::Settings& settings_;
   pool::Pools& pools_;
   ConsoleTarget& console_;
+  io::SecretSource& secret_source_;
   auth::VerifierCache verifiers_;
   std::unordered_map<std::uint64_t, std::unique_ptr<ClientSession>> sessions_;
   std::unordered_map<std::uint32_t, ClientSession*> by_pid_;

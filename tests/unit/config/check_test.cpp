@@ -13,6 +13,19 @@ TEST_CASE("checking secrets needs an auth_file") {
         "scram-sha-256, md5, plain, trust, any\n");
 }
 
+TEST_CASE("auth_query stands in for an auth_file, and has to be fit for use") {
+  const std::string users = "auth_type = md5\nauth_user = looker\n";
+  CHECK(problems_of(load_with(users)) == "");
+  CHECK(contains(problems_of(load_with(users + "auth_query = select 1, 2")),
+                 "test.ini:14: auth_query: there is no $1 in it"));
+  CHECK(contains(problems_of(load_with(users + "auth_dbname = pgbouncer")),
+                 "test.ini:14: cannot use the reserved \"pgbouncer\" database"));
+  CHECK(contains(problems_of(load_with(users + "auth_dbname = there")),
+                 "test.ini:14: auth_dbname: there is no entry \"there\""));
+  CHECK(problems_of(load_with(users + "auth_dbname = there\n[databases]\nthere = host=a")) == "");
+  CHECK(problems_of(load_with(users + "auth_dbname = there\n[databases]\n* = host=a")) == "");
+}
+
 TEST_CASE("an auth_file gives the secrets, or its reason not to") {
   const TempDirectory directory;
   const std::string path = directory.write("users", "\"joe\" \"hush\"\nbroken\n\"joe\" \"new\"\n");

@@ -52,8 +52,8 @@ TEST_CASE("a database given twice: the last one counts, with a warning") {
 TEST_CASE("mistakes in a connection string name the database and the key, never a password") {
   const std::string problems = problems_of(
       load_with("[databases]\na = hots=x pool_size=many\nb = user=\nlisten_port = 6432\n"
-                "c = password=two words\nd = auth_user=me\n"
-                "e = user=u auth_query='select hush'\n"));
+                "c = password=two words\nd = auth_dbname=pgproxy\n"
+                "e = user=u auth_query='select hush' auth_dbname=none\n"));
   CHECK(problems ==
         "test.ini:13: database \"a\": unknown key \"hots\"\n  hint: did you mean \"host\"?\n"
         "test.ini:13: database \"a\": pool_size: \"many\": want 1 to 10000\n"
@@ -63,10 +63,13 @@ TEST_CASE("mistakes in a connection string name the database and the key, never 
         "  hint: the setting listen_port belongs to [pgproxy]\n"
         "test.ini:16: database \"c\": want key=value after password\n"
         "  hint: a value with blanks is written in single quotes, 'a b'\n"
-        "test.ini:17: database \"d\": auth_user: \"me\": not in this version\n"
-        "  hint: Users come from auth_file only. Leave auth_user out.\n"
-        "test.ini:18: database \"e\": auth_query: \"select hush\": not in this version\n"
-        "  hint: Users come from auth_file only. Leave auth_query out.\n");
+        "test.ini:17: database \"d\": cannot use the reserved \"pgproxy\" database as an "
+        "auth_dbname\n"
+        "  hint: auth_dbname = postgres, with an entry of that name in [databases]\n"
+        "test.ini:18: database \"e\": auth_query: there is no $1 in it, for the user's name\n"
+        "  hint: auth_query = SELECT usename, passwd FROM pg_shadow WHERE usename = $1\n"
+        "test.ini:18: database \"e\": auth_dbname: there is no entry \"none\"\n"
+        "  hint: in [databases]: none = host=... port=...\n");
 }
 
 TEST_CASE("connection strings: blanks around =, quotes, errors") {

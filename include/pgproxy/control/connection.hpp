@@ -1,0 +1,108 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "pgproxy/base/result.hpp"
+#include "pgproxy/io/fd_watcher.hpp"
+#include "pgproxy/io/loop.hpp"
+#include "pgproxy/io/resolver.hpp"
+
+struct pg_conn;
+
+namespace pgproxy::control {
+
+/// Takes libpq's variables out of the environment: connections go where the configuration says. To
+/// be called once, before there are threads.
+void ignore_environment();
+
+/// What connections of ours need of the world.
+struct Services {
+  io::Loop& loop;
+  io::FdWatcher& watcher;
+  io::Resolver& resolver;
+};
+
+/// Where a connection of ours goes.
+struct Target {
+  std::vector<std::string> hosts;  ///< names, addresses, "/directory"; tried in turn
+  std::uint16_t port = 5432;
+  std::string dbname;
+  std::string user;
+  std::string password;
+  /// libpq's words for TLS (sslmode, sslrootcert, …).
+  std::vector<std::pair<std::string, std::string>> tls;
+  Duration timeout{};       ///< for connecting, and for each question; zero: none
+  Duration idle_timeout{};  ///< after which it is closed; zero: never
+};
+
+using Row = std::vector<std::optional<std::string>>;  ///< nullopt: NULL
+using Answer = Result<std::vector<Row>>;
+
+/// A connection of ours to a server, apart from the pools, by libpq: opened for the first question,
+/// asks one at a time, and opened again when it was lost. Never blocks. Environment variables,
+/// service and password files play no part in it.
+class Connection final : public io::Disposable,
+                         private io::FdListener,
+                         private io::ResolveListener,
+                         private TimeoutListener {
+ public:
+  Connection(Services services, Target target);
+  ~Connection() override;
+
+  /// `sql` is one statement with parameters $1, …; `done` is called later, once. A connection that
+  /// cannot be had is the answer to all that wait for it.
+  void ask(std::string sql, std::vector<std::string> parameters, std::function<void(Answer)> done);
+  bool is_open() const { return state_ == State::idle || state_ == State::asking; }
+
+ private:
+  //  closed -> [resolving ->] connecting -> idle <-> asking;   any -> closed
+  enum class State : std::uint8_t { closed, resolving, connecting, idle, asking };
+  struct Question {
+    std::string sql;
+    std::vector<std::string> parameters;
+    std::function<void(Answer)> done;
+  };
+  struct Finish {
+    void operator()(pg_conn* connection) const;
+  };
+
+  void on_ready() override;
+  void on_resolved(const std::vector<std::string>& addresses) override;
+  void on_resolve_failed(const Error& error) override;
+  void on_timeout(Timeout& timeout) override;
+
+  void advance();
+  void try_next_host();
+  void connect(const std::string& host, const std::string& address);
+  void go_on_connecting();
+  void send_question();
+  void go_on_asking();
+  void read_results();
+  void watch_for(bool readable, bool writable);
+  void answer(Answer answer);
+  void fail(Error error);
+  void close();
+  Error libpq_error(std::string what) const;
+
+  Services services_;
+  const Target target_;
+  State state_ = State::closed;
+  std::size_t next_host_ = 0;
+  std::deque<Question> questions_;  ///< the first one is being asked
+  Answer found_;
+  std::optional<Error> late_error_;  ///< to be told soon
+  bool is_asked_now_ = false;        ///< ask() is on the stack
+  std::unique_ptr<io::ResolveAttempt> lookup_;
+  std::unique_ptr<pg_conn, Finish> connection_;
+  std::unique_ptr<io::FdWatch> watch_;  ///< gone before the connection is
+  Timeout timeout_;
+};
+
+}  // namespace pgproxy::control

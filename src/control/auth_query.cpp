@@ -1,0 +1,144 @@
+#include "pgproxy/control/auth_query.hpp"
+
+#include <algorithm>
+
+#include "pgproxy/base/log.hpp"
+
+namespace pgproxy::control {
+namespace {
+
+/// Strangers may ask for any name: no more than this is kept.
+constexpr std::size_t max_lookups = 10'000;
+
+const std::string& first_given(const std::string& own, const std::string& global) {
+  return own.empty() ? global : own;
+}
+
+/// What an answer says; an error: auth_query is not fit for use.
+io::FoundSecret secret_in(const Answer& answer, const std::string& user) {
+  if (!answer) return std::unexpected(answer.error());
+  if (answer->empty()) return std::nullopt;
+  const Row& row = answer->front();
+  if (answer->size() > 1 || row.size() != 2) {
+    return std::unexpected(Error{
+        .sqlstate = "42P10",
+        .message =
+            fmt::format("auth_query returned {} rows of {} columns", answer->size(), row.size()),
+        .hint = "It has to return one row at most: the user's name and the stored password."});
+  }
+  if (row[0] != user) return std::nullopt;
+  return row[1];
+}
+
+}  // namespace
+
+AuthQuery::AuthQuery(Services services, const config::Settings& settings)
+    : services_(services), settings_(settings) {}
+
+AuthQuery::~AuthQuery() = default;
+
+/// Where clients of `database` are looked up; nullopt: nowhere.
+std::optional<AuthQuery::Place> AuthQuery::place_of(std::string_view database) const {
+  const auto find = [this](std::string_view name) {
+    const config::Database* listed = settings_.find_database(name);
+    return listed == nullptr && settings_.auto_database ? &*settings_.auto_database : listed;
+  };
+  static const config::Database none;
+  const config::Database* asked_for = find(database);
+  const config::Database& own = asked_for != nullptr ? *asked_for : none;
+  const std::string& auth_dbname = first_given(own.auth_dbname, settings_.auth_dbname);
+  Place place{.name = auth_dbname.empty() ? std::string(database) : auth_dbname,
+              .entry = auth_dbname.empty() ? asked_for : find(auth_dbname),
+              .auth_user = first_given(own.auth_user, settings_.auth_user),
+              .sql = first_given(own.auth_query, settings_.auth_query)};
+  if (place.entry == nullptr || place.auth_user.empty()) return std::nullopt;
+  return place;
+}
+
+bool AuthQuery::find(std::string_view database, std::string_view user,
+                     io::SecretListener& listener) {
+  const auto place = place_of(database);
+  if (!place) return false;
+  if (lookups_.size() >= max_lookups) forget_old_ones();
+  const Key key{place->name, std::string(user)};
+  Lookup& lookup = lookups_[key];
+  if (is_fresh(lookup)) {
+    const io::FoundSecret known = lookup.secret;
+    listener.on_secret(known);
+    return true;
+  }
+  lookup.listeners.push_back(listener);
+  if (std::exchange(lookup.is_asking, true)) return true;
+  connection_to(*place).ask(place->sql, {key.second},
+                            [this, key, auth_user = place->auth_user](const Answer& answer) {
+                              on_answer(key, auth_user, answer);
+                            });
+  return true;
+}
+
+bool AuthQuery::is_fresh(const Lookup& lookup) const {
+  return lookup.found_at != TimePoint{} && !lookup.is_asking &&
+         services_.loop.now() - lookup.found_at < settings_.auth_query_ttl;
+}
+
+void AuthQuery::forget_old_ones() {
+  std::erase_if(lookups_, [](const auto& entry) { return !entry.second.is_asking; });
+}
+
+Connection& AuthQuery::connection_to(const Place& place) {
+  auto& slot = connections_[{place.name, place.auth_user}];
+  if (slot != nullptr) return *slot;
+  const config::Database& entry = *place.entry;
+  Target target{.hosts = entry.hosts,
+                .port = entry.port,
+                .dbname = entry.dbname.empty() ? place.name : entry.dbname,
+                .user = place.auth_user,
+                .timeout = settings_.server_connect_timeout,
+                .idle_timeout = settings_.server_idle_timeout};
+  if (target.hosts.empty()) target.hosts = {settings_.unix_socket_dir};
+  const auto secret = settings_.secrets.find(place.auth_user);
+  if (secret != settings_.secrets.end()) target.password = secret->second;
+  slot = std::make_unique<Connection>(services_, std::move(target));
+  return *slot;
+}
+
+void AuthQuery::on_answer(const Key& key, const std::string& auth_user, const Answer& answer) {
+  const io::FoundSecret found = secret_in(answer, key.second);
+  if (!found) {
+    log::line(log::Level::error, "auth_query for user \"{}\" in \"{}\" failed: {}{}{}", key.second,
+              key.first, found.error().message,
+              found.error().hint.empty() ? "" : " HINT: ", found.error().hint);
+    // Strangers may ask for any database: nothing is kept of what does not work.
+    const auto at = connections_.find({key.first, auth_user});
+    if (at != connections_.end() && !at->second->is_open()) {
+      services_.loop.destroy_later(std::move(at->second));
+      connections_.erase(at);
+    }
+  }
+  const auto at = lookups_.find(key);
+  at->second.is_asking = false;
+  IntrusiveList<io::SecretListener> listeners;
+  while (!at->second.listeners.empty()) {
+    io::SecretListener& next = at->second.listeners.front();
+    next.unlink();
+    listeners.push_back(next);
+  }
+  if (found && settings_.auth_query_ttl > Duration::zero()) {
+    at->second.secret = *found;
+    at->second.found_at = services_.loop.now();
+  } else {
+    lookups_.erase(at);
+  }
+  const io::FoundSecret told =
+      found ? found
+            : std::unexpected(Error{.sqlstate = "08006",
+                                    .message = "the user could not be looked up",
+                                    .hint = "See pgproxy's log for what auth_query met."});
+  while (!listeners.empty()) {
+    io::SecretListener& next = listeners.front();
+    next.unlink();
+    next.on_secret(told);
+  }
+}
+
+}  // namespace pgproxy::control

@@ -1,0 +1,272 @@
+#include "pgproxy/control/connection.hpp"
+
+#include <algorithm>
+#include <arpa/inet.h>
+#include <array>
+#include <cstdlib>
+#include <libpq-fe.h>
+
+#include "pgproxy/base/log.hpp"
+
+namespace pgproxy::control {
+namespace {
+
+using ResultPtr = std::unique_ptr<PGresult, decltype(&PQclear)>;
+
+bool is_numeric(const std::string& host) {
+  std::array<unsigned char, sizeof(in6_addr)> address{};
+  return inet_pton(AF_INET, host.c_str(), address.data()) == 1 ||
+         inet_pton(AF_INET6, host.c_str(), address.data()) == 1;
+}
+
+/// As soon as possible.
+constexpr Duration shortest = std::chrono::milliseconds(1);
+
+bool is_unix(const std::string& host) {
+  return host.starts_with('/') || host.starts_with('@');
+}
+
+/// libpq ends its messages with a newline, and begins some with the severity.
+std::string one_line(std::string_view text) {
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  std::string line(text);
+  std::ranges::replace(line, '\n', ' ');
+  return line;
+}
+
+std::vector<Row> rows_of(const PGresult* result) {
+  std::vector<Row> rows;
+  for (int row = 0; row < PQntuples(result); ++row) {
+    Row& values = rows.emplace_back();
+    for (int column = 0; column < PQnfields(result); ++column) {
+      if (PQgetisnull(result, row, column) != 0) {
+        values.emplace_back();
+      } else {
+        values.emplace_back(std::in_place, PQgetvalue(result, row, column),
+                            static_cast<std::size_t>(PQgetlength(result, row, column)));
+      }
+    }
+  }
+  return rows;
+}
+
+/// Notices of the server's are for its log.
+void ignore_notice(void* /*argument*/, const PGresult* /*result*/) {}
+
+}  // namespace
+
+void ignore_environment() {
+  const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> options(PQconndefaults(),
+                                                                             PQconninfoFree);
+  for (const PQconninfoOption* option = options.get();
+       option != nullptr && option->keyword != nullptr; ++option) {
+    if (option->envvar != nullptr) ::unsetenv(option->envvar);
+  }
+}
+
+void Connection::Finish::operator()(pg_conn* connection) const {
+  PQfinish(connection);
+}
+
+Connection::Connection(Services services, Target target)
+    : services_(services), target_(std::move(target)), timeout_(*this) {}
+
+Connection::~Connection() = default;
+
+void Connection::ask(std::string sql, std::vector<std::string> parameters,
+                     std::function<void(Answer)> done) {
+  questions_.push_back({std::move(sql), std::move(parameters), std::move(done)});
+  if (late_error_ || (state_ != State::closed && state_ != State::idle)) return;
+  is_asked_now_ = true;
+  advance();
+  is_asked_now_ = false;
+}
+
+/// What is to be done between two questions.
+void Connection::advance() {
+  io::Loop& loop = services_.loop;
+  if (questions_.empty()) {
+    if (state_ == State::idle)
+      loop.timeouts().queue(target_.idle_timeout).arm(timeout_, loop.now());
+    return;
+  }
+  loop.timeouts().queue(target_.timeout).arm(timeout_, loop.now());
+  if (state_ == State::idle) return send_question();
+  next_host_ = 0;
+  try_next_host();
+}
+
+void Connection::try_next_host() {
+  const std::string host = target_.hosts.at(next_host_++);
+  if (is_unix(host) || is_numeric(host)) return connect(host, host);
+  state_ = State::resolving;
+  lookup_ = services_.resolver.resolve(host, *this);
+}
+
+void Connection::on_resolved(const std::vector<std::string>& addresses) {
+  // libpq tries them in turn: lists of names and of addresses that belong together.
+  std::string hosts;
+  std::string list;
+  for (const std::string& address : addresses) {
+    const std::string_view separator = list.empty() ? "" : ",";
+    hosts.append(separator).append(target_.hosts[next_host_ - 1]);
+    list.append(separator).append(address);
+  }
+  lookup_.reset();
+  connect(hosts, list);
+}
+
+void Connection::on_resolve_failed(const Error& error) {
+  const Error copy = error;
+  lookup_.reset();
+  fail(copy);
+}
+
+/// `host`: for the checks of certificates; `address`: where to go.
+void Connection::connect(const std::string& host, const std::string& address) {
+  const std::string port = std::to_string(target_.port);
+  std::vector<const char*> names = {
+      "host",       "port",     "dbname", "user", "application_name", "fallback_application_name",
+      "gssencmode", "passfile", "options"};
+  // A client's search_path or timeout is none of ours; the login role's own is not to be trusted.
+  std::vector<const char*> values = {host.c_str(),
+                                     port.c_str(),
+                                     target_.dbname.c_str(),
+                                     target_.user.c_str(),
+                                     "pgproxy",
+                                     "pgproxy",
+                                     "disable",
+                                     "/dev/null",
+                                     "-c search_path=pg_catalog,public"};
+  const auto add = [&](const char* name, const std::string& value) {
+    names.push_back(name);
+    values.push_back(value.c_str());
+  };
+  if (!is_unix(host)) add("hostaddr", address);
+  if (!target_.password.empty()) add("password", target_.password);
+  for (const auto& [name, value] : target_.tls) add(name.c_str(), value);
+  names.push_back(nullptr);
+  values.push_back(nullptr);
+  connection_.reset(PQconnectStartParams(names.data(), values.data(), 0));
+  state_ = State::connecting;
+  if (connection_ == nullptr || PQstatus(connection_.get()) == CONNECTION_BAD) {
+    return fail(libpq_error("could not connect"));
+  }
+  PQsetNoticeReceiver(connection_.get(), ignore_notice, nullptr);
+  watch_for(false, true);
+}
+
+void Connection::watch_for(bool readable, bool writable) {
+  // libpq may have closed its socket and opened another one.
+  watch_.reset();
+  watch_ = services_.watcher.watch(PQsocket(connection_.get()), *this);
+  watch_->want(readable, writable);
+}
+
+void Connection::on_ready() {
+  if (state_ == State::connecting) return go_on_connecting();
+  if (PQconsumeInput(connection_.get()) == 0) return fail(libpq_error("connection lost"));
+  if (state_ == State::asking) return go_on_asking();
+  // Nothing was asked: the server has something to say, its end mostly.
+  if (PQstatus(connection_.get()) == CONNECTION_BAD) close();
+}
+
+void Connection::go_on_connecting() {
+  watch_.reset();  // before libpq closes the socket
+  switch (PQconnectPoll(connection_.get())) {
+    case PGRES_POLLING_READING: return watch_for(true, false);
+    case PGRES_POLLING_WRITING: return watch_for(false, true);
+    case PGRES_POLLING_OK:
+      PQsetnonblocking(connection_.get(), 1);
+      state_ = State::idle;
+      watch_for(true, false);
+      return advance();
+    default: return fail(libpq_error("could not connect"));
+  }
+}
+
+void Connection::send_question() {
+  const Question& question = questions_.front();
+  std::vector<const char*> values;
+  for (const std::string& parameter : question.parameters) values.push_back(parameter.c_str());
+  state_ = State::asking;
+  found_ = std::vector<Row>();
+  if (PQsendQueryParams(connection_.get(), question.sql.c_str(), static_cast<int>(values.size()),
+                        nullptr, values.data(), nullptr, nullptr, 0) == 0) {
+    return fail(libpq_error("could not ask"));
+  }
+  go_on_asking();
+}
+
+void Connection::go_on_asking() {
+  const int left = PQflush(connection_.get());
+  if (left < 0) return fail(libpq_error("connection lost"));
+  watch_->want(true, left > 0);
+  read_results();
+}
+
+void Connection::read_results() {
+  while (PQisBusy(connection_.get()) == 0) {
+    const ResultPtr result(PQgetResult(connection_.get()), PQclear);
+    if (result == nullptr) return answer(std::exchange(found_, {}));
+    const ExecStatusType status = PQresultStatus(result.get());
+    if (status == PGRES_TUPLES_OK) {
+      found_ = rows_of(result.get());
+    } else if (status != PGRES_COMMAND_OK) {
+      const char* sqlstate = PQresultErrorField(result.get(), PG_DIAG_SQLSTATE);
+      const char* message = PQresultErrorField(result.get(), PG_DIAG_MESSAGE_PRIMARY);
+      const char* hint = PQresultErrorField(result.get(), PG_DIAG_MESSAGE_HINT);
+      found_ = std::unexpected(Error{
+          .sqlstate = sqlstate != nullptr ? sqlstate : "XX000",
+          .message = message != nullptr ? message : one_line(PQerrorMessage(connection_.get())),
+          .hint = hint != nullptr ? hint : ""});
+    }
+  }
+}
+
+void Connection::answer(Answer answer) {
+  state_ = State::idle;
+  timeout_.disarm();
+  const auto done = std::move(questions_.front().done);
+  questions_.pop_front();
+  advance();
+  done(std::move(answer));
+}
+
+Error Connection::libpq_error(std::string what) const {
+  const std::string words =
+      connection_ != nullptr ? one_line(PQerrorMessage(connection_.get())) : "out of memory";
+  return {.sqlstate = "08006", .message = std::move(what) + ": " + words};
+}
+
+/// The next host, while one is left to connect to; else everybody who waits hears of it.
+void Connection::fail(Error error) {
+  const bool was_connecting = state_ == State::connecting || state_ == State::resolving;
+  close();
+  if (was_connecting && next_host_ < target_.hosts.size()) return try_next_host();
+  if (is_asked_now_) {  // who asks is not told from within the call
+    late_error_ = std::move(error);
+    return services_.loop.timeouts().queue(shortest).arm(timeout_, services_.loop.now());
+  }
+  const std::deque<Question> failed = std::exchange(questions_, {});
+  for (const Question& question : failed) question.done(std::unexpected(error));
+}
+
+void Connection::close() {
+  timeout_.disarm();
+  lookup_.reset();
+  watch_.reset();
+  connection_.reset();
+  state_ = State::closed;
+}
+
+void Connection::on_timeout(Timeout& /*timeout*/) {
+  if (late_error_) return fail(*std::exchange(late_error_, std::nullopt));
+  if (state_ == State::idle) return close();
+  next_host_ = target_.hosts.size();  // the time is over for all of them
+  fail({.sqlstate = "08006",
+        .message = "the server did not answer in time",
+        .hint = "Raise server_connect_timeout, or check the server's load."});
+}
+
+}  // namespace pgproxy::control
