@@ -3,7 +3,6 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <netdb.h>
 #include <utility>
 #include <uv.h>
 #include <vector>
@@ -12,6 +11,8 @@
 #include "net/socket_address.hpp"
 #include "net/stream_transport.hpp"
 #include "net/uv_handle.hpp"
+
+#include "pgproxy/net/resolver.hpp"
 
 namespace pgproxy::net {
 namespace {
@@ -35,29 +36,25 @@ std::string hint_for(const io::ServerAddress& address, int error) {
              "net.core.somaxconn.";
     case EINVAL: return "Check tcp_keepidle, tcp_keepcnt, tcp_keepintvl and tcp_user_timeout.";
     case ENAMETOOLONG: return "A unix socket's path may have 107 bytes: use a shorter directory.";
-    default:
-      return error >= 3000 ? "Check the host of this database, and the resolver (getent hosts)."
-                           : "";
+    default: return "";
   }
 }
 
 /// One connect(): look up, then address after address.
-class Attempt final : public io::ConnectAttempt, private Deferred {
+class Attempt final : public io::ConnectAttempt, private Deferred, private io::ResolveListener {
  public:
   Attempt(UvLoop& loop, io::ServerAddress address, io::ConnectListener& listener)
       : loop_(loop), address_(std::move(address)), listener_(listener) {}
-  ~Attempt() override;
 
   /// Finds the addresses, now or later, and begins.
   void start();
 
  private:
-  static void on_looked_up(uv_getaddrinfo_t* request, int status, addrinfo* found);
+  void on_resolved(const std::vector<std::string>& addresses) override;
+  void on_resolve_failed(const Error& error) override;
   static void on_answered(uv_connect_t* request, int status);
   void on_deferred() override;
 
-  int look_up();
-  void use(addrinfo* found);
   void try_next();
   int begin(const SocketAddress& address);
   int begin_tcp(const SocketAddress& address);
@@ -67,20 +64,13 @@ class Attempt final : public io::ConnectAttempt, private Deferred {
   UvLoop& loop_;
   const io::ServerAddress address_;
   io::ConnectListener& listener_;
-  uv_getaddrinfo_t* lookup_ = nullptr;  ///< libuv's until its callback, which frees it
+  std::unique_ptr<io::ResolveAttempt> lookup_;
   std::vector<SocketAddress> addresses_;
   std::size_t next_ = 0;
   HandlePtr<uv_tcp_t> handle_;  ///< of the address being tried
   FileDescriptor connected_;
-  int last_error_ = 0;  ///< errno, or a positive libuv status of the resolver
+  int last_error_ = 0;  ///< errno
 };
-
-Attempt::~Attempt() {
-  if (lookup_ == nullptr) return;
-  lookup_->data = nullptr;
-  // Fails when a thread is at it already: then its answer is dropped.
-  uv_cancel(reinterpret_cast<uv_req_t*>(lookup_));
-}
 
 void Attempt::start() {
   if (address_.is_unix()) {
@@ -89,44 +79,25 @@ void Attempt::start() {
     last_error_ = ENAMETOOLONG;
   } else if (const auto address = numeric_address(address_.host, address_.port)) {
     addresses_.push_back(*address);
-  } else if (const int status = look_up(); status == 0) {
-    return;
   } else {
-    last_error_ = -status;
+    lookup_ = UvResolver(loop_).resolve(address_.host, *this);
+    return;
   }
   try_next();
 }
 
-int Attempt::look_up() {
-  auto request = std::make_unique<uv_getaddrinfo_t>();
-  request->data = this;
-  addrinfo wanted{};
-  wanted.ai_family = AF_UNSPEC;
-  wanted.ai_socktype = SOCK_STREAM;
-  wanted.ai_flags = AI_ADDRCONFIG | AI_NUMERICSERV;
-  const int status =
-      uv_getaddrinfo(&loop_.raw(), request.get(), on_looked_up, address_.host.c_str(),
-                     std::to_string(address_.port).c_str(), &wanted);
-  if (status == 0) lookup_ = request.release();
-  return status;
-}
-
-void Attempt::on_looked_up(uv_getaddrinfo_t* request, int status, addrinfo* found) {
-  const std::unique_ptr<uv_getaddrinfo_t> done(request);
-  if (auto* self = static_cast<Attempt*>(request->data)) {
-    self->lookup_ = nullptr;
-    self->last_error_ = -status;
-    self->use(found);
-  }
-  uv_freeaddrinfo(found);
-}
-
-/// Never calls the listener: its caller has still to free `found`.
-void Attempt::use(addrinfo* found) {
-  for (; found != nullptr; found = found->ai_next) {
-    addresses_.emplace_back(found->ai_addr, found->ai_addrlen);
+void Attempt::on_resolved(const std::vector<std::string>& addresses) {
+  lookup_.reset();
+  for (const std::string& text : addresses) {
+    if (const auto address = numeric_address(text, address_.port)) addresses_.push_back(*address);
   }
   try_next();
+}
+
+void Attempt::on_resolve_failed(const Error& error) {
+  const Error copy = error;
+  lookup_.reset();
+  listener_.on_connect_failed(copy);  // may destroy *this
 }
 
 void Attempt::try_next() {
