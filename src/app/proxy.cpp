@@ -8,16 +8,17 @@
 
 namespace pgproxy::app {
 
-Proxy::Proxy(const config::Loaded& loaded)
+Proxy::Proxy(const config::Loaded& loaded, const Tls& tls)
     : loaded_(loaded),
       loop_(net::SocketOptions::from(loaded.settings)),
       fd_watcher_(loop_),
       resolver_(loop_),
       auth_query_({loop_, fd_watcher_, resolver_}, loaded.settings),
-      pools_(loop_, loaded.settings),
+      pools_(loop_, loaded.settings, tls.servers),
       sessions_(loop_, loaded.settings, pools_, *this, auth_query_),
       console_(*this, loaded) {
   control::ignore_environment();
+  sessions_.use_tls(tls.clients);
 }
 
 Proxy::~Proxy() {

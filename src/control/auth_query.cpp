@@ -10,6 +10,33 @@ namespace {
 /// Strangers may ask for any name: no more than this is kept.
 constexpr std::size_t max_lookups = 10'000;
 
+std::string_view sslmode(config::SslMode mode) {
+  using enum config::SslMode;
+  switch (mode) {
+    case disable: return "disable";
+    case allow: return "allow";
+    case prefer: return "prefer";
+    case require: return "require";
+    case verify_ca: return "verify-ca";
+    case verify_full: return "verify-full";
+  }
+  std::unreachable();
+}
+
+/// server_tls_… in libpq's words. A file that is not given is none, and not one in a home
+/// directory.
+std::vector<std::pair<std::string, std::string>> tls_parameters(const config::Settings& settings) {
+  const auto file = [](const std::string& path) { return path.empty() ? "/dev/null/none" : path; };
+  const config::TlsProtocols& versions = settings.server_tls_protocols;
+  return {{"sslmode", std::string(sslmode(settings.server_tls_sslmode))},
+          {"sslrootcert", file(settings.server_tls_ca_file)},
+          {"sslcert", file(settings.server_tls_cert_file)},
+          {"sslkey", file(settings.server_tls_key_file)},
+          {"sslcrl", file("")},
+          {"ssl_min_protocol_version", versions.v1_2 ? "TLSv1.2" : "TLSv1.3"},
+          {"ssl_max_protocol_version", versions.v1_3 ? "TLSv1.3" : "TLSv1.2"}};
+}
+
 const std::string& first_given(const std::string& own, const std::string& global) {
   return own.empty() ? global : own;
 }
@@ -93,6 +120,7 @@ Connection& AuthQuery::connection_to(const Place& place) {
                 .port = entry.port,
                 .dbname = entry.dbname.empty() ? place.name : entry.dbname,
                 .user = place.auth_user,
+                .tls = tls_parameters(settings_),
                 .timeout = settings_.server_connect_timeout,
                 .idle_timeout = settings_.server_idle_timeout};
   if (target.hosts.empty()) target.hosts = {settings_.unix_socket_dir};

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "pool/cancellation.hpp"
+#include "pool/server_attempt.hpp"
 #include "pool/server_login.hpp"
 #include "pool/server_task.hpp"
 
@@ -76,7 +77,7 @@ void ServerConnection::start() {
   io::Loop& loop = pool_.loop();
   since_ = loop.now();
   loop.timeouts().queue(pool_.global().server_connect_timeout).arm(deadline_, since_);
-  attempt_ = loop.connector().connect(address_, *this);
+  attempt_ = pool_.connect(address_, *this);
 }
 
 void ServerConnection::on_connected(std::unique_ptr<io::Transport> transport) {
@@ -126,6 +127,11 @@ void ServerConnection::on_login_failed(const Error& error) {
 
 void ServerConnection::send(Bytes first, Bytes second) {
   transport_->write(first, second);
+}
+
+std::string ServerConnection::channel_binding() const {
+  const io::TlsInfo* tls = transport_->tls();
+  return tls != nullptr ? tls->server_end_point : std::string();
 }
 
 void ServerConnection::query(ReplyOwner& owner, std::string_view sql) {
@@ -330,6 +336,13 @@ void ServerConnection::on_closed(const std::string& reason) {
               .message = "server closed the connection unexpectedly",
               .detail = "The connection to the server ended: " + reason + ".",
               .hint = "See the server's log for the reason."};
+  if (reason.starts_with("TLS")) {
+    error.hint = tls_hint(reason);
+  } else if (login_ != nullptr && transport_->tls() != nullptr) {
+    // With TLS 1.3 a server judges our certificate behind the handshake, and the reset of its
+    // connection may overtake its alert.
+    error.hint += " It may want another server_tls_cert_file and server_tls_key_file.";
+  }
   if (!last_error_.sqlstate.empty()) error = last_error_;
   if (Pool::is_logging_in(*this)) return on_login_failed(error);
   lost(error);
@@ -412,6 +425,7 @@ ConnectionRow ServerConnection::describe() const {
     const io::Endpoint local = transport_->local();
     row.local_addr = local.host;
     row.local_port = local.port;
+    if (const io::TlsInfo* tls = transport_->tls()) row.tls = tls->text();
   }
   if (session_state_) row.application_name = session_state_->value("application_name");
   if (cancellation_ != nullptr) row.state = "being_canceled";

@@ -17,7 +17,8 @@ ServerLogin::ServerLogin(ServerConnection& server)
     : server_(server),
       auth_(server.pool().user().name, server.pool().server_password(),
             server.pool().context().client_keys,
-            server.pool().proven_scram() ? &*server.pool().proven_scram() : nullptr),
+            server.pool().proven_scram() ? &*server.pool().proven_scram() : nullptr,
+            server.channel_binding()),
       reported_(server.pool().context().states.empty()) {}
 
 void ServerLogin::start() {

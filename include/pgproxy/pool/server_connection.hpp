@@ -73,6 +73,8 @@ class ServerConnection final : public io::Disposable,
   Bytes error_body() const { return error_body_; }
   void replace_error(std::string message) { instead_of_error_ = std::move(message); }
   void send(Bytes first, Bytes second = {});
+  /// What SCRAM-SHA-256-PLUS binds to (RFC 5929, tls-server-end-point); empty: no TLS.
+  std::string channel_binding() const;
   /// Sends a Query of `owner`'s own making.
   void query(ReplyOwner& owner, std::string_view sql);
   std::size_t queued_bytes() const { return transport_ ? transport_->queued_bytes() : 0; }
