@@ -205,6 +205,7 @@ void add_options(CLI::App& app, LoadOptions& options) {
   app.add_option("--mode", options.client.mode, "what a transaction is")
       ->transform(CLI::CheckedTransformer(modes));
   app.add_option("--rows", options.client.rows, "rows of 100 bytes per bulk or copy transaction");
+  app.add_flag("--tls", options.client.is_encrypted, "encrypted, the server's certificate unseen");
   app.add_option("--delay-us", options.client.delay_us,
                  "time the fake server takes for a simple Query");
   app.add_option("--logins-at-once", options.logins_at_once)->capture_default_str();

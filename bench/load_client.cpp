@@ -20,6 +20,16 @@ const std::string& copy_row() {
   return row;
 }
 
+SSL_CTX& tls_context() {
+  static const std::unique_ptr<SSL_CTX, FreeSsl> context = [] {
+    std::unique_ptr<SSL_CTX, FreeSsl> made(SSL_CTX_new(TLS_client_method()));
+    SSL_CTX_set_mode(made.get(),
+                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    return made;
+  }();
+  return *context;
+}
+
 void put_parse(std::string& out, std::string_view name) {
   const wire::MessageWriter parse(out, 'P');
   wire::put_c_string(out, name);
@@ -50,6 +60,7 @@ Client::Client(const ClientOptions& options, Credentials& credentials, std::uint
 
 void Client::connect(int epoll) {
   socket_.emplace(start_connecting(options_.host, options_.port));
+  if (options_.is_encrypted) socket_->use_tls(tls_context());
   watch(epoll, socket_->fd(), this);
   login_.emplace(credentials_);
   phase_ = Phase::logging_in;

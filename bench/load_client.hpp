@@ -28,6 +28,7 @@ struct ClientOptions {
   std::string database;
   Mode mode = Mode::simple;
   std::uint64_t rows = 0;      ///< of bulk and copy
+  bool is_encrypted = false;   ///< TLS
   std::uint64_t delay_us = 0;  ///< how long the fake server thinks about a simple Query
 };
 

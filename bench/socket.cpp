@@ -98,8 +98,48 @@ bool Socket::flush() {
   return true;
 }
 
+void Socket::use_tls(SSL_CTX& context) {
+  ssl_.reset(SSL_new(&context));
+  SSL_set_fd(ssl_.get(), fd());
+  SSL_set_connect_state(ssl_.get());
+}
+
+bool Socket::ask_for_tls() {
+  static constexpr std::string_view request("\0\0\0\x08\x04\xd2\x16\x2f", 8);
+  if (tls_ == Tls::asked) return true;
+  const ssize_t count = ::send(fd(), request.data(), request.size(), MSG_NOSIGNAL);
+  if (count < 0) return errno == EAGAIN;  // still connecting
+  tls_ = Tls::asked;
+  return true;
+}
+
+/// As recv().
+ssize_t Socket::read_tls() {
+  if (tls_ != Tls::granted) {
+    char answer = 0;
+    const ssize_t count = ::recv(fd(), &answer, 1, 0);
+    if (count <= 0) return count;
+    if (answer != 'S') throw std::runtime_error("TLS was declined");
+    tls_ = Tls::granted;
+  }
+  const int count = SSL_read(ssl_.get(), read_buffer.data(), read_buffer.size());
+  if (count > 0) return count;
+  errno = EAGAIN;
+  return SSL_get_error(ssl_.get(), count) == SSL_ERROR_WANT_READ ? -1 : 0;
+}
+
+bool Socket::send_tls(std::string_view block, std::size_t& sent) {
+  if (tls_ != Tls::granted) return ask_for_tls();
+  const int status = SSL_write_ex(ssl_.get(), block.data(), block.size(), &sent);
+  if (status == 1) return true;
+  sent = 0;
+  const int error = SSL_get_error(ssl_.get(), status);
+  return error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE;
+}
+
 bool Socket::send_some(std::string_view block, std::size_t& sent) {
   sent = 0;
+  if (ssl_ != nullptr) return send_tls(block, sent);
   const ssize_t count = ::send(fd(), block.data(), block.size(), MSG_NOSIGNAL);
   if (count < 0) return errno == EAGAIN || errno == EINTR;
   sent = static_cast<std::size_t>(count);

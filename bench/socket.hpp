@@ -3,6 +3,8 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
+#include <memory>
+#include <openssl/ssl.h>
 #include <string>
 #include <string_view>
 #include <sys/epoll.h>
@@ -40,10 +42,18 @@ int make_epoll();
 /// Edge-triggered, both directions, once for the socket's whole life: no epoll_ctl per transaction.
 void watch(int epoll, int fd, void* data);
 
+struct FreeSsl {
+  void operator()(SSL* ssl) const { SSL_free(ssl); }
+  void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
+};
+
 /// A connected socket with the bytes that neither side has taken yet.
 class Socket {
  public:
   explicit Socket(int fd) : fd_(fd) {}
+
+  /// Asks for TLS before anything else is sent (SSLRequest); trusts everybody.
+  void use_tls(SSL_CTX& context);
 
   int fd() const { return fd_.get(); }
   /// What flush() sends; append to it.
@@ -61,13 +71,15 @@ class Socket {
   template <class Consume>
   bool receive(Consume consume) {
     for (;;) {
-      const ssize_t count = ::recv(fd(), read_buffer.data(), read_buffer.size(), 0);
+      const ssize_t count =
+          ssl_ != nullptr ? read_tls() : ::recv(fd(), read_buffer.data(), read_buffer.size(), 0);
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) return errno == EAGAIN;
       if (count == 0) return false;
       const auto size = static_cast<std::size_t>(count);
       take({read_buffer.data(), size}, consume);
-      if (size < read_buffer.size()) return true;  // drained: epoll tells about the next byte
+      if (size < read_buffer.size() && ssl_ == nullptr)
+        return true;  // drained: epoll tells about the next byte
     }
   }
   /// Offers the bytes left over by receive() once more.
@@ -87,12 +99,19 @@ class Socket {
     rest_.erase(0, consume(as_bytes(rest_)));
   }
 
+  ssize_t read_tls();
+  bool ask_for_tls();
+  bool send_tls(std::string_view block, std::size_t& sent);
+
   static inline std::array<std::uint8_t, 262144> read_buffer;  // one thread, used up within a call
 
   Fd fd_;
   std::string out_;
   std::size_t sent_ = 0;
   std::string rest_;
+  enum class Tls : std::uint8_t { wanted, asked, granted };
+  Tls tls_ = Tls::wanted;
+  std::unique_ptr<SSL, FreeSsl> ssl_;  ///< none: no TLS
 };
 
 }  // namespace pgproxy::bench

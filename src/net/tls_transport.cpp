@@ -14,8 +14,9 @@ constexpr std::size_t max_kept_buffer_bytes = 512 * 1024;
 }  // namespace
 
 struct TlsTransport::Opening {
-  std::string input;  ///< read from the socket, not used yet
-  std::string held;   ///< written by the listener, to leave when the handshake is done
+  std::string input;      ///< read from the socket, not used yet
+  std::string held;       ///< written by the listener, to leave when the handshake is done
+  bool is_begun = false;  ///< a newcomer no more
   bool is_done = false;
   bool owes_established = true;  ///< the listener is to hear of the end of the handshake
   bool owes_drained = false;     ///< what was held has left: the listener is to hear of it
@@ -28,6 +29,7 @@ TlsTransport::TlsTransport(UvLoop& loop, std::unique_ptr<StreamTransport> stream
       engine_(context, role, std::move(expected)),
       opening_(std::make_unique<Opening>()) {
   opening_->input = as_text(received);
+  opening_->is_begun = role == TlsEngine::Role::client;
   stream_->set_listener(*this);
   if (role == TlsEngine::Role::client || !received.empty()) wait_for_turn();
 }
@@ -50,7 +52,12 @@ void TlsTransport::set_listener(io::TransportListener& listener) {
 
 void TlsTransport::wait_for_turn() {
   stream_->pause_reading();
-  if (!HandshakeTurn::is_linked()) loop_.handshakes().push_back(*this);
+  if (HandshakeTurn::is_linked()) return;
+  if (opening_->is_begun) {
+    loop_.handshakes().add_begun(*this);
+  } else {
+    loop_.handshakes().add_newcomer(*this);
+  }
 }
 
 void TlsTransport::on_turn() {
@@ -67,6 +74,7 @@ void TlsTransport::on_turn() {
 }
 
 void TlsTransport::shake_hands() {
+  opening_->is_begun = true;
   Bytes in = as_bytes(opening_->input);
   std::string& out = loop_.cipher_buffer();
   out.clear();
@@ -129,7 +137,10 @@ void TlsTransport::on_closed(const std::string& reason) {
   if (!is_established()) return report_closed("TLS handshake not finished: " + reason);
   switch (end_) {
     case TlsEngine::Ending::closed: return report_closed("EOF");
-    case TlsEngine::Ending::failed: return report_closed("TLS error: " + engine_.error());
+    case TlsEngine::Ending::failed:
+      return report_closed("TLS error: " + (engine_.error().empty()
+                                                ? "key updates are asked for, but not read"
+                                                : engine_.error()));
     case TlsEngine::Ending::none: break;
   }
   report_closed(reason == "EOF" ? "EOF without TLS close_notify" : reason);

@@ -1,8 +1,10 @@
 """TLS between clients and pgproxy."""
 
+import pathlib
 import ssl
 import struct
 import subprocess
+import threading
 import unittest
 
 import harness
@@ -10,6 +12,7 @@ import psycopg
 import raw
 from certificates import Certificates
 from harness import PASSWORD
+from jdbc_test import DRIVER
 
 
 def as_who_runs_the_test(file):
@@ -121,6 +124,16 @@ class Modes(TlsTest):
         self.assertIn("SSL connection (protocol: TLSv1.3", shown)
         self.assertTrue(shown.endswith("7\n"), shown)
 
+    def test_jdbc_with_verify_full(self):
+        classes = harness.scratch_directory()
+        subprocess.run(["javac", "-d", classes, pathlib.Path(__file__).parent / "jdbc" / "Encrypted.java"], check=True)
+        self.start("require", {"auth_type": "scram-sha-256"})
+        for root, status in ((self.certificates.root, 0), (self.certificates.false_root, 1)):
+            run = subprocess.run(["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{classes}:{DRIVER}",
+                                  "Encrypted", PASSWORD, str(self.pooler.port), root], stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True, check=False)
+            self.assertEqual((run.returncode, run.stdout), (status, "" if status else "100000\n"), run.stderr)
+
     def test_show_clients_and_the_log_name_version_and_cipher(self):
         self.start("prefer")
         with self.connect(sslmode="require") as connection:
@@ -165,8 +178,6 @@ class Modes(TlsTest):
                            "the query runs")
 
     def cancel_when_it_runs(self, connection):
-        import threading
-
         def cancel():
             self.wait_for_sleep()
             connection.cancel()

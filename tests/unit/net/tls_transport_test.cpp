@@ -1,5 +1,6 @@
 #include "net/tls_transport.hpp"
 
+#include <list>
 #include <sys/socket.h>
 
 #include "tls_fixture.hpp"
@@ -167,31 +168,39 @@ TEST_CASE("TLS: plain bytes in place of a handshake end it") {
   CHECK(far.closed[0] == "TLS handshake failed: http request");
 }
 
-TEST_CASE("handshakes take turns: one step in a round of events") {
+TEST_CASE("handshakes take turns: one newcomer in a round of events, those begun first") {
   TestLoop test;
   struct Turn final : HandshakeTurn {
-    void on_turn() override { done = true; }
-    bool done = false;
+    Turn(std::string& of, char as) : log(of), name(as) {}
+    void on_turn() override { log += name; }
+    std::string& log;
+    char name;
   };
   struct Round final : Deferred {
+    Round(UvLoop& of, std::string& to) : loop(of), log(to) {}
     void on_deferred() override {
-      for (const Turn& turn : *turns) steps_before += turn.done;
-      loop->stop();
+      log += ' ';
+      loop.stop();
     }
-    UvLoop* loop = nullptr;
-    std::vector<Turn>* turns = nullptr;
-    int steps_before = 0;
+    UvLoop& loop;
+    std::string& log;
   };
-  std::vector<Turn> turns(3);
-  for (Turn& turn : turns) test.loop.handshakes().push_back(turn);
-  for (int round = 1; round <= 3; ++round) {
-    Round other;  // stands behind the queue in this round
-    other.loop = &test.loop;
-    other.turns = &turns;
-    test.loop.defer(other);
-    test.loop.run();
-    CHECK(other.steps_before == round);
+  std::string log;
+  std::list<Turn> turns;
+  for (const char name : {'a', 'b', 'c'}) {
+    test.loop.handshakes().add_newcomer(turns.emplace_back(log, name));
   }
+  for (const char name : {'1', '2', '3', '4', '5'}) {
+    test.loop.handshakes().add_begun(turns.emplace_back(log, name));
+  }
+  test.loop.handshakes().add_begun(turns.emplace_back(log, 'x'));
+  turns.pop_back();  // leaves the queue
+  for (int rounds = 3; rounds > 0; --rounds) {
+    Round others(test.loop, log);  // stands behind the queue
+    test.loop.defer(others);
+    test.loop.run();
+  }
+  CHECK(log == "1234a 5b c ");
 }
 
 TEST_CASE("settings that OpenSSL cannot use name themselves and OpenSSL's reason") {
