@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "pgproxy/base/bytes.hpp"
 #include "pgproxy/base/result.hpp"
@@ -26,6 +27,24 @@ struct Endpoint {
   }
 };
 
+/// How a connection is encrypted, and who is at its other end; known when the handshake is done.
+struct TlsInfo {
+  std::string version;                  ///< "TLSv1.3"
+  std::string cipher;                   ///< "TLS_AES_256_GCM_SHA384"
+  std::string peer_common_name;         ///< subject CN of the peer's certificate; empty: none
+  std::vector<std::string> peer_names;  ///< DNS names of its subjectAltName
+  bool has_peer_certificate = false;
+  /// Its certificate leads to one of the configured authorities (and, where one was asked for, has
+  /// the right host name). False: nothing of the above may be believed.
+  bool is_peer_verified = false;
+  /// Channel binding tls-server-end-point (RFC 5929): hash of the server's certificate, that is,
+  /// of ours to clients. Empty: its signature has no hash to use.
+  std::string server_end_point;
+
+  /// As PgBouncer logs it: "TLSv1.3/TLS_AES_256_GCM_SHA384".
+  std::string text() const { return version + '/' + cipher; }
+};
+
 /// Receives what happens on a Transport. Any call may end with the Transport closed by the
 /// listener.
 class TransportListener {
@@ -42,8 +61,8 @@ class TransportListener {
   ~TransportListener() = default;
 };
 
-/// A byte stream to a client or a server: TCP, a unix socket, later TLS. Lives on one loop and may
-/// be used on its thread only. Reading starts when the first listener is set.
+/// A byte stream to a client or a server: TCP, a unix socket, TLS over TCP. Lives on one loop and
+/// may be used on its thread only. Reading starts when the first listener is set.
 class Transport {
  public:
   /// Closes at once: queued bytes are lost, the listener hears nothing more.
@@ -61,6 +80,22 @@ class Transport {
   /// Asked of the kernel each time: nothing is kept per idle connection.
   virtual Endpoint peer() const = 0;
   virtual Endpoint local() const = 0;
+  /// nullptr: not encrypted, or the handshake is still going on.
+  virtual const TlsInfo* tls() const { return nullptr; }
+};
+
+/// One side's part in TLS as the configuration has it: certificates, authorities, ciphers.
+/// Immutable, shared by all connections that were begun with it.
+class TlsContext {
+ public:
+  virtual ~TlsContext() = default;
+  /// Begins TLS over `plain`, and takes it. To its user the result is a connected transport: what
+  /// is written leaves when the handshake is done, and the other side is who it has to be; tls() is
+  /// not null then. When the handshake fails, on_closed() says why, in words that begin with "TLS".
+  /// `received`: what was read from `plain` and is TLS already. `host`: whom a server's certificate
+  /// has to name; unused towards clients.
+  virtual std::unique_ptr<Transport> start(std::unique_ptr<Transport> plain, Bytes received,
+                                           const std::string& host) const = 0;
 };
 
 /// Where a PostgreSQL server listens.
