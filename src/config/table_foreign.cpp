@@ -18,8 +18,6 @@ constexpr std::string_view kAuthQuery =
     "WHERE rolname=$1 AND rolcanlogin";
 
 constexpr Row<Settings> kRows[] = {
-    {"auth_hba_file", kLater, {"", kPgBouncers}, on_reload, "There is no auth_type = hba yet."},
-    {"auth_ident_file", kLater, {"", kPgBouncers}, on_reload, "There is no auth_type = hba yet."},
     {"auth_user", kLater, {"", kPgBouncers}, on_reload, "Users come from auth_file only."},
     {"auth_query", kLater, {kAuthQuery, kPgBouncers}, on_reload, "Users come from auth_file only."},
     {"auth_dbname", kLater, {"", kPgBouncers}, on_reload, "Users come from auth_file only."},

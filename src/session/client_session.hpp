@@ -121,6 +121,7 @@ class ClientSession final : public io::Disposable,
   void begin_authentication();
   bool read_password_message();
   void on_authentication(auth::ClientAuth::Outcome outcome, const std::string& out);
+  void note_refused_login(const std::string& reason) const;
   void on_authenticated();
   void enter_console();
   bool count_client(pool::DatabaseEntry& database, pool::UserEntry& user);
