@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -62,14 +63,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const io::TlsInfo tls{.peer_common_name = name, .is_peer_verified = true};
   NoSystem system;
   for (const bool is_unix : {false, true}) {
-    auth::LoginRequest request{.peer = {.host = "127.0.0.1", .is_unix = is_unix},
-                               .tls = is_unix ? nullptr : &tls,
-                               .user = name,
-                               .database = "app"};
+    const auth::LoginRequest request{.peer = {.host = "127.0.0.1", .is_unix = is_unix},
+                                     .tls = is_unix ? nullptr : &tls,
+                                     .user = name,
+                                     .database = "app"};
     decide_login(settings, request, system);
     // Lines behind the first that matches count too.
+    config::Settings one;
+    one.auth_type = config::AuthType::hba;
+    one.ident_lines = settings.ident_lines;
     for (const config::HbaLine& line : settings.hba_lines) {
-      config::Settings one = settings;
       one.hba_lines = {line};
       decide_login(one, request, system);
     }
