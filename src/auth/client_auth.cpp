@@ -1,6 +1,7 @@
 #include "pgproxy/auth/client_auth.hpp"
 
 #include <array>
+#include <fmt/format.h>
 #include <optional>
 #include <utility>
 
@@ -60,8 +61,10 @@ struct ClientAuth::State {
   std::optional<ProvenScram> proven = {};
   Error error = {};
   std::string log_reason = {};
+  std::string why_never = {};  ///< set by must_fail()
 
   Outcome accept() {
+    if (!why_never.empty()) return wrong_password(why_never);
     step = Step::done;
     return Outcome::accepted;
   }
@@ -76,6 +79,14 @@ struct ClientAuth::State {
     return refuse({.sqlstate = "28P01",
                    .message = "password authentication failed for user \"" + user + "\""},
                   std::string(reason));
+  }
+  /// Where the client was told apart by other means than a password.
+  Outcome accept_known(std::string_view method) {
+    if (secret.kind != Kind::unknown) return accept();
+    return refuse(
+        {.sqlstate = "28000",
+         .message = fmt::format("{} authentication failed for user \"{}\"", method, user)},
+        "no such user");
   }
   Outcome violation(Error why) {
     std::string reason = why.detail.empty() ? why.message : why.message + ": " + why.detail;
@@ -208,6 +219,10 @@ Outcome ClientAuth::start(std::string& out) {
       if (state.secret.kind == Kind::scram) return state.request_scram(out);
       return state.request_md5(out);
     case scram_sha_256: return state.request_scram(out);
+    case peer: return state.accept_known("Peer");
+    case cert: return state.accept_known("certificate");
+    case hba:
+    case reject: break;  // decided before
   }
   std::unreachable();
 }
@@ -228,6 +243,11 @@ Outcome ClientAuth::on_password_message(Bytes body, std::string& out) {
     case done: return state.violation("unexpected password message");
   }
   std::unreachable();
+}
+
+void ClientAuth::must_fail(std::string reason) {
+  PGPROXY_ASSERT(!reason.empty());
+  state_->why_never = std::move(reason);
 }
 
 const Error& ClientAuth::error() const {

@@ -1,12 +1,17 @@
 #include "config/check.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
+#include <utility>
 
 #include "config/text.hpp"
 
 namespace pgproxy::config {
 
 namespace {
+
+constexpr std::string_view kAuthFileHint =
+    "auth_file = /etc/pgproxy/userlist.txt, with a line \"user\" \"secret\" for each user";
 
 class Checker {
  public:
@@ -25,6 +30,8 @@ class Checker {
     if (given == origins_.settings.end() || !given->second.usable) return;  // reported already
     switch (settings_.auth_type) {
       case AuthType::any: return check_forced_users();
+      case AuthType::hba: return check_hba();
+      case AuthType::cert: return check_cert();
       case AuthType::trust:
         if (knows_users()) return;
         return report_.warning(setting("auth_type"),
@@ -36,8 +43,18 @@ class Checker {
         if (knows_users()) return;
         return report_.problem(setting("auth_type"),
                                "auth_file must be given: this auth_type checks secrets",
-                               "auth_file = /etc/pgproxy/userlist.txt, with a line "
-                               "\"user\" \"secret\" for each user");
+                               std::string(kAuthFileHint));
+      case AuthType::peer:
+      case AuthType::reject: break;  // not of auth_type
+    }
+  }
+
+  void check_hba_files() const {
+    if (settings_.auth_type == AuthType::hba) return;
+    for (const auto& [name, path] : {std::pair("auth_hba_file", &settings_.auth_hba_file),
+                                     std::pair("auth_ident_file", &settings_.auth_ident_file)}) {
+      if (path->empty()) continue;
+      report_.warning(setting(name), fmt::format("{}: not read, auth_type is not hba", name));
     }
   }
 
@@ -144,6 +161,53 @@ class Checker {
                     fmt::format("in [databases]: {} = host=... port=...", name));
   }
 
+  void check_cert() const {
+    if (settings_.client_tls_sslmode != SslMode::verify_full) {
+      report_.problem(setting("auth_type"), "auth_type = cert needs certificates of all clients",
+                      "client_tls_sslmode = verify-full");
+    }
+    if (knows_users()) return;
+    report_.warning(setting("auth_type"),
+                    "auth_type = cert without auth_file: nobody can log in, because only users in "
+                    "auth_file are known");
+  }
+
+  void check_hba() const {
+    if (settings_.auth_hba_file.empty()) {
+      return report_.problem(setting("auth_type"),
+                             "auth_hba_file must be given: auth_type = hba does what it says",
+                             "auth_hba_file = /etc/pgproxy/pg_hba.conf");
+    }
+    if (!knows_users()) {
+      report_.problem(setting("auth_type"),
+                      "auth_file must be given: whatever a line of auth_hba_file asks for, only "
+                      "users in auth_file are known",
+                      std::string(kAuthFileHint));
+    }
+    if (settings_.hba_lines.empty() && report_.problem_count() == 0) {
+      report_.warning({settings_.auth_hba_file, 0}, "there is no line in it: nobody can log in");
+    }
+    for (const HbaLine& line : settings_.hba_lines) check_hba_line(line);
+  }
+
+  void check_hba_line(const HbaLine& line) const {
+    const Origin at{line.file, line.line};
+    const bool is_plaintext_only = settings_.client_tls_sslmode == SslMode::disable;
+    if (line.connection == HbaConnection::hostssl && is_plaintext_only) {
+      report_.warning(at, "hostssl record cannot match: client_tls_sslmode is disable");
+    }
+    if (line.map.empty()) return;
+    if (settings_.auth_ident_file.empty()) {
+      return report_.problem(at, fmt::format("map={}: auth_ident_file must be given", line.map),
+                             "auth_ident_file = /etc/pgproxy/pg_ident.conf");
+    }
+    const auto& known = settings_.ident_lines;
+    if (std::ranges::find(known, line.map, &IdentLine::map) != known.end()) return;
+    report_.warning(at, fmt::format("map={}: no line of auth_ident_file has that name, so nobody "
+                                    "passes",
+                                    line.map));
+  }
+
   Origin setting(std::string_view name) const { return origins_.of(origins_.settings, name); }
 
   template <class Visit>
@@ -184,6 +248,7 @@ void check(const Settings& settings, const Origins& origins, Report& report) {
   checker.check_listening();
   checker.check_authentication();
   checker.check_auth_query();
+  checker.check_hba_files();
   checker.check_databases();
   checker.check_pool_sizes();
   checker.check_login_retry();

@@ -132,8 +132,8 @@ constexpr auto choices<AuthType>() {
                                           {"plain", AuthType::plain},
                                           {"trust", AuthType::trust},
                                           {"any", AuthType::any},
-                                          {"cert"},
-                                          {"hba"},
+                                          {"hba", AuthType::hba},
+                                          {"cert", AuthType::cert},
                                           {"ldap"},
                                           {"pam"}});
 }

@@ -8,6 +8,7 @@
 #include "config/check.hpp"
 #include "config/connection_string.hpp"
 #include "config/file.hpp"
+#include "config/hba.hpp"
 #include "config/ini_reader.hpp"
 #include "config/report.hpp"
 #include "config/table.hpp"
@@ -235,6 +236,18 @@ void read_secrets(Settings& settings, const Origins& origins, Report& report) {
   settings.secrets = parse_userlist(*text, settings.auth_file, report);
 }
 
+void read_hba(Settings& settings, const Origins& origins, Report& report,
+              std::vector<std::string>& files) {
+  if (settings.auth_type != AuthType::hba) return;
+  const auto read = [&](const std::string& path, std::string_view setting) {
+    if (path.empty()) return std::vector<AuthTextLine>();
+    const Origin at = origins.of(origins.settings, setting);
+    return read_auth_lines(path, at, setting, files_on_disk(), report, files);
+  };
+  settings.hba_lines = parse_hba(read(settings.auth_hba_file, "auth_hba_file"), report);
+  settings.ident_lines = parse_ident(read(settings.auth_ident_file, "auth_ident_file"), report);
+}
+
 }  // namespace
 
 void Loaded::add_problem(std::string_view setting, std::string message, std::string hint) {
@@ -255,8 +268,9 @@ Loaded load_text(std::string_view text, const std::string& name) {
   std::vector<std::string> files = read_ini(text, name, loader, report);
   report_missing(origins, report);
   read_secrets(loaded.settings, origins, report);
-  check(loaded.settings, origins, report);
   files.push_back(loaded.settings.auth_file);
+  read_hba(loaded.settings, origins, report, files);
+  check(loaded.settings, origins, report);
   loaded.problems = report.sorted_problems(files);
   loaded.warnings = report.warnings();
   loaded.places[""] = {name, 0};

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ class Report {
   /// By file (in the order in which files were first read), then by line; what concerns a whole
   /// file comes last.
   std::vector<Problem> sorted_problems(const std::vector<std::string>& files) const;
+  std::size_t problem_count() const { return problems_.size(); }
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:

@@ -182,7 +182,8 @@ constexpr Row<Settings> kAuthentication[] = {
                    "PostgreSQL's own default; needs auth_file. PgBouncer's default is md5, which "
                    "falls over to SCRAM for users with a SCRAM secret"),
      on_reload,
-     "How clients prove who they are. trust: the user must exist; any: no check at all."},
+     "How clients prove who they are. trust: the user must exist; any: no check at all; cert: by a "
+     "certificate that names the user; hba: as the first line of auth_hba_file says that matches."},
     {"auth_file",
      field<&Settings::auth_file>(),
      {"", "PgBouncer's: none; needed by all that check a password"},
@@ -190,6 +191,16 @@ constexpr Row<Settings> kAuthentication[] = {
      "Users and their secrets, one \"user\" \"secret\" per line; a secret is plain, md5... or "
      "SCRAM-SHA-256$...; with the server's own SCRAM secret, what a client proves logs in to the "
      "server."},
+    {"auth_hba_file",
+     field<&Settings::auth_hba_file>(),
+     {"", "PgBouncer's: none; needed by auth_type = hba"},
+     on_reload,
+     "A file as PostgreSQL's pg_hba.conf; docs/authentication.md says what it may hold."},
+    {"auth_ident_file",
+     field<&Settings::auth_ident_file>(),
+     {"", "PgBouncer's: none; needed by lines of auth_hba_file with map=..."},
+     on_reload,
+     "A file as PostgreSQL's pg_ident.conf: which system user or certificate may log in as whom."},
     {"auth_user",
      field<&Settings::auth_user>(),
      {"", "PgBouncer's: users come from auth_file only"},

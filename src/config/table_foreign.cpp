@@ -13,8 +13,6 @@ constexpr std::string_view kPgBouncers = "PgBouncer's";
 constexpr std::string_view kDns = "Names are resolved anew for each connection to a server.";
 constexpr std::string_view kNoSyslog = "There is no syslog in this version.";
 constexpr Row<Settings> kRows[] = {
-    {"auth_hba_file", kLater, {"", kPgBouncers}, on_reload, "There is no auth_type = hba yet."},
-    {"auth_ident_file", kLater, {"", kPgBouncers}, on_reload, "There is no auth_type = hba yet."},
     {"auth_ldap_options",
      kLater,
      {"", kPgBouncers},

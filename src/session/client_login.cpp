@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unistd.h>
 
+#include "pgproxy/auth/login_rules.hpp"
 #include "pgproxy/auth/random.hpp"
 #include "pgproxy/session/sessions.hpp"
 #include "pgproxy/wire/decode.hpp"
@@ -16,6 +17,12 @@ constexpr std::size_t max_login_bytes = 128 * 1024;
 
 bool is_console_name(std::string_view database) {
   return database == "pgproxy" || database == "pgbouncer";
+}
+
+/// Under either name it is the same: a line of auth_hba_file that has one of them is about both.
+std::string other_console_name(std::string_view database) {
+  if (!is_console_name(database)) return {};
+  return database == "pgproxy" ? "pgbouncer" : "pgproxy";
 }
 
 bool contains(const std::vector<std::string>& names, std::string_view name) {
@@ -130,9 +137,23 @@ void ClientSession::begin_authentication() {
     login_->is_owner = peer.is_unix && peer.peer_uid == geteuid();
     if (login_->is_owner) return on_authenticated();
   }
+  const auth::LoginDecision decision =
+      auth::decide_login(settings,
+                         {.peer = transport_->peer(),
+                          .tls = transport_->tls(),
+                          .user = startup.user,
+                          .database = startup.database,
+                          .other_database = other_console_name(startup.database)},
+                         auth::operating_system());
+  if (decision.refusal) {
+    note_refused_login(decision.log_reason);
+    return fail(*decision.refusal);
+  }
+  login_->method = decision.method;
+  login_->must_fail = decision.must_fail;
   const auto secret = settings.secrets.find(startup.user);
   if (secret != settings.secrets.end()) return start_authentication(&secret->second);
-  const bool is_asked_for = settings.auth_type != config::AuthType::any;
+  const bool is_asked_for = decision.method != config::AuthType::any;
   if (is_asked_for &&
       sessions_.secret_source().find(startup.database, startup.user, login_->found)) {
     return;
@@ -150,8 +171,9 @@ void ClientSession::on_secret(const io::FoundSecret& found) {
 
 void ClientSession::start_authentication(const std::string* secret) {
   const io::TlsInfo* tls = transport_->tls();
-  login_->auth.emplace(sessions_.settings().auth_type, login_->startup.user, secret,
-                       sessions_.verifiers(), tls != nullptr ? tls->server_end_point : "");
+  login_->auth.emplace(login_->method, login_->startup.user, secret, sessions_.verifiers(),
+                       tls != nullptr ? tls->server_end_point : "");
+  if (!login_->must_fail.empty()) login_->auth->must_fail(login_->must_fail);
   std::string out;
   const auth::ClientAuth::Outcome outcome = login_->auth->start(out);
   on_authentication(outcome, out);
@@ -190,10 +212,14 @@ void ClientSession::on_authentication(auth::ClientAuth::Outcome outcome, const s
     case auth::ClientAuth::Outcome::accepted: return on_authenticated();
     case auth::ClientAuth::Outcome::refused: break;
   }
-  if (sessions_.settings().log_pooler_errors) {
-    log::line(log::Level::warning, subject(), "login failed: {}", login_->auth->log_reason());
-  }
+  note_refused_login(login_->auth->log_reason());
   fail(Error(login_->auth->error()));
+}
+
+/// What the client must not learn.
+void ClientSession::note_refused_login(const std::string& reason) const {
+  if (!sessions_.settings().log_pooler_errors) return;
+  log::line(log::Level::warning, subject(), "login failed: {}", reason);
 }
 
 void ClientSession::on_authenticated() {

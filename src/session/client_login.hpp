@@ -25,6 +25,8 @@ struct ClientSession::Login {
     ClientSession& session_;
   };
 
+  config::AuthType method{};             ///< that the client has to pass
+  std::string must_fail;                 ///< why it does not whatever it proves; empty: it may
   std::optional<auth::ClientAuth> auth;  ///< none: the client has not said who it is
   Found found;
   bool asked_for_ssl = false;

@@ -133,6 +133,7 @@ class ClientSession final : public io::Disposable,
   void start_authentication(const std::string* secret);
   bool read_password_message();
   void on_authentication(auth::ClientAuth::Outcome outcome, const std::string& out);
+  void note_refused_login(const std::string& reason) const;
   void on_authenticated();
   void enter_console();
   bool count_client(pool::DatabaseEntry& database, pool::UserEntry& user);

@@ -40,7 +40,7 @@ THIRD_PARTY = [
 ]
 STANDARD = re.compile(r"[a-z_0-9]+$")  # <vector>, <cstdint>
 POSIX = re.compile(
-    r"((sys|netinet|arpa)/\w+|unistd|fcntl|grp|pwd|netdb|poll|pthread|signal|strings)\.h$")
+    r"((sys|netinet|arpa)/\w+|unistd|fcntl|grp|pwd|netdb|poll|pthread|signal|strings|regex|ifaddrs)\.h$")
 
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 

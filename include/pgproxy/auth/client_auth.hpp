@@ -23,15 +23,21 @@ class ClientAuth {
 
   /// `secret`: what auth_file holds for the user, nullptr for an unknown user, who is challenged
   /// like a known one and then refused alike; copied. `cache` must outlive the object. With
-  /// AuthType::md5 a stored SCRAM secret leads to SCRAM, as in PostgreSQL and PgBouncer.
-  /// `channel_binding`: tls-server-end-point data of the client's TLS connection (RFC 5929, raw
-  /// bytes); with it SCRAM-SHA-256-PLUS is offered. Empty: no TLS.
+  /// AuthType::md5 a stored SCRAM secret leads to SCRAM, as in PostgreSQL and PgBouncer. `type` is
+  /// neither hba nor reject: decide_login() has dealt with these. `channel_binding`:
+  /// tls-server-end-point data of the client's TLS connection (RFC 5929, raw bytes); with it
+  /// SCRAM-SHA-256-PLUS is offered. Empty: no TLS.
   ClientAuth(config::AuthType type, std::string user, const std::string* secret,
              VerifierCache& cache, std::string channel_binding = {});
   ~ClientAuth();
 
+  /// Whatever the client proves, it is refused as for a wrong password; `reason` is for the log.
+  void must_fail(std::string reason);
+
   /// Appends the first request to `out`, nothing with trust and any (accepted at once, except for
-  /// an unknown user under trust). Call it once. AuthenticationOk is the caller's to send.
+  /// an unknown user under trust), nor with peer and cert, which were found to be right before (an
+  /// unknown user is refused like anybody else who is not: 28000). Call it once. AuthenticationOk
+  /// is the caller's to send.
   Outcome start(std::string& out);
   /// Takes the body of one PasswordMessage/SASLInitialResponse/SASLResponse ('p'). May append.
   Outcome on_password_message(Bytes body, std::string& out);

@@ -9,12 +9,13 @@
 #include <vector>
 
 #include "pgproxy/base/time.hpp"
+#include "pgproxy/config/auth_type.hpp"
+#include "pgproxy/config/hba.hpp"
 
 namespace pgproxy::config {
 
 /// When a server connection goes back to its pool.
 enum class PoolMode { session, transaction, statement };
-enum class AuthType { any, trust, plain, md5, scram_sha_256 };
 /// What makes us run a cycle again.
 struct RerunOn {
   bool stale_plan = false;
@@ -127,9 +128,13 @@ struct Settings {
   // Authentication of clients.
   AuthType auth_type = AuthType::scram_sha_256;
   std::string auth_file;
+  std::string auth_hba_file;
+  std::string auth_ident_file;
   std::uint32_t scram_iterations = 0;
   /// auth_file: user name -> plain password, "md5…" or "SCRAM-SHA-256$…".
   std::map<std::string, std::string, std::less<>> secrets;
+  std::vector<HbaLine> hba_lines;      ///< auth_hba_file, with auth_type = hba
+  std::vector<IdentLine> ident_lines;  ///< auth_ident_file, likewise
   std::string auth_user;    ///< asks for users whom auth_file does not have; empty: nobody does
   std::string auth_query;   ///< one parameter, the user's name; returns name and stored password
   std::string auth_dbname;  ///< the entry that is asked; empty: the client's own

@@ -122,6 +122,36 @@ std::string salt_shown_for(AuthType type, std::optional<std::string> secret) {
 
 }  // namespace
 
+TEST_CASE("peer and cert take a known user, and refuse another in their own words") {
+  CHECK(Login(AuthType::peer, "").outcome == Outcome::accepted);
+  CHECK(Login(AuthType::cert, "x").asked_nothing());
+  VerifierCache cache{1};
+  for (const auto& [type, message] :
+       {std::pair(AuthType::peer, "Peer authentication failed for user \"joe\""),
+        std::pair(AuthType::cert, "certificate authentication failed for user \"joe\"")}) {
+    ClientAuth auth(type, "joe", nullptr, cache);
+    std::string out;
+    CHECK(auth.start(out) == Outcome::refused);
+    CHECK(auth.error().sqlstate == "28000");
+    CHECK(auth.error().message == message);
+    CHECK(out.empty());
+  }
+}
+
+TEST_CASE("who must fail is asked, and refused as for a wrong password") {
+  VerifierCache cache{1};
+  const std::string secret = "secret";
+  ClientAuth auth(AuthType::plain, "joe", &secret, cache);
+  auth.must_fail("wrong certificate");
+  std::string out;
+  CHECK(auth.start(out) == Outcome::need_more);
+  CHECK_FALSE(out.empty());
+  CHECK(auth.on_password_message(as_bytes("secret\0"sv), out) == Outcome::refused);
+  CHECK(auth.error().sqlstate == "28P01");
+  CHECK(auth.error().message == "password authentication failed for user \"joe\"");
+  CHECK(auth.log_reason() == "wrong certificate");
+}
+
 TEST_CASE("trust takes any known user, even one with an empty password, and asks nothing") {
   CHECK(Login(AuthType::trust, "").outcome == Outcome::accepted);
   CHECK(Login(AuthType::trust, "x").asked_nothing());

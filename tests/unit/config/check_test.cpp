@@ -8,9 +8,16 @@ TEST_CASE("checking secrets needs an auth_file") {
   CHECK(contains(problems_of(load_with("auth_type = md5")),
                  "test.ini:12: auth_file must be given: this auth_type checks secrets"));
   CHECK(contains(warnings_of(load_with("auth_type = trust")), "nobody can log in"));
+  CHECK(problems_of(load_with("auth_type = pam")) ==
+        "test.ini:12: auth_type: \"pam\": not in this version\n  hint: in this version: "
+        "scram-sha-256, md5, plain, trust, any, hba, cert\n");
+}
+
+TEST_CASE("auth_type = cert needs verified certificates") {
   CHECK(problems_of(load_with("auth_type = cert")) ==
-        "test.ini:12: auth_type: \"cert\": not in this version\n  hint: in this version: "
-        "scram-sha-256, md5, plain, trust, any\n");
+        "test.ini:12: auth_type = cert needs certificates of all clients\n"
+        "  hint: client_tls_sslmode = verify-full\n");
+  CHECK(contains(warnings_of(load_with("auth_type = cert")), "nobody can log in"));
 }
 
 TEST_CASE("auth_query stands in for an auth_file, and has to be fit for use") {
