@@ -249,7 +249,7 @@ class Protocol(TlsTest):
                 self.assertEqual([message.fields()["C"] for message in reply], ["08P01"])
 
     def test_plaintext_after_the_answer_is_no_handshake(self):
-        self.start("prefer")
+        self.start("prefer", {"log_disconnections": 0})
         with raw.RawClient(self.pooler.address()) as client:
             self.assertEqual(client.send(raw.SSL_REQUEST).read_bytes(1), b"S")
             client.send(raw.startup_packet(user="app", database="test"))
