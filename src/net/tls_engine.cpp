@@ -21,6 +21,16 @@ std::string take_openssl_error() {
   return reason != nullptr ? reason : "OpenSSL error " + std::to_string(code);
 }
 
+namespace {
+
+/// SSL_get_error() wants an empty queue before each call; it nearly always is, and looking is
+/// cheap.
+void forget_openssl_errors() {
+  if (ERR_peek_error() != 0) ERR_clear_error();
+}
+
+}  // namespace
+
 // The BIO between OpenSSL and one call of ours: it reads from the caller's bytes and writes to the
 // caller's string, so that nothing is copied once more and nothing is kept.
 
@@ -82,7 +92,7 @@ TlsEngine::~TlsEngine() = default;
 
 TlsEngine::Handshake TlsEngine::handshake(Bytes& in, std::string& out) {
   attach(in, &out);
-  ERR_clear_error();
+  forget_openssl_errors();
   const int status = SSL_do_handshake(ssl_.get());
   in = wire_.in;
   if (status == 1) {
@@ -142,7 +152,7 @@ bool TlsEngine::accepts_peer() {
 TlsEngine::Read TlsEngine::read(Bytes in, std::span<std::uint8_t> plain, std::string& out) {
   Read read;
   attach(in, &out);
-  ERR_clear_error();
+  forget_openssl_errors();
   while (!wire_.in.empty() || SSL_pending(ssl_.get()) > 0) {
     PGPROXY_ASSERT(read.count < plain.size());
     std::size_t count = 0;
@@ -169,7 +179,7 @@ TlsEngine::Read TlsEngine::read(Bytes in, std::span<std::uint8_t> plain, std::st
 void TlsEngine::write(Bytes first, Bytes second, std::string& out) {
   if (is_broken_) return;
   attach({}, &out);
-  ERR_clear_error();
+  forget_openssl_errors();
   encrypt(first);
   encrypt(second);
 }
@@ -186,9 +196,9 @@ void TlsEngine::encrypt(Bytes bytes) {
 void TlsEngine::finish(std::string& out) {
   if (is_broken_) return;
   attach({}, &out);
-  ERR_clear_error();
+  forget_openssl_errors();
   SSL_shutdown(ssl_.get());
-  ERR_clear_error();
+  forget_openssl_errors();
 }
 
 }  // namespace pgproxy::net

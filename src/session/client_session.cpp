@@ -404,7 +404,8 @@ void ClientSession::leave(std::string_view reason) {
 void ClientSession::close(std::string_view reason, const Error* error, bool gracefully) {
   if (state_ == ClientState::closing) return;
   const config::Settings& settings = sessions_.settings();
-  if (settings.log_disconnections || (error != nullptr && settings.log_pooler_errors)) {
+  const bool is_refused = error != nullptr || reason.starts_with("client TLS");  // by an alert
+  if (settings.log_disconnections || (is_refused && settings.log_pooler_errors)) {
     const auto age = std::chrono::duration_cast<std::chrono::seconds>(sessions_.loop().wall_now() -
                                                                       connect_time_);
     log::line(log::Level::log, subject(), "closing because: {} (age={}s)", reason, age.count());

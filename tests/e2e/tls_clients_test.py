@@ -1,5 +1,6 @@
 """TLS between clients and pgproxy."""
 
+import os
 import pathlib
 import ssl
 import struct
@@ -257,7 +258,7 @@ class Protocol(TlsTest):
                 self.assertEqual([message.fields()["C"] for message in reply], ["08P01"])
 
     def test_plaintext_after_the_answer_is_no_handshake(self):
-        self.start("prefer")
+        self.start("prefer", {"log_disconnections": 0})
         with raw.RawClient(self.pooler.address()) as client:
             self.assertEqual(client.send(raw.SSL_REQUEST).read_bytes(1), b"S")
             client.send(raw.startup_packet(user="app", database="test"))
@@ -339,6 +340,32 @@ class Protocol(TlsTest):
         for _ in range(10):
             with self.connect(sslmode="require") as connection:
                 self.assertEqual(connection.execute("select 1").fetchone(), (1,))
+
+    def test_a_handshake_that_is_never_begun_ends_at_client_login_timeout(self):
+        """Without a word: the error is for encrypted eyes only."""
+        self.start("require", {"client_login_timeout": 1})
+        with raw.RawClient(self.pooler.address()) as client:
+            self.assertEqual(client.send(raw.SSL_REQUEST).read_bytes(1), b"S")
+            with self.assertRaises(raw.Closed) as closed:
+                client.read_bytes(1)
+            self.assertEqual(closed.exception.args, (b"",))
+        harness.eventually(lambda: "client_login_timeout" in self.pooler.log_text(), "the log tells why")
+
+    def test_errors_at_login_arrive_whole(self):
+        self.start()
+        for _ in range(20):
+            self.assertIn('database "nowhere" does not exist', self.refusal(sslmode="require", database="nowhere"))
+
+    def test_a_slow_reader_and_a_stop_in_the_middle_lose_nothing(self):
+        self.start()
+        with RawTls(self.pooler.address(), receive_buffer_bytes=8192).ask_for_tls() as client:
+            client.login("app", "test", PASSWORD)
+            before = self.pooler.peak_resident_kib()
+            client.send(raw.query("select repeat('x', 1000) from generate_series(1, 30000)"))
+            harness.eventually(lambda: self.cluster.server_pids("wait_event = 'ClientWrite'"), "the server waits for us")
+            self.assertEqual(len(raw.rows(client.read_until("Z"))), 30000)
+        if not os.environ.get("PGPROXY_SANITIZED"):
+            self.assertLess(self.pooler.peak_resident_kib() - before, 8 * 1024)
 
     def test_login_and_query_in_pieces_of_one_byte(self):
         self.start()
