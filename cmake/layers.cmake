@@ -28,7 +28,7 @@ pgproxy_layer(auth USES wire config io LIBS OpenSSL::Crypto)
 pgproxy_layer(pool USES wire auth io config)
 pgproxy_layer(session USES wire sql auth pool io config)
 pgproxy_layer(admin USES wire config)
-pgproxy_layer(net USES io config LIBS PkgConfig::LIBUV)
+pgproxy_layer(net USES io config LIBS PkgConfig::LIBUV OpenSSL::SSL)
 
 file(GLOB app_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/app/*.cpp)
 list(REMOVE_ITEM app_sources ${CMAKE_SOURCE_DIR}/src/app/main.cpp)

@@ -196,7 +196,7 @@ max_pinned_fraction = 0.5
 ; How long connecting and logging in to a server may take.
 server_connect_timeout = 5
 
-; TLS to the server: not in this version.
+; The server is on this machine: no TLS to it.
 server_tls_sslmode = disable
 rerun_on = none
 END

@@ -65,6 +65,7 @@ constexpr Column<PoolRow> pool_columns[] = {
     column<&PoolRow::cl_idle>("cl_idle"),
     column<&PoolRow::sv_pinned>("sv_pinned"),
     column<&PoolRow::pool_size>("pool_size"),
+    column<&PoolRow::sv_unencrypted>("sv_unencrypted"),
 };
 
 constexpr Column<config::ConfigRow> config_columns[] = {

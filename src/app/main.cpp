@@ -25,7 +25,8 @@ bool report(const config::Loaded& loaded) {
 }
 
 int check(const std::string& path) {
-  const config::Loaded loaded = config::load(path);
+  config::Loaded loaded = config::load(path);
+  load_tls(loaded);
   for (const std::string& warning : loaded.warnings) fmt::print("warning: {}\n", warning);
   if (!report(loaded)) return 1;
   for (const config::ConfigRow& row : config::describe(loaded)) {
@@ -47,11 +48,11 @@ void configure_log(const config::Settings& settings, bool quiet, bool verbose) {
   }
 }
 
-Result<void> serve(const config::Loaded& loaded) {
+Result<void> serve(const config::Loaded& loaded, const Tls& tls) {
   raise_descriptor_limit(loaded.settings);
   auto pid_file = PidFile::create(loaded.settings.pidfile);
   if (!pid_file) return std::unexpected(pid_file.error());
-  Proxy proxy(loaded);
+  Proxy proxy(loaded, tls);
   if (auto opened = proxy.open(); !opened) return opened;
   if (auto became = become_user(loaded.settings); !became) return became;
   for (const std::string& warning : loaded.warnings) {
@@ -62,14 +63,15 @@ Result<void> serve(const config::Loaded& loaded) {
 }
 
 int run(const std::string& path, bool quiet, bool verbose) {
-  const config::Loaded loaded = config::load(path);
+  config::Loaded loaded = config::load(path);
+  const Tls tls = load_tls(loaded);
   if (!report(loaded)) return 1;
   if (const auto allowed = check_not_root(loaded.settings); !allowed) {
     print_problem(allowed.error());
     return 1;
   }
   configure_log(loaded.settings, quiet, verbose);
-  if (const auto served = serve(loaded); !served) {
+  if (const auto served = serve(loaded, tls); !served) {
     print_problem(served.error());
     return 1;
   }

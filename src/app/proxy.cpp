@@ -8,12 +8,14 @@
 
 namespace pgproxy::app {
 
-Proxy::Proxy(const config::Loaded& loaded)
+Proxy::Proxy(const config::Loaded& loaded, const Tls& tls)
     : loaded_(loaded),
       loop_(net::SocketOptions::from(loaded.settings)),
-      pools_(loop_, loaded.settings),
+      pools_(loop_, loaded.settings, tls.servers),
       sessions_(loop_, loaded.settings, pools_, *this),
-      console_(*this, loaded) {}
+      console_(*this, loaded) {
+  sessions_.use_tls(tls.clients);
+}
 
 Proxy::~Proxy() {
   pools_.shut_down();

@@ -3,6 +3,8 @@
 #include <memory>
 #include <string>
 
+#include "app/tls.hpp"
+
 #include "pgproxy/admin/console.hpp"
 #include "pgproxy/config/load.hpp"
 #include "pgproxy/net/listener.hpp"
@@ -15,7 +17,7 @@ namespace pgproxy::app {
 class Proxy final : private StatusSource, private session::ConsoleTarget {
  public:
   /// `loaded` has no problems and outlives the object.
-  explicit Proxy(const config::Loaded& loaded);
+  Proxy(const config::Loaded& loaded, const Tls& tls);
   ~Proxy();
 
   /// Opens the sockets; the error names the setting to change.

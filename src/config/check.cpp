@@ -81,6 +81,45 @@ class Checker {
     }
   }
 
+  void check_client_tls() const {
+    if (settings_.client_tls_sslmode == SslMode::disable) return;
+    const auto need = [this](std::string_view name, const std::string& value, std::string hint) {
+      if (!value.empty()) return;
+      report_.problem(setting("client_tls_sslmode"),
+                      fmt::format("{} must be given: client_tls_sslmode is not disable", name),
+                      std::move(hint));
+    };
+    need("client_tls_cert_file", settings_.client_tls_cert_file,
+         "client_tls_cert_file = /etc/pgproxy/server.crt");
+    need("client_tls_key_file", settings_.client_tls_key_file,
+         "client_tls_key_file = /etc/pgproxy/server.key");
+    if (settings_.client_tls_sslmode < SslMode::verify_ca) return;
+    need("client_tls_ca_file", settings_.client_tls_ca_file,
+         "client_tls_ca_file = /etc/pgproxy/root.crt, with whoever signs clients' certificates");
+  }
+
+  void check_server_tls() const {
+    const SslMode mode = settings_.server_tls_sslmode;
+    const std::string& authorities = settings_.server_tls_ca_file;
+    if (mode >= SslMode::verify_ca && authorities.empty()) {
+      report_.problem(setting("server_tls_sslmode"),
+                      "server_tls_ca_file must be given: server_tls_sslmode verifies servers",
+                      "server_tls_ca_file = /etc/ssl/certs/ca-certificates.crt trusts whom the "
+                      "system trusts");
+    }
+    if (mode < SslMode::verify_ca && !authorities.empty()) {
+      report_.warning(setting("server_tls_ca_file"),
+                      "server_tls_ca_file is not used: server_tls_sslmode verifies no server; "
+                      "verify-full would");
+    }
+    const bool has_key = !settings_.server_tls_key_file.empty();
+    if (has_key == !settings_.server_tls_cert_file.empty()) return;
+    report_.problem(setting(has_key ? "server_tls_key_file" : "server_tls_cert_file"),
+                    "server_tls_key_file and server_tls_cert_file belong together",
+                    has_key ? "server_tls_cert_file = /etc/pgproxy/client.crt"
+                            : "server_tls_key_file = /etc/pgproxy/client.key");
+  }
+
   void check_login_retry() const {
     if (settings_.server_login_retry > Duration::zero()) return;
     report_.problem(setting("server_login_retry"),
@@ -123,6 +162,12 @@ class Checker {
     const bool is_plaintext_only = settings_.client_tls_sslmode == SslMode::disable;
     if (line.connection == HbaConnection::hostssl && is_plaintext_only) {
       report_.warning(at, "hostssl record cannot match: client_tls_sslmode is disable");
+    }
+    if (line.client_cert != ClientCert::off && !is_plaintext_only &&
+        settings_.client_tls_ca_file.empty()) {
+      report_.problem(at, "client_tls_ca_file must be given: this line wants certificates",
+                      "client_tls_ca_file = /etc/pgproxy/root.crt, with whoever signs clients' "
+                      "certificates");
     }
     if (line.map.empty()) return;
     if (settings_.auth_ident_file.empty()) {
@@ -179,6 +224,8 @@ void check(const Settings& settings, const Origins& origins, Report& report) {
   checker.check_databases();
   checker.check_pool_sizes();
   checker.check_login_retry();
+  checker.check_client_tls();
+  checker.check_server_tls();
 }
 
 }  // namespace pgproxy::config

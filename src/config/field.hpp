@@ -166,11 +166,16 @@ constexpr auto choices<CheckoutOrder>() {
 template <>
 constexpr auto choices<SslMode>() {
   return std::to_array<Choice<SslMode>>({{"disable", SslMode::disable},
-                                         {"allow"},
-                                         {"prefer"},
-                                         {"require"},
-                                         {"verify-ca"},
-                                         {"verify-full"}});
+                                         {"allow", SslMode::allow},
+                                         {"prefer", SslMode::prefer},
+                                         {"require", SslMode::require},
+                                         {"verify-ca", SslMode::verify_ca},
+                                         {"verify-full", SslMode::verify_full}});
+}
+template <>
+constexpr auto choices<DheParams>() {
+  return std::to_array<Choice<DheParams>>(
+      {{"auto", DheParams::automatic}, {"none", DheParams::none}, {"legacy"}});
 }
 
 template <class E>
@@ -234,6 +239,38 @@ struct Codec<RerunOn> {
   }
   static std::string print(RerunOn value) { return value.stale_plan ? "stale_plan" : "none"; }
   static std::string allowed(const Range&) { return "stale_plan, none"; }
+};
+
+/// Words, comma separated. The versions before 1.2 are known, and refused: nothing speaks them that
+/// could be called safe (RFC 8996), and OpenSSL would leave them out without a word.
+template <>
+struct Codec<TlsProtocols> {
+  static Outcome parse(std::string_view text, const Range&, TlsProtocols& into) {
+    const std::vector<std::string> words = parse_list(text);
+    if (words.empty()) return Outcome::not_allowed;
+    TlsProtocols value;
+    for (const std::string& word : words) {
+      const bool is_both =
+          equals_ignoring_case(word, "secure") || equals_ignoring_case(word, "all");
+      if (is_both || equals_ignoring_case(word, "tlsv1.2")) value.v1_2 = true;
+      if (is_both || equals_ignoring_case(word, "tlsv1.3")) value.v1_3 = true;
+      if (is_both || equals_ignoring_case(word, "tlsv1.2") ||
+          equals_ignoring_case(word, "tlsv1.3")) {
+        continue;
+      }
+      const bool is_old = equals_ignoring_case(word, "tlsv1.0") ||
+                          equals_ignoring_case(word, "tlsv1.1") ||
+                          equals_ignoring_case(word, "legacy");
+      return is_old ? Outcome::not_in_this_version : Outcome::not_allowed;
+    }
+    into = value;
+    return Outcome::stored;
+  }
+  static std::string print(TlsProtocols value) {
+    if (value.v1_2 && value.v1_3) return "secure";
+    return value.v1_2 ? "tlsv1.2" : "tlsv1.3";
+  }
+  static std::string allowed(const Range&) { return "secure, all, tlsv1.2, tlsv1.3"; }
 };
 
 template <class Owner, class T>

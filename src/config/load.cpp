@@ -250,6 +250,15 @@ void read_hba(Settings& settings, const Origins& origins, Report& report,
 
 }  // namespace
 
+void Loaded::add_problem(std::string_view setting, std::string message, std::string hint) {
+  const auto found = places.find(setting);
+  const Place& place = found != places.end() ? found->second : places[""];
+  problems.push_back({.file = place.file,
+                      .line = place.line,
+                      .message = std::string(setting) + ": " + std::move(message),
+                      .hint = std::move(hint)});
+}
+
 Loaded load_text(std::string_view text, const std::string& name) {
   Loaded loaded;
   Report report;
@@ -264,7 +273,11 @@ Loaded load_text(std::string_view text, const std::string& name) {
   check(loaded.settings, origins, report);
   loaded.problems = report.sorted_problems(files);
   loaded.warnings = report.warnings();
-  for (const auto& [setting, given] : origins.settings) loaded.given.push_back(setting);
+  loaded.places[""] = {name, 0};
+  for (const auto& [setting, given] : origins.settings) {
+    loaded.given.push_back(setting);
+    loaded.places[setting] = {given.at.file, given.at.line};
+  }
   return loaded;
 }
 

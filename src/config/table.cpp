@@ -211,17 +211,6 @@ constexpr Row<Settings> kAuthentication[] = {
      {"", "PgBouncer's: nobody else"},
      on_reload,
      "Users who may use SHOW on the console."},
-    {"client_tls_sslmode",
-     field<&Settings::client_tls_sslmode>(),
-     {"disable", "PgBouncer's"},
-     on_reload,
-     "TLS with clients."},
-    {"server_tls_sslmode", field<&Settings::server_tls_sslmode>(),
-     must_be_given(
-         "disable",
-         "the only mode in this version. PgBouncer's own default, prefer, falls back to an "
-         "open connection without a word"),
-     on_reload, "TLS with servers."},
 };
 
 constexpr Row<Settings> kServers[] = {
@@ -386,17 +375,6 @@ constexpr Row<Settings> kSockets[] = {
      "Milliseconds that sent data may stay unacknowledged."},
 };
 
-constexpr Group kGroups[] = {
-    {"Pools", kPools},
-    {"Session state", kSessionState},
-    {"Clients", kClients},
-    {"Server connections", kServers},
-    {"Authentication and TLS", kAuthentication},
-    {"Listening", kListening},
-    {"Logging", kLogging},
-    {"Sockets", kSockets},
-};
-
 template <class Row>
 const Row* find_in(std::span<const Row> rows, std::string_view name) {
   for (const Row& row : rows) {
@@ -408,11 +386,22 @@ const Row* find_in(std::span<const Row> rows, std::string_view name) {
 }  // namespace
 
 std::span<const Group> setting_groups() {
-  return kGroups;
+  static const Group groups[] = {
+      {"Pools", kPools},
+      {"Session state", kSessionState},
+      {"Clients", kClients},
+      {"Server connections", kServers},
+      {"Authentication", kAuthentication},
+      {"TLS", tls_settings()},
+      {"Listening", kListening},
+      {"Logging", kLogging},
+      {"Sockets", kSockets},
+  };
+  return groups;
 }
 
 const Row<Settings>* find_setting(std::string_view name) {
-  for (const Group& group : kGroups) {
+  for (const Group& group : setting_groups()) {
     if (const auto* row = find_in(group.rows, name)) return row;
   }
   return find_in(foreign_settings(), name);

@@ -19,6 +19,8 @@ struct Group {
 
 /// What [pgproxy] may hold and this version does.
 std::span<const Group> setting_groups();
+/// Those of them about TLS.
+std::span<const Row<Settings>> tls_settings();
 /// What else PgBouncer's [pgbouncer] may hold: Support::later and Support::no_effect.
 std::span<const Row<Settings>> foreign_settings();
 /// What a connection string in [databases] may hold.

@@ -10,7 +10,6 @@ using enum Apply;
 constexpr Field<Settings> kLater = later<Settings>();
 constexpr Field<Settings> kNoEffect = no_effect<Settings>();
 constexpr std::string_view kPgBouncers = "PgBouncer's";
-constexpr std::string_view kTls = "TLS is not in this version.";
 constexpr std::string_view kDns = "Names are resolved anew for each connection to a server.";
 constexpr std::string_view kNoSyslog = "There is no syslog in this version.";
 constexpr std::string_view kAuthQuery =
@@ -27,20 +26,6 @@ constexpr Row<Settings> kRows[] = {
      on_reload,
      "There is no auth_type = ldap yet.",
      {.secret = true}},
-    {"client_tls_key_file", kLater, {"", kPgBouncers}, on_reload, kTls},
-    {"client_tls_cert_file", kLater, {"", kPgBouncers}, on_reload, kTls},
-    {"client_tls_ca_file", kLater, {"", kPgBouncers}, on_reload, kTls},
-    {"client_tls_protocols", kLater, {"secure", kPgBouncers}, on_reload, kTls},
-    {"client_tls_ciphers", kLater, {"default", kPgBouncers}, on_reload, kTls},
-    {"client_tls13_ciphers", kLater, {"", kPgBouncers}, on_reload, kTls},
-    {"client_tls_ecdhcurve", kLater, {"auto", kPgBouncers}, on_reload, kTls},
-    {"client_tls_dheparams", kLater, {"auto", kPgBouncers}, on_reload, kTls},
-    {"server_tls_key_file", kLater, {"", kPgBouncers}, on_reload, kTls},
-    {"server_tls_cert_file", kLater, {"", kPgBouncers}, on_reload, kTls},
-    {"server_tls_ca_file", kLater, {"", kPgBouncers}, on_reload, kTls},
-    {"server_tls_protocols", kLater, {"secure", kPgBouncers}, on_reload, kTls},
-    {"server_tls_ciphers", kLater, {"default", kPgBouncers}, on_reload, kTls},
-    {"server_tls13_ciphers", kLater, {"", kPgBouncers}, on_reload, kTls},
     {"dns_max_ttl", kLater, {"15", kPgBouncers}, on_reload, kDns},
     {"dns_nxdomain_ttl", kLater, {"15", kPgBouncers}, on_reload, kDns},
     {"dns_zone_check_period", kLater, {"0", kPgBouncers}, on_reload, kDns},

@@ -8,7 +8,9 @@
 #include <uv.h>
 
 #include "net/connector.hpp"
+#include "net/handshake_queue.hpp"
 #include "net/lingering_close.hpp"
+#include "net/tls_transport.hpp"
 #include "net/uv_handle.hpp"
 
 namespace pgproxy::net {
@@ -39,7 +41,8 @@ UvLoop::UvLoop(const SocketOptions& options)
                                            self->run_posted();
                                        })),
       before_poll_(make_handle<uv_prepare_t>(*loop_, this, uv_prepare_init)),
-      connector_(std::make_unique<UvConnector>(*this)) {
+      connector_(std::make_unique<UvConnector>(*this)),
+      handshakes_(std::make_unique<HandshakeQueue>(*this)) {
   std::signal(SIGPIPE, SIG_IGN);
   uv_prepare_start(before_poll_.get(), [](uv_prepare_t* handle) {
     if (auto* self = static_cast<UvLoop*>(handle->data)) self->now_ = TimePoint{};
@@ -139,6 +142,13 @@ std::span<std::uint8_t> UvLoop::read_buffer() {
   return {read_buffer_.get(), read_buffer_bytes};
 }
 
+std::span<std::uint8_t> UvLoop::plain_buffer() {
+  constexpr std::size_t size = read_buffer_bytes + TlsEngine::max_record_bytes;
+  if (plain_buffer_ == nullptr)
+    plain_buffer_ = std::make_unique_for_overwrite<std::uint8_t[]>(size);
+  return {plain_buffer_.get(), size};
+}
+
 void UvLoop::defer(Deferred& deferred) {
   deferred_.push_back(deferred);
   stay_awake();
@@ -168,6 +178,7 @@ void UvLoop::run_deferred() {
 }
 
 void UvLoop::close_gracefully(std::unique_ptr<io::Transport> transport) {
+  if (auto* tls = dynamic_cast<TlsTransport*>(transport.get())) transport = tls->release_stream();
   lingering_.emplace_front(*this, std::move(transport));
   lingering_.front().start(lingering_.begin());
 }

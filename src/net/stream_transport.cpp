@@ -179,6 +179,10 @@ void StreamTransport::finish_writing() {
   ::shutdown(fd(), SHUT_WR);
 }
 
+void StreamTransport::stop_input() {
+  ::shutdown(fd(), SHUT_RD);
+}
+
 io::Endpoint StreamTransport::peer() const {
   return endpoint_of(fd(), End::peer);
 }

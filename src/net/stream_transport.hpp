@@ -34,6 +34,10 @@ class StreamTransport final : public io::Transport {
 
   /// Sends FIN; nothing may be queued, nothing may be written any more.
   void finish_writing();
+  /// What is read comes to its end by itself, as if the other side had said EOF; the bytes that the
+  /// kernel has already still come first.
+  void stop_input();
+  UvLoop& loop() { return loop_; }
   /// The other side sends nothing more.
   bool has_read_all() const { return reading_ == Reading::ended; }
   bool is_broken() const { return error_ != 0; }

@@ -9,7 +9,7 @@ Cancellation::Cancellation(ServerConnection& server, const io::ServerAddress& ad
                            std::uint64_t cycle)
     : server_(server), cycle_(cycle), wanted_cycle_(cycle), deadline_(*this) {
   Pool& pool = server.pool();
-  attempt_ = pool.loop().connector().connect(address, *this);
+  attempt_ = pool.connect(address, *this);
   pool.loop().timeouts().queue(pool.global().cancel_wait_timeout).arm(deadline_, pool.loop().now());
 }
 

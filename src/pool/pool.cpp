@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "pool/server_attempt.hpp"
+
 #include "pgproxy/pool/pools.hpp"
 
 namespace pgproxy::pool {
@@ -255,6 +257,21 @@ void Pool::on_login_failed(ServerConnection& server, const Error& error) {
   if (servers_.size() == logins_ && failure.sqlstate != "57P03") refuse_waiters(failure);
 }
 
+std::unique_ptr<io::ConnectAttempt> Pool::connect(const io::ServerAddress& address,
+                                                  io::ConnectListener& listener) {
+  return std::make_unique<ServerAttempt>(*this, address, listener);
+}
+
+void Pool::note_unencrypted(const io::ServerAddress& address) {
+  ++unencrypted_count_;
+  const std::string host = fmt::format("{}:{}", address.host, address.port);
+  if (!context_.unencrypted_hosts.insert(host).second) return;
+  log::line(log::Level::warning,
+            "server {} offers no TLS: its connections are not encrypted; server_tls_sslmode = "
+            "require would refuse it, disable would not ask",
+            host);
+}
+
 void Pool::refuse_waiters(const Error& error) {
   for (std::size_t left = waiting_count_; left > 0 && !waiters_.empty(); --left) {
     take_waiter().on_server_refused(error);
@@ -344,7 +361,8 @@ PoolRow Pool::describe() const {
               .cl_waiting = static_cast<std::uint32_t>(waiting_count_),
               .sv_idle = static_cast<std::uint32_t>(idle_.size()),
               .sv_login = static_cast<std::uint32_t>(logins_),
-              .pool_size = settings_.pool_size};
+              .pool_size = settings_.pool_size,
+              .sv_unencrypted = unencrypted_count_};
   for (const auto& [id, server] : servers_) {
     row.sv_active += server->state() == ServerState::active;
     row.sv_tested +=

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 namespace pgproxy::pool {
 
-Pools::Pools(io::Loop& loop, const config::Settings& settings)
-    : context_{.loop = loop, .settings = settings}, stats_timer_(*this) {
+Pools::Pools(io::Loop& loop, const config::Settings& settings,
+             std::shared_ptr<const io::TlsContext> server_tls)
+    : context_{.loop = loop, .settings = settings, .server_tls = std::move(server_tls)},
+      stats_timer_(*this) {
   for (const config::Database& database : settings.databases) {
     const std::uint32_t limit = database.max_db_connections.value_or(settings.max_db_connections);
     databases_[database.name] =

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "pool/cancellation.hpp"
+#include "pool/server_attempt.hpp"
 #include "pool/server_login.hpp"
 #include "pool/server_task.hpp"
 
@@ -76,7 +77,7 @@ void ServerConnection::start() {
   io::Loop& loop = pool_.loop();
   since_ = loop.now();
   loop.timeouts().queue(pool_.global().server_connect_timeout).arm(deadline_, since_);
-  attempt_ = loop.connector().connect(address_, *this);
+  attempt_ = pool_.connect(address_, *this);
 }
 
 void ServerConnection::on_connected(std::unique_ptr<io::Transport> transport) {
@@ -329,7 +330,8 @@ void ServerConnection::on_closed(const std::string& reason) {
   Error error{.sqlstate = "08006",
               .message = "server closed the connection unexpectedly",
               .detail = "The connection to the server ended: " + reason + ".",
-              .hint = "See the server's log for the reason."};
+              .hint = reason.starts_with("TLS") ? tls_hint(reason)
+                                                : "See the server's log for the reason."};
   if (!last_error_.sqlstate.empty()) error = last_error_;
   if (Pool::is_logging_in(*this)) return on_login_failed(error);
   lost(error);
@@ -412,6 +414,7 @@ ConnectionRow ServerConnection::describe() const {
     const io::Endpoint local = transport_->local();
     row.local_addr = local.host;
     row.local_port = local.port;
+    if (const io::TlsInfo* tls = transport_->tls()) row.tls = tls->text();
   }
   if (session_state_) row.application_name = session_state_->value("application_name");
   if (cancellation_ != nullptr) row.state = "being_canceled";

@@ -54,7 +54,8 @@ ConnectionRow ClientSession::describe() const {
                     .local_port = local.port,
                     .connect_time = connect_time_,
                     .request_time = connect_time_,
-                    .remote_pid = static_cast<std::uint32_t>(peer.peer_pid)};
+                    .remote_pid = static_cast<std::uint32_t>(peer.peer_pid),
+                    .tls = tls_text()};
   if (request_at_ != TimePoint{}) row.request_time = loop.wall_now() - (loop.now() - request_at_);
   if (is_linked()) row.wait = loop.now() - queued_at;
   if (prepared_ != nullptr) {

@@ -62,6 +62,10 @@ void ClientSession::on_login_data(Bytes bytes) {
 /// One packet of the start (PostgreSQL docs 55.2.1). True: there may be more to read.
 bool ClientSession::read_startup() {
   std::string& input = login_->input;
+  if (begins_with_tls()) {
+    start_direct_tls();
+    return false;
+  }
   const auto header = wire::parse_startup_header(as_bytes(input));
   if (!header) {
     fail(header.error());
@@ -71,7 +75,7 @@ bool ClientSession::read_startup() {
   const std::string packet = input.substr(0, (*header)->length);
   switch ((*header)->kind) {
     case wire::StartupKind::ssl_request:
-    case wire::StartupKind::gssenc_request: return refuse_encryption((*header)->kind);
+    case wire::StartupKind::gssenc_request: return answer_encryption_request((*header)->kind);
     case wire::StartupKind::cancel_request: {
       const auto key = wire::decode_cancel(as_bytes(packet));
       Sessions& sessions = sessions_;
@@ -95,31 +99,17 @@ bool ClientSession::read_startup() {
   return true;
 }
 
-bool ClientSession::refuse_encryption(wire::StartupKind kind) {
-  const bool is_ssl = kind == wire::StartupKind::ssl_request;
-  bool& asked = is_ssl ? login_->asked_for_ssl : login_->asked_for_gssenc;
-  // What is glued behind the request was sent before encryption was agreed on: an attacker's, if
-  // anybody's (CVE-2021-3935).
-  if (std::exchange(asked, true) || login_->input.size() > 8) {
-    fail({.sqlstate = "08P01",
-          .message = is_ssl ? "received unencrypted data after SSL request"
-                            : "received unencrypted data after GSSAPI encryption request"});
-    return false;
-  }
-  login_->input.clear();
-  send("N");
-  return true;
-}
-
 void ClientSession::begin_authentication() {
   const wire::StartupMessage& startup = login_->startup;
   const config::Settings& settings = sessions_.settings();
   state_ = ClientState::authenticating;
   login_->is_console = is_console_name(startup.database);
   if (settings.log_connections) {
-    log::line(log::Level::log, subject(), "login attempt: db={} user={} tls=no replication=no",
-              startup.database, startup.user);
+    const std::string tls = tls_text();
+    log::line(log::Level::log, subject(), "login attempt: db={} user={} tls={} replication=no",
+              startup.database, startup.user, tls.empty() ? "no" : tls);
   }
+  if (const auto error = encryption_error()) return fail(*error);
   if (sessions_.is_draining()) return shut_down();
   if (wants_replication(startup.replication)) {
     return fail({.sqlstate = "0A000",

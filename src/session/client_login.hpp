@@ -14,6 +14,7 @@ struct ClientSession::Login {
   std::optional<auth::ClientAuth> auth;
   bool asked_for_ssl = false;
   bool asked_for_gssenc = false;
+  bool is_direct_tls = false;  ///< began with TLS instead of asking for it
   bool is_console = false;
   bool is_owner = false;  ///< runs as the user that pgproxy runs as: the console needs no password
   std::string reply;      ///< the last word of the authentication: leaves with what follows it

@@ -283,6 +283,8 @@ void ClientSession::on_server_lost(pool::ServerConnection& server, const Error& 
 }
 
 void ClientSession::on_closed(const std::string& reason) {
+  // Gracefully: an alert that tells the client why must not be overtaken by a reset.
+  if (reason.starts_with("TLS")) return close("client " + reason, nullptr, true);
   leave(reason == "EOF" ? "client unexpected eof" : "client " + reason);
 }
 

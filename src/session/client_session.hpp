@@ -117,7 +117,15 @@ class ClientSession final : public io::Disposable,
   // Login (client_login.cpp).
   void on_login_data(Bytes bytes);
   bool read_startup();
-  bool refuse_encryption(wire::StartupKind kind);
+  // Encryption (client_encryption.cpp).
+  bool answer_encryption_request(wire::StartupKind kind);
+  bool may_use_tls() const;
+  bool begins_with_tls() const;
+  void start_tls(Bytes received);
+  void start_direct_tls();
+  std::optional<Error> encryption_error() const;
+  std::string tls_text() const;
+
   void begin_authentication();
   bool read_password_message();
   void on_authentication(auth::ClientAuth::Outcome outcome, const std::string& out);

@@ -107,6 +107,11 @@ void put_startup(std::string& out, std::string_view user, std::string_view datab
   out += body;
 }
 
+void put_ssl_request(std::string& out) {
+  put_u32(out, 8);
+  put_u32(out, ssl_request_code);
+}
+
 void put_cancel_request(std::string& out, std::uint32_t pid, Bytes secret) {
   put_u32(out, static_cast<std::uint32_t>(12 + secret.size()));
   put_u32(out, cancel_request_code);

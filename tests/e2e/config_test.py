@@ -61,7 +61,7 @@ class Options(unittest.TestCase):
                                if line.startswith(("defualt", "listen_port", "pool_mode", "verbose"))))
 
     def test_settings_of_a_later_version_are_not_ignored(self):
-        self.assert_rejected(self.ini(client_tls_sslmode="require"), "client_tls_sslmode", "not in this version")
+        self.assert_rejected(self.ini(client_tls_protocols="tlsv1.0"), "client_tls_protocols", "not in this version")
 
     def test_a_missing_file_is_named(self):
         self.assert_rejected(self.directory / "no_such.ini", "no_such.ini")

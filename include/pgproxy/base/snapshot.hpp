@@ -96,6 +96,7 @@ struct PoolRow {
   std::uint32_t sv_login = 0;
   std::uint32_t sv_pinned = 0;
   std::uint32_t pool_size = 0;
+  std::uint64_t sv_unencrypted = 0;  ///< since the start: TLS was asked for, the server had none
   Duration maxwait{};
   std::string pool_mode;
   std::optional<std::string> load_balance_hosts;  ///< set for host lists only

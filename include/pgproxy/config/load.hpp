@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,15 @@ struct Loaded {
   std::vector<std::string> warnings;
   /// Table names of the settings that the file gives, sorted; for SHOW CONFIG.
   std::vector<std::string> given;
+  struct Place {
+    std::string file;
+    int line = 0;  ///< 0: the file as a whole
+  };
+  /// Where each of them stands; "" is the main file.
+  std::map<std::string, Place, std::less<>> places;
+
+  /// Adds what was found wrong with a setting when it was put to use, as with a certificate.
+  void add_problem(std::string_view setting, std::string message, std::string hint);
 };
 
 /// Reads and checks a configuration file with its %include files and auth_file. Never throws;

@@ -30,6 +30,14 @@ enum class OnSequenceState { learn, pin, error };
 enum class CheckoutOrder { lifo, round_robin, random };
 enum class LoadBalanceHosts { round_robin, disable };
 enum class SslMode { disable, allow, prefer, require, verify_ca, verify_full };
+/// Versions of TLS that may be spoken.
+struct TlsProtocols {
+  bool v1_2 = false;
+  bool v1_3 = false;
+  bool operator==(const TlsProtocols&) const = default;
+};
+/// Parameters of the key exchange by finite fields.
+enum class DheParams { automatic, none };
 
 /// One line of [databases]. Unset optionals fall back to the global setting of the same name.
 struct Database {
@@ -127,9 +135,23 @@ struct Settings {
   std::vector<std::string> admin_users;
   std::vector<std::string> stats_users;
 
-  // TLS: only `disable` in this version; anything else is refused by the loader.
+  // TLS; files are PEM.
   SslMode client_tls_sslmode = SslMode::disable;
+  std::string client_tls_key_file;
+  std::string client_tls_cert_file;
+  std::string client_tls_ca_file;
+  TlsProtocols client_tls_protocols;
+  std::string client_tls_ciphers;
+  std::string client_tls13_ciphers;
+  std::string client_tls_ecdhcurve;
+  DheParams client_tls_dheparams = DheParams::automatic;
   SslMode server_tls_sslmode = SslMode::disable;
+  std::string server_tls_ca_file;
+  std::string server_tls_key_file;
+  std::string server_tls_cert_file;
+  TlsProtocols server_tls_protocols;
+  std::string server_tls_ciphers;
+  std::string server_tls13_ciphers;
 
   // Server connections.
   std::string server_reset_query;

@@ -33,6 +33,7 @@ struct TlsInfo {
   std::string cipher;                   ///< "TLS_AES_256_GCM_SHA384"
   std::string peer_common_name;         ///< subject CN of the peer's certificate; empty: none
   std::vector<std::string> peer_names;  ///< DNS names of its subjectAltName
+  std::string application_protocol;     ///< agreed on by ALPN; empty: none was offered
   bool has_peer_certificate = false;
   /// Its certificate leads to one of the configured authorities (and, where one was asked for, has
   /// the right host name). False: nothing of the above may be believed.
@@ -53,6 +54,8 @@ class TransportListener {
   virtual void on_data(Bytes bytes) = 0;
   /// Everything that write() had to queue has left; called only after something was queued.
   virtual void on_drained() = 0;
+  /// Only of a transport made by a TlsContext: the handshake is done. Before any data.
+  virtual void on_established() {}
   /// The other side closed, reset, or a write failed; `reason` is for the log ("EOF", "Connection
   /// reset by peer"). The last call; never made from inside write().
   virtual void on_closed(const std::string& reason) = 0;

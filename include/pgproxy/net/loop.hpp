@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "pgproxy/base/intrusive_list.hpp"
@@ -21,6 +22,7 @@ struct uv_timer_s;
 
 namespace pgproxy::net {
 
+class HandshakeQueue;
 class LingeringClose;
 class UvConnector;
 
@@ -76,6 +78,11 @@ class UvLoop final : public io::Loop, private AlarmSetter {
   const SocketOptions& socket_options() const { return options_; }
   /// Where every transport of the loop reads into: valid until the callback at hand returns.
   std::span<std::uint8_t> read_buffer();
+  /// Where what TLS read is decrypted to, as long; empty until there is TLS.
+  std::span<std::uint8_t> plain_buffer();
+  /// Where TLS puts together what it sends; borrowed until the call at hand returns.
+  std::string& cipher_buffer() { return cipher_buffer_; }
+  HandshakeQueue& handshakes() { return *handshakes_; }
   /// Calls deferred.on_deferred() in the next round, unless it is destroyed before.
   void defer(Deferred& deferred);
   void forget(std::list<LingeringClose>::iterator closed);
@@ -95,6 +102,8 @@ class UvLoop final : public io::Loop, private AlarmSetter {
   Timeouts timeouts_;
   std::unique_ptr<uv_loop_s> loop_;
   std::unique_ptr<std::uint8_t[]> read_buffer_;
+  std::unique_ptr<std::uint8_t[]> plain_buffer_;
+  std::string cipher_buffer_;
   HandlePtr<uv_timer_s> alarm_;
   HandlePtr<uv_idle_s> idle_;  ///< started while something is deferred: the loop does not sleep
   HandlePtr<uv_async_s> mailbox_;
@@ -107,6 +116,7 @@ class UvLoop final : public io::Loop, private AlarmSetter {
   std::vector<std::unique_ptr<io::Disposable>> doomed_;
   std::list<LingeringClose> lingering_;
   std::unique_ptr<UvConnector> connector_;
+  std::unique_ptr<HandshakeQueue> handshakes_;
 };
 
 }  // namespace pgproxy::net

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -24,6 +25,10 @@ class Pools;
 struct PoolContext {
   io::Loop& loop;
   const config::Settings& settings;
+  /// nullptr: server_tls_sslmode is disable.
+  std::shared_ptr<const io::TlsContext> server_tls = nullptr;
+  /// Where server_tls_sslmode = allow or prefer ended without TLS; each is logged once.
+  std::set<std::string> unencrypted_hosts = {};
   StateInterner states = {};
   auth::ClientKeyCache client_keys = {};
   std::uint64_t last_id = 0;  ///< clients and servers count together, as in PgBouncer
@@ -105,6 +110,11 @@ class Pool final : private TimeoutListener {
   std::size_t idle_count() const { return idle_.size(); }
 
   // Called by its server connections.
+  /// Opens a connection, encrypted as server_tls_sslmode asks; otherwise as io::Connector does.
+  std::unique_ptr<io::ConnectAttempt> connect(const io::ServerAddress& address,
+                                              io::ConnectListener& listener);
+  /// The server at `address` has no TLS to offer, and server_tls_sslmode puts up with that.
+  void note_unencrypted(const io::ServerAddress& address);
   void on_server_ready(ServerConnection& server);
   void on_login_failed(ServerConnection& server, const Error& error);
   bool may_close_idle() const { return servers_.size() > settings_.min_pool_size; }
@@ -169,6 +179,7 @@ class Pool final : private TimeoutListener {
   Timeout retry_;
   Timeout reserve_;
   PoolCounters counters_;
+  std::uint64_t unencrypted_count_ = 0;
 };
 
 }  // namespace pgproxy::pool

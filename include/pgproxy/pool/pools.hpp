@@ -14,7 +14,8 @@ namespace pgproxy::pool {
 /// All pools of a loop, and the databases and users that they are for. Single threaded.
 class Pools final : private TimeoutListener {
  public:
-  Pools(io::Loop& loop, const config::Settings& settings);
+  Pools(io::Loop& loop, const config::Settings& settings,
+        std::shared_ptr<const io::TlsContext> server_tls = nullptr);
   ~Pools();
 
   /// The entry for a database that a client asks for, from [databases] or by `*`; nullptr: unknown.

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "pgproxy/auth/verifier_cache.hpp"
@@ -27,6 +28,9 @@ class Sessions final : public io::AcceptListener {
            ConsoleTarget& console);
   ~Sessions();
 
+  /// Clients that come from now on get TLS with this one; nullptr: none.
+  void use_tls(std::shared_ptr<const io::TlsContext> tls) { tls_ = std::move(tls); }
+  const io::TlsContext* tls() const { return tls_.get(); }
   void on_accepted(std::unique_ptr<io::Transport> transport) override;
 
   /// From now on a client that is between transactions is told 57P01 and closed, the others when
@@ -82,6 +86,7 @@ class Sessions final : public io::AcceptListener {
   pool::Pools& pools_;
   ConsoleTarget& console_;
   auth::VerifierCache verifiers_;
+  std::shared_ptr<const io::TlsContext> tls_;
   std::unordered_map<std::uint64_t, std::unique_ptr<ClientSession>> sessions_;
   std::unordered_map<std::uint32_t, ClientSession*> by_pid_;
   std::unordered_map<CancelSession*, std::unique_ptr<CancelSession>> cancels_;

@@ -50,6 +50,7 @@ void put_command_complete(std::string& out, std::string_view tag);
 // Client to server.
 void put_startup(std::string& out, std::string_view user, std::string_view database,
                  const NameValues& settings);
+void put_ssl_request(std::string& out);
 void put_cancel_request(std::string& out, std::uint32_t pid, Bytes secret);
 void put_query(std::string& out, std::string_view text);
 /// Describe or Close (`type` 'D' or 'C') of a statement or portal (`kind` 'S' or 'P').

@@ -281,6 +281,7 @@ TEST_CASE("SHOW POOLS has PgBouncer's columns, then ours") {
                        .sv_login = 12,
                        .sv_pinned = 13,
                        .pool_size = 14,
+                       .sv_unencrypted = 15,
                        .maxwait = 3s + 250ms,
                        .pool_mode = "transaction"},
                       {.load_balance_hosts = "round-robin"}};
@@ -289,11 +290,12 @@ TEST_CASE("SHOW POOLS has PgBouncer's columns, then ours") {
         "database:25 user:25 cl_active:23 cl_waiting:23 cl_active_cancel_req:23 "
         "cl_waiting_cancel_req:23 sv_active:23 sv_active_cancel:23 sv_being_canceled:23 sv_idle:23 "
         "sv_used:23 sv_tested:23 sv_login:23 maxwait:23 maxwait_us:23 pool_mode:25 "
-        "load_balance_hosts:25 cl_idle:23 sv_pinned:23 pool_size:23");
-  CHECK(answer.rows.at(0) == std::vector<std::string>{"d",           "u",    "1",  "2",  "4",
-                                                      "5",           "6",    "7",  "8",  "9",
-                                                      "10",          "11",   "12", "3",  "250000",
-                                                      "transaction", "NULL", "3",  "13", "14"});
+        "load_balance_hosts:25 cl_idle:23 sv_pinned:23 pool_size:23 "
+        "sv_unencrypted:23");
+  CHECK(answer.rows.at(0) ==
+        std::vector<std::string>{"d",      "u",           "1",    "2",  "4",  "5",  "6",
+                                 "7",      "8",           "9",    "10", "11", "12", "3",
+                                 "250000", "transaction", "NULL", "3",  "13", "14", "15"});
   CHECK(answer.cell(1, "load_balance_hosts") == "round-robin");
 }
 

@@ -83,3 +83,19 @@ TEST_CASE("no databases: a warning") {
   CHECK(problems_of(loaded) == "");
   CHECK(warnings_of(loaded) == "test.ini: [databases] is empty: there is only the console\n");
 }
+
+TEST_CASE("TLS settings that need each other") {
+  CHECK(problems_of(load_with("client_tls_sslmode = verify-ca\nclient_tls_key_file = k")) ==
+        "test.ini:12: client_tls_cert_file must be given: client_tls_sslmode is not disable\n"
+        "  hint: client_tls_cert_file = /etc/pgproxy/server.crt\n"
+        "test.ini:12: client_tls_ca_file must be given: client_tls_sslmode is not disable\n"
+        "  hint: client_tls_ca_file = /etc/pgproxy/root.crt, with whoever signs clients' "
+        "certificates\n");
+  CHECK(problems_of(load_with("client_tls_sslmode = require\nclient_tls_key_file = k\n"
+                              "client_tls_cert_file = c")) == "");
+  CHECK(contains(problems_of(load_with("server_tls_sslmode = verify-full")),
+                 "server_tls_ca_file must be given: server_tls_sslmode verifies servers"));
+  CHECK(contains(problems_of(load_with("server_tls_cert_file = c")),
+                 "server_tls_key_file and server_tls_cert_file belong together"));
+  CHECK(contains(warnings_of(load_with("server_tls_ca_file = c")), "is not used"));
+}

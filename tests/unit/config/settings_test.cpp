@@ -127,7 +127,7 @@ TEST_CASE("rerun_on is a list of words, or none") {
 
 TEST_CASE("what PgBouncer has and this version has not is known, never ignored") {
   CHECK(problems_of(load_with("dns_max_ttl = 15.0\nso_reuseport = off\nauth_user =\n"
-                              "query_wait_notify = 0\nclient_tls_protocols = SECURE")) == "");
+                              "query_wait_notify = 0")) == "");
   CHECK(contains(problems_of(load_with("query_wait_notify = 100")),
                  "test.ini:12: query_wait_notify: \"100\": not in this version\n"));
   CHECK(problems_of(load_with("so_reuseport = 1\nauth_type = ldap")) ==
@@ -136,9 +136,6 @@ TEST_CASE("what PgBouncer has and this version has not is known, never ignored")
         "so_reuseport out, or 0.\n"
         "test.ini:13: auth_type: \"ldap\": not in this version\n  hint: in this version: "
         "scram-sha-256, md5, plain, trust, any, hba, cert\n");
-  CHECK(problems_of(load_with("client_tls_sslmode = require")) ==
-        "test.ini:12: client_tls_sslmode: \"require\": not in this version\n  hint: in this "
-        "version: disable\n");
   CHECK(contains(problems_of(load_with("auth_ldap_options = ldapbindpasswd=hush")),
                  "auth_ldap_options: (hidden): not in this version"));
 }
@@ -183,4 +180,26 @@ TEST_CASE("a reload's changes name what needs a restart") {
   CHECK(changes[0].needs_restart);
   CHECK(changes[1].name == "verbose");
   CHECK_FALSE(changes[1].needs_restart);
+}
+
+TEST_CASE("versions of TLS are words, and the unsafe ones are refused by name") {
+  CHECK(load_with("client_tls_protocols = SECURE").settings.client_tls_protocols ==
+        TlsProtocols{.v1_2 = true, .v1_3 = true});
+  CHECK(load_with("client_tls_protocols = all").settings.client_tls_protocols ==
+        TlsProtocols{.v1_2 = true, .v1_3 = true});
+  CHECK(load_with("server_tls_protocols = tlsv1.3").settings.server_tls_protocols ==
+        TlsProtocols{.v1_2 = false, .v1_3 = true});
+  CHECK(problems_of(load_with("client_tls_protocols = tlsv1.1,tlsv1.2")) ==
+        "test.ini:12: client_tls_protocols: \"tlsv1.1,tlsv1.2\": not in this version\n  hint: in "
+        "this version: secure, all, tlsv1.2, tlsv1.3\n");
+  CHECK(contains(problems_of(load_with("client_tls_protocols = ssl3")), "want secure, all"));
+}
+
+TEST_CASE("a problem that shows when a setting is put to use has the setting's line") {
+  Loaded loaded = load_with("client_tls_cert_file = x");
+  loaded.add_problem("client_tls_cert_file", "\"x\": no start line", "PEM");
+  loaded.add_problem("client_tls_ca_file", "missing", "");
+  CHECK(problems_of(loaded) ==
+        "test.ini:12: client_tls_cert_file: \"x\": no start line\n  hint: PEM\n"
+        "test.ini: client_tls_ca_file: missing\n");
 }

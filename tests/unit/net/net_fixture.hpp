@@ -57,6 +57,11 @@ struct Recorder final : io::TransportListener {
     loop.stop();
     if (drained_hook) drained_hook();
   }
+  void on_established() override {
+    ++established_count;
+    loop.stop();
+    if (established_hook) established_hook();
+  }
   void on_closed(const std::string& reason) override {
     closed.push_back(reason);
     loop.stop();
@@ -66,9 +71,11 @@ struct Recorder final : io::TransportListener {
   UvLoop& loop;
   std::string text;
   int drained_count = 0;
+  int established_count = 0;  ///< TLS only
   std::vector<std::string> closed;
   std::function<void(Bytes)> data_hook;
   std::function<void()> drained_hook;
+  std::function<void()> established_hook;
   std::function<void()> closed_hook;
 };
 

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "pgproxy/io/transport.hpp"
+#include "pgproxy/pool/pool.hpp"
+
+namespace pgproxy::pool {
+
+/// Connects to a server and agrees with it on encryption as server_tls_sslmode asks (PostgreSQL
+/// docs 55.2.10): its listener gets a transport that is ready for the first packet. Time is limited
+/// by whoever waits for it.
+class ServerAttempt final : public io::ConnectAttempt,
+                            private io::ConnectListener,
+                            private io::TransportListener {
+ public:
+  ServerAttempt(Pool& pool, io::ServerAddress address, io::ConnectListener& listener);
+
+ private:
+  void on_connected(std::unique_ptr<io::Transport> transport) override;
+  void on_connect_failed(const Error& error) override;
+  void on_data(Bytes bytes) override;
+  void on_drained() override {}
+  void on_closed(const std::string& reason) override;
+  void on_established() override;
+
+  void start_tls();
+  void go_on_unencrypted();
+  void fail(std::string what, std::string hint);
+
+  Pool& pool_;
+  const io::ServerAddress address_;
+  io::ConnectListener& listener_;
+  std::unique_ptr<io::ConnectAttempt> attempt_;
+  std::unique_ptr<io::Transport> transport_;
+};
+
+/// What may help when TLS with a server failed for `reason`.
+std::string tls_hint(const std::string& reason);
+
+}  // namespace pgproxy::pool

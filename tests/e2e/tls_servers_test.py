@@ -1,0 +1,294 @@
+"""TLS between pgproxy and PostgreSQL."""
+
+import contextlib
+import signal
+import socket
+import threading
+import unittest
+
+import harness
+import raw
+from certificates import Certificates
+from harness import PASSWORD
+
+HBA = """
+local all all trust
+hostssl all app 127.0.0.1/32 scram-sha-256
+hostnossl all app2 127.0.0.1/32 trust
+hostssl all by_scram 127.0.0.1/32 scram-sha-256 clientcert=verify-ca
+hostssl all by_trust 127.0.0.1/32 cert map=both
+"""
+IS_ENCRYPTED = "select ssl, version, cipher, client_dn from pg_stat_ssl where pid = pg_backend_pid()"
+
+
+class TlsCluster(harness.Cluster):
+    """PostgreSQL with ssl = on; use(pair) changes its certificate."""
+
+    _shared = None
+
+    def __init__(self):
+        super().__init__()
+        self.certificates = Certificates.shared()
+        (self.data / "pg_hba.conf").write_text(HBA)
+        (self.data / "pg_ident.conf").write_text("both app by_trust\n")
+        self.configure(self.certificates.server)
+
+    def configure(self, pair, **settings):
+        certificate, key = pair
+        values = {"ssl": "on", "ssl_cert_file": certificate, "ssl_key_file": key,
+                  "ssl_ca_file": self.certificates.root, "ssl_min_protocol_version": "TLSv1.2",
+                  "ssl_max_protocol_version": ""} | settings
+        (self.data / "postgresql.auto.conf").write_text(
+            "".join(f"{name} = '{value}'\n" for name, value in values.items()))
+        self.stop(signal.SIGINT)
+        self.start()
+
+
+class Relay:
+    """Between pgproxy and PostgreSQL; remembers how each connection began."""
+
+    def __init__(self, target_port):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.target_port = target_port
+        self.openings = []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                far = socket.create_connection(("127.0.0.1", self.target_port))
+                first = near.recv(8, socket.MSG_WAITALL)
+                self.openings.append(first)
+                far.sendall(first)
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self.pump, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def pump(source, sink):
+        with contextlib.suppress(OSError), source:
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self.listener.close()
+
+
+class FalseServer:
+    """Answers the first bytes of each connection with `answer`, and closes when told."""
+
+    def __init__(self, answer, closes=False):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.answer, self.closes = answer, closes
+        self.received = []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        with connection, contextlib.suppress(OSError):
+            self.received.append(connection.recv(8, socket.MSG_WAITALL))
+            connection.sendall(self.answer)
+            while not self.closes and (data := connection.recv(65536)):
+                self.received.append(data)
+
+    def close(self):
+        self.listener.close()
+
+
+class ServerTest(harness.PoolerTest):
+    auto_start = False
+
+    def setUp(self):
+        super().setUp()
+        self.cluster = TlsCluster.shared()
+        self.certificates = self.cluster.certificates
+
+    def start(self, sslmode, host="localhost", port=None, pair=None, ca=None, settings=None):
+        certificate, key = pair or (None, None)
+        self.pooler = self.start_pooler(
+            {"server_tls_sslmode": sslmode, "server_tls_ca_file": ca, "server_tls_cert_file": certificate,
+             "server_tls_key_file": key, "server_login_retry": 1} | (settings or {}),
+            databases={"test": f"host={host} port={port or self.cluster.port}"})
+
+    def serve(self, *args, **options):
+        server = FalseServer(*args, **options)
+        self.addCleanup(server.close)
+        return server
+
+    def encryption(self, user="app"):
+        """(ssl, version, cipher, client_dn) of a server connection."""
+        return self.client(user).rows(IS_ENCRYPTED)[0]
+
+    def refusal(self, user="app"):
+        """What a client is told when no server connection can be made."""
+        with raw.RawClient(self.pooler.address()) as client:
+            reply = client.login(user, "test", PASSWORD)
+            if reply[-1].tag == "Z":
+                reply = client.send(raw.query("select 1")).read_until("E")
+            return raw.error(reply)
+
+
+class Modes(ServerTest):
+    def test_every_mode_but_disable_encrypts_where_the_server_can(self):
+        for mode in ("allow", "prefer", "require", "verify-ca", "verify-full"):
+            self.start(mode, ca=self.certificates.root)
+            ssl, version, cipher, _ = self.encryption()
+            self.assertEqual((ssl, version), ("t", "TLSv1.3"))
+            row, = self.pooler.console("show servers")
+            self.assertEqual(row["tls"], f"{version}/{cipher}")
+
+    def test_disable_does_not_ask(self):
+        self.start("disable")
+        self.assertEqual(self.encryption("app2")[0], "f")
+
+    def test_large_messages_both_ways(self):
+        self.start("require")
+        client = self.client()
+        self.assertEqual(client.value(f"select length('{'x' * 3_000_000}')"), "3000000")
+        self.assertEqual(len(client.value("select repeat('y', 3000000)")), 3_000_000)
+
+    def test_a_unix_socket_is_never_encrypted(self):
+        self.start("verify-full", host=self.cluster.directory, ca=self.certificates.root)
+        self.assertIsNone(self.client().rows(IS_ENCRYPTED)[0][1])
+
+    def test_prefer_that_ends_in_the_clear_is_logged_once_and_counted(self):
+        self.cluster.configure(self.certificates.server, ssl="off")
+        self.addCleanup(self.cluster.configure, self.certificates.server)
+        for mode in ("allow", "prefer"):
+            self.start(mode)
+            for holder in self.fill_pool("app2"):
+                self.assertEqual(holder.rows(IS_ENCRYPTED)[0][0], "f")
+            self.assertEqual(self.pooler.log_text().count("offers no TLS"), 1)
+            self.assertEqual(self.pooler.pool("app2")["sv_unencrypted"], 3)
+        for mode in ("require", "verify-ca", "verify-full"):
+            self.start(mode, ca=self.certificates.root)
+            fields = self.refusal()
+            self.assertEqual(fields["C"], "08006")
+            self.assertIn("does not support TLS", fields["M"])
+            self.assertIn("server_tls_sslmode = prefer", fields["H"])
+
+
+class Verification(ServerTest):
+    def use(self, pair):
+        self.cluster.configure(pair)
+        self.addCleanup(self.cluster.configure, self.certificates.server)
+
+    def test_a_name_and_an_address_of_the_subject_alternative_name_match(self):
+        for host in ("localhost", "127.0.0.1"):
+            self.start("verify-full", host=host, ca=self.certificates.root)
+            self.assertEqual(self.encryption()[0], "t")
+
+    def test_an_unknown_authority(self):
+        for mode in ("verify-ca", "verify-full"):
+            self.start(mode, ca=self.certificates.false_root)
+            fields = self.refusal()
+            self.assertIn("certificate verify failed", fields["M"])
+            self.assertIn("server_tls_ca_file", fields["H"])
+        for mode in ("prefer", "require"):
+            self.start(mode)
+            self.assertEqual(self.encryption()[0], "t")
+
+    def test_another_host_name(self):
+        self.use(self.certificates.elsewhere)
+        self.start("verify-full", ca=self.certificates.root)
+        fields = self.refusal()
+        self.assertIn('does not match host name "localhost"; it names "elsewhere.example"', fields["M"])
+        self.assertIn("server_tls_sslmode = verify-ca", fields["H"])
+        self.start("verify-ca", ca=self.certificates.root)
+        self.assertEqual(self.encryption()[0], "t")
+
+    def test_the_common_name_counts_where_there_is_no_other(self):
+        self.use(self.certificates.by_name_only)
+        self.start("verify-full", ca=self.certificates.root)
+        self.assertEqual(self.encryption()[0], "t")
+        self.start("verify-full", host="127.0.0.1", ca=self.certificates.root)
+        self.assertIn("does not match host name", self.refusal()["M"])
+
+    def test_an_expired_certificate(self):
+        self.use(self.certificates.expired)
+        self.start("verify-ca", ca=self.certificates.root)
+        self.assertIn("certificate has expired", self.refusal()["M"])
+
+
+class ClientCertificates(ServerTest):
+    def test_ours_is_shown_where_the_server_wants_one(self):
+        self.start("require", pair=self.certificates.app)
+        self.assertEqual(self.encryption("by_scram")[3], "/CN=app")
+        self.assertEqual(self.encryption("by_trust")[3], "/CN=app")  # by cert
+
+    def test_none_or_a_strangers_is_the_servers_error(self):
+        self.start("require")
+        self.assertIn("certificate", self.refusal("by_scram")["M"])
+        self.start("require", pair=self.certificates.false_app)
+        fields = self.refusal("by_scram")
+        self.assertEqual(fields["C"], "08006")
+        self.assertIn("server_tls_cert_file", fields["H"])
+
+
+class Protocol(ServerTest):
+    def test_versions_and_ciphers_are_those_of_the_settings(self):
+        self.start("require", settings={"server_tls_protocols": "tlsv1.2",
+                                        "server_tls_ciphers": "ECDHE-RSA-AES128-GCM-SHA256"})
+        self.assertEqual(self.encryption()[1:3], ("TLSv1.2", "ECDHE-RSA-AES128-GCM-SHA256"))
+        self.start("require", settings={"server_tls13_ciphers": "TLS_CHACHA20_POLY1305_SHA256"})
+        self.assertEqual(self.encryption()[1:3], ("TLSv1.3", "TLS_CHACHA20_POLY1305_SHA256"))
+
+    def test_a_version_that_the_server_does_not_speak(self):
+        self.cluster.configure(self.certificates.server, ssl_min_protocol_version="TLSv1.3")
+        self.addCleanup(self.cluster.configure, self.certificates.server)
+        self.start("require", settings={"server_tls_protocols": "tlsv1.2"})
+        fields = self.refusal()
+        self.assertIn("TLS handshake failed", fields["M"])
+
+    def test_cancel_connections_are_encrypted_as_well(self):
+        relay = Relay(self.cluster.port)
+        self.addCleanup(relay.close)
+        self.start("verify-full", port=relay.port, ca=self.certificates.root)
+        client = self.client()
+        client.send(raw.query("select pg_sleep(600)"))
+        harness.eventually(lambda: self.cluster.server_pids("state = 'active' and query like '%pg_sleep(600)%'"),
+                           "the query runs")
+        with raw.RawClient(self.pooler.address()) as canceller:
+            canceller.send(raw.cancel_packet(client.pid, client.secret))
+            self.assertEqual(canceller.read_to_end(), [])
+        self.assert_sqlstate(client.read_until("Z"), "57014")
+        self.assertEqual(relay.openings, [raw.SSL_REQUEST] * 2)
+
+    def test_bytes_behind_the_servers_answer_are_refused(self):
+        for answer in (b"S" + raw.frame("R", b"\0\0\0\0"), b"Sx", b"N" + raw.frame("R", b"\0\0\0\0")):
+            server = self.serve(answer)
+            self.start("prefer", port=server.port)
+            self.assertIn("received unencrypted data after SSL response", self.refusal()["M"])
+            self.assertEqual(server.received, [raw.SSL_REQUEST])
+
+    def test_an_error_in_the_clear_is_not_passed_on(self):
+        error = raw.frame("E", b"SFATAL\0C28P01\0Mcall this number\0\0")
+        self.start("require", port=self.serve(error).port)
+        fields = self.refusal()
+        self.assertEqual(fields["C"], "08006")
+        self.assertNotIn("call this number", str(fields))
+
+    def test_a_server_that_hangs_up_or_talks_nonsense(self):
+        self.start("require", port=self.serve(b"", closes=True).port)
+        self.assertIn("closed the connection when asked for TLS", self.refusal()["M"])
+        self.start("require", port=self.serve(b"S", closes=True).port)
+        self.assertIn("TLS handshake not finished", self.refusal()["M"])
+        self.start("require", port=self.serve(b"H").port)
+        self.assertIn("is not PostgreSQL's", self.refusal()["M"])
+        self.assertTrue(self.pooler.is_alive())
+
+    def test_a_server_that_never_answers_meets_server_connect_timeout(self):
+        self.start("require", port=self.serve(b"S").port, settings={"server_connect_timeout": 1})
+        self.assertIn("server_connect_timeout", self.refusal()["M"])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
