@@ -27,10 +27,11 @@ class Matcher {
       : request_(request), system_(system), address_(IpAddress::parse(request.peer.host)) {}
 
   bool fits(const HbaLine& line) {
-    return fits_connection(line.connection) &&
-           (line.connection == HbaConnection::local || comes_from(line)) &&
-           fits_database(line.databases) && fits_user(line.users);
+    return fits_connection(line.connection) && fits_database(line.databases) &&
+           fits_user(line.users) && (line.connection == HbaConnection::local || comes_from(line));
   }
+  /// Whether a line was passed by that might have matched.
+  bool is_in_doubt() const { return is_in_doubt_; }
 
  private:
   bool fits_connection(HbaConnection connection) const {
@@ -90,7 +91,11 @@ class Matcher {
   }
 
   const std::vector<IpRange>& own_networks() {
-    if (!own_networks_) own_networks_ = system_.own_networks();
+    if (!own_networks_) {
+      own_networks_ = system_.own_networks();
+      is_in_doubt_ = !own_networks_;
+      if (is_in_doubt_) own_networks_.emplace();
+    }
     return *own_networks_;
   }
 
@@ -98,6 +103,7 @@ class Matcher {
   SystemFacts& system_;
   std::optional<IpAddress> address_;
   std::optional<std::vector<IpRange>> own_networks_;
+  bool is_in_doubt_ = false;
 };
 
 /// "host "127.0.0.1", user "joe", database "db", no encryption", as PostgreSQL has it.
@@ -211,10 +217,13 @@ std::optional<bool> decide_by_ident_line(const IdentLine& line, const std::strin
 
 const HbaLine* find_hba_line(const std::vector<HbaLine>& lines, const LoginRequest& request,
                              SystemFacts& system) {
+  // A pattern would not look at such a name, and a line that rejects it must not be passed by.
+  constexpr std::size_t most = config::Pattern::max_subject_bytes;
+  if (request.user.size() > most || request.database.size() > most) return nullptr;
   Matcher matcher(request, system);
   const auto found =
       std::ranges::find_if(lines, [&matcher](const HbaLine& line) { return matcher.fits(line); });
-  return found == lines.end() ? nullptr : &*found;
+  return found == lines.end() || matcher.is_in_doubt() ? nullptr : &*found;
 }
 
 bool may_log_in_as(const std::string& name, const std::string& user, const std::string& map,

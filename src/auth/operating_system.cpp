@@ -1,11 +1,14 @@
+#include <cerrno>
 #include <cstring>
 #include <ifaddrs.h>
 #include <memory>
 #include <netinet/in.h>
 #include <pwd.h>
 #include <sys/socket.h>
+#include <system_error>
 
 #include "pgproxy/auth/login_rules.hpp"
+#include "pgproxy/base/log.hpp"
 
 namespace pgproxy::auth {
 
@@ -42,9 +45,14 @@ class OperatingSystem final : public SystemFacts {
     return found->pw_name;
   }
 
-  std::vector<config::IpRange> own_networks() override {
+  std::optional<std::vector<config::IpRange>> own_networks() override {
     ifaddrs* found = nullptr;
-    if (getifaddrs(&found) != 0) return {};
+    if (getifaddrs(&found) != 0) {
+      log::line(log::Level::error,
+                "samehost, samenet in auth_hba_file: cannot ask for own addresses: {}",
+                std::generic_category().message(errno));
+      return {};
+    }
     const std::unique_ptr<ifaddrs, FreeInterfaces> list(found);
     std::vector<config::IpRange> networks;
     for (const ifaddrs* each = list.get(); each != nullptr; each = each->ifa_next) {

@@ -35,7 +35,7 @@ class SameFile final : public config::FileSource {
 class NoSystem final : public auth::SystemFacts {
  public:
   std::optional<std::string> user_name(std::uint32_t) override { return "joe"; }
-  std::vector<config::IpRange> own_networks() override { return {}; }
+  std::optional<std::vector<config::IpRange>> own_networks() override { return {}; }
 };
 
 std::vector<config::AuthTextLine> lines_of(std::string_view text, config::Report& report) {

@@ -31,8 +31,9 @@ class SystemFacts {
  public:
   /// nullopt: nobody has this user id.
   virtual std::optional<std::string> user_name(std::uint32_t uid) = 0;
-  /// Own addresses, with the masks of the networks that they are in.
-  virtual std::vector<config::IpRange> own_networks() = 0;
+  /// Own addresses, with the masks of the networks that they are in. nullopt: the system does not
+  /// say.
+  virtual std::optional<std::vector<config::IpRange>> own_networks() = 0;
 
  protected:
   ~SystemFacts() = default;
@@ -40,7 +41,8 @@ class SystemFacts {
 /// The real one: getpwuid_r() and getifaddrs(). Name services over a network may make it block.
 SystemFacts& operating_system();
 
-/// The first of `lines` that matches; nullptr: none. Pure but for `system`.
+/// The first of `lines` that matches; nullptr: none, or it is not known whether one does. Pure but
+/// for `system`.
 const config::HbaLine* find_hba_line(const std::vector<config::HbaLine>& lines,
                                      const LoginRequest& request, SystemFacts& system);
 

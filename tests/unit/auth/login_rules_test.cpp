@@ -23,14 +23,14 @@ struct FakeSystem final : SystemFacts {
     const auto name = names.find(uid);
     return name == names.end() ? std::nullopt : std::optional(name->second);
   }
-  std::vector<IpRange> own_networks() override {
+  std::optional<std::vector<IpRange>> own_networks() override {
     ++asked_count;
     return networks;
   }
 
   std::map<std::uint32_t, std::string> names{{7, "unixjoe"}};
-  std::vector<IpRange> networks{
-      {*IpAddress::parse("10.0.0.5"), *IpAddress::parse("255.255.255.0")}};
+  std::optional<std::vector<IpRange>> networks =
+      std::vector<IpRange>{{*IpAddress::parse("10.0.0.5"), *IpAddress::parse("255.255.255.0")}};
   int asked_count = 0;
 };
 
@@ -198,6 +198,16 @@ TEST_CASE("samehost and samenet ask the system, and only they do") {
   CHECK(system.asked_count == 0);
 }
 
+TEST_CASE("nobody passes a samenet line by when the system does not say what the networks are") {
+  FakeSystem system;
+  system.networks.reset();
+  std::vector<HbaLine> lines{host("all", "joe"), host("all", "all")};
+  lines[0].from = HbaFrom::same_net;
+  lines[0].method = AuthType::reject;
+  CHECK(find_hba_line(lines, over_tcp("joe"), system) == nullptr);
+  CHECK(find_hba_line(lines, over_tcp("jim"), system) == &lines[1]);
+}
+
 TEST_CASE("the first line that matches decides") {
   FakeSystem system;
   const std::vector<HbaLine> lines{
@@ -208,6 +218,13 @@ TEST_CASE("the first line that matches decides") {
   CHECK(find_hba_line(lines, over_tcp("joe"), system) == &lines[1]);
   CHECK(find_hba_line(lines, over_tcp("jack"), system) == &lines[2]);
   CHECK(find_hba_line(lines, over_unix(), system) == nullptr);
+}
+
+TEST_CASE("a name too long for a pattern matches no line, also none behind one that rejects") {
+  const std::string longest(Pattern::max_subject_bytes, 'a');
+  CHECK(matches(host("all", "/^a+$"), over_tcp(longest)));
+  CHECK_FALSE(matches(host("all", "all"), over_tcp(longest + "a")));
+  CHECK_FALSE(matches(host("all", "all"), over_tcp("joe", longest + "a")));
 }
 
 TEST_CASE("no line and reject are 28000 in PostgreSQL's words") {
