@@ -172,6 +172,8 @@ TEST_CASE("pg_ident.conf: bad lines are problems") {
   CHECK(Ident("m joe,jim app\n").problems() == "main:1: multiple values in ident field\n");
   CHECK(contains(Ident("m /( app\n").problems(), "main:1: regular expression \"/(\""));
   CHECK(contains(Ident("m /a \\1\n").problems(), "has no subexpressions as requested"));
+  CHECK(contains(Ident("m /(a)+ \\1\n").problems(), "the part that \\1 stands for is repeated"));
+  CHECK(Ident("m /(a)+ app\n").problems() == "");
   CHECK(contains(Ident("m joe +staff\n").problems(), "members of a role cannot be known here"));
   CHECK(contains(Ident("m joe app more\n").warnings(), "main:1: what stands behind"));
 }
