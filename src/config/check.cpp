@@ -196,6 +196,12 @@ class Checker {
     if (line.connection == HbaConnection::hostssl && is_plaintext_only) {
       report_.warning(at, "hostssl record cannot match: client_tls_sslmode is disable");
     }
+    if (line.client_cert != ClientCert::off && !is_plaintext_only &&
+        settings_.client_tls_ca_file.empty()) {
+      report_.problem(at, "client_tls_ca_file must be given: this line wants certificates",
+                      "client_tls_ca_file = /etc/pgproxy/root.crt, with whoever signs clients' "
+                      "certificates");
+    }
     if (line.map.empty()) return;
     if (settings_.auth_ident_file.empty()) {
       return report_.problem(at, fmt::format("map={}: auth_ident_file must be given", line.map),

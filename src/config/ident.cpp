@@ -45,6 +45,11 @@ std::optional<IdentLine> parse_line(const AuthTextLine& text, Report& report) {
                     "backreference in {}",
                     in_quotes(text.fields[1][0].text), in_quotes(database_user.text)));
   }
+  if (wants_group && system_user->pattern.is_group_repeated()) {
+    return fail(fmt::format("{}: the part that \\1 stands for is repeated, or within one that is",
+                            in_quotes(text.fields[1][0].text)),
+                "put the quantifier into the parentheses, as in /^([a-z]+)@");
+  }
   line.system_user = *std::move(system_user);
   line.database_user = *std::move(database);
   return line;

@@ -37,6 +37,7 @@ Result<Pattern> Pattern::compile(std::string_view text) {
   Pattern pattern;
   pattern.compiled_ = std::move(compiled);
   pattern.group_ = translated->group;
+  pattern.is_group_repeated_ = translated->is_group_repeated;
   return pattern;
 }
 
@@ -47,7 +48,9 @@ std::optional<Pattern::Match> Pattern::find(std::string_view subject) const {
   std::vector<regmatch_t> parts(group_ == 0 ? 0 : group_ + 1);
   if (regexec(&compiled_->regex, text.c_str(), parts.size(), parts.data(), 0) != 0) return {};
   Match match;
-  if (group_ == 0 || parts[group_].rm_so < 0) return match;
+  if (group_ == 0 || parts[group_].rm_so < 0 || parts[group_].rm_so == parts[group_].rm_eo) {
+    return match;
+  }
   match.has_group = true;
   const auto begin = static_cast<std::size_t>(parts[group_].rm_so);
   match.group = text.substr(begin, static_cast<std::size_t>(parts[group_].rm_eo) - begin);

@@ -131,6 +131,10 @@ class Translator {
  private:
   struct Group {
     std::size_t atoms = 0;
+    bool has_first = false;  ///< the first that captures is this one or within
+    bool has_anchor = false;
+    bool may_be_empty = false;        ///< one of the branches that are over
+    bool branch_may_be_empty = true;  ///< the one that is being read
   };
 
   void fail(std::string problem) { problem_ = std::move(problem); }
@@ -138,11 +142,26 @@ class Translator {
 
   void put_atom(std::string_view atom) {
     out_.text += atom;
-    add_atoms(1);
+    last_ = {};
+    end_atom(1);
+  }
+  /// `last_` is complete, and may be repeated.
+  void end_atom(std::size_t atoms) {
+    add_atoms(atoms);
+    before_last_may_be_empty_ = groups_.back().branch_may_be_empty;
+    groups_.back().branch_may_be_empty &= last_.may_be_empty;
     may_repeat_ = true;
   }
   void put_anchor(std::string_view anchor) {
     out_.text += anchor;
+    groups_.back().has_anchor = true;
+    may_repeat_ = false;
+  }
+  void next_branch() {
+    out_.text += '|';
+    Group& group = groups_.back();
+    group.may_be_empty |= group.branch_may_be_empty;
+    group.branch_may_be_empty = true;
     may_repeat_ = false;
   }
   /// `count` is also what a quantifier behind them multiplies.
@@ -172,6 +191,8 @@ class Translator {
   std::vector<Group> groups_{1};
   std::size_t group_count_ = 0;
   std::size_t last_atoms_ = 0;
+  Group last_;  ///< what a quantifier would be about
+  bool before_last_may_be_empty_ = true;
   bool may_repeat_ = false;  ///< a quantifier may stand here
 };
 
@@ -183,7 +204,7 @@ void Translator::take_one() {
     case '[': return take_bracket();
     case '(': return open_group();
     case ')': return close_group();
-    case '|': return put_anchor("|");
+    case '|': return next_branch();
     case '^': return put_anchor("^");
     case '$': return put_anchor("$");
     case '.': return put_atom(".");
@@ -301,29 +322,39 @@ void Translator::open_group() {
   }
   if (groups_.size() > kMostNesting) return fail("parentheses are nested too deeply");
   ++group_count_;
-  if (captures && out_.group == 0) out_.group = group_count_;
-  groups_.emplace_back();
-  put_anchor("(");
+  groups_.push_back({.has_first = captures && out_.group == 0});
+  if (groups_.back().has_first) out_.group = group_count_;
+  out_.text += '(';
+  may_repeat_ = false;
 }
 
 void Translator::close_group() {
   if (groups_.size() == 1) return fail("a ) has no (");
   const std::size_t atoms = groups_.back().atoms + 1;
+  last_ = {.has_first = groups_.back().has_first,
+           .has_anchor = groups_.back().has_anchor,
+           .may_be_empty = groups_.back().may_be_empty || groups_.back().branch_may_be_empty};
   groups_.pop_back();
+  groups_.back().has_first |= last_.has_first;
+  groups_.back().has_anchor |= last_.has_anchor;
   out_.text += ')';
-  add_atoms(atoms);
-  may_repeat_ = true;
+  end_atom(atoms);
 }
 
 void Translator::take_quantifier(char c) {
   if (!may_repeat_) return fail(fmt::format("{}: there is nothing to repeat", c));
+  // The C library may miss a match of these, or never come to an end.
+  if (last_.has_anchor) return fail("a repeated part has a ^ or $ in it");
+  if (last_.may_be_empty) return fail("a repeated part may be empty");
   if (c != '{') {
+    if (c != '+') groups_.back().branch_may_be_empty = before_last_may_be_empty_;
     repeat(std::string_view(&c, 1), 1);
   } else {
     const std::size_t begin = at_ - 1;
     const auto bounds = take_bounds();
     if (!bounds) return fail("{}: want {m}, {m,} or {m,n} with numbers up to 255, m not above n");
     const auto [least, most] = *bounds;
+    if (least == 0) groups_.back().branch_may_be_empty = before_last_may_be_empty_;
     repeat(text_.substr(begin, at_ - begin), most.value_or(least + 1));
   }
   // PostgreSQL's a*? takes as little as it can, which the C library cannot.
@@ -358,6 +389,7 @@ std::optional<unsigned> Translator::take_number() {
 
 void Translator::repeat(std::string_view quantifier, unsigned times) {
   out_.text += quantifier;
+  out_.is_group_repeated |= last_.has_first;
   if (times > 1) add_atoms(last_atoms_ * (times - 1));
 }
 

@@ -12,6 +12,7 @@ namespace pgproxy::config {
 struct TranslatedPattern {
   std::string text;
   std::size_t group = 0;  ///< number of the first group that captures in the original; 0: none
+  bool is_group_repeated = false;  ///< it, or one around it, has a quantifier
 };
 
 /// From PostgreSQL's syntax; see Pattern. Also bounds what compiling and matching may cost.

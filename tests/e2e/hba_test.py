@@ -32,10 +32,10 @@ class HbaTest(harness.PoolerTest):
         self.pooler = self.start_pooler(names, databases={name: server for name in databases})
         return self.pooler
 
-    def login(self, user, database="test", password=PASSWORD, by="tcp", pooler=None):
-        """"" when libpq gets in, else what the server says."""
-        pooler = pooler or self.pooler
-        return refusal("127.0.0.1" if by == "tcp" else str(pooler.directory), pooler.port, user, database, password)
+    def login(self, user, database="test", password=PASSWORD, by="tcp", **options):
+        """What refusal() says of a login here."""
+        host = "127.0.0.1" if by == "tcp" else str(self.pooler.directory)
+        return refusal(host, self.pooler.port, user, database, password, **options)
 
     def first_request(self, user="app", database="test", by="tcp"):
         """Code of the first Authentication message; None when an error comes instead."""
@@ -45,12 +45,13 @@ class HbaTest(harness.PoolerTest):
             return int.from_bytes(message.body[:4], "big") if message.tag == "R" else None
 
 
-def refusal(host, port, user, database, password):
+def refusal(host, port, user, database, password, **options):
+    """"" when libpq gets in, else what the server says, or "TLS" when they did not come to talk."""
     try:
-        psycopg.connect(host=host, port=port, user=user, dbname=database, password=password, sslmode="disable",
-                        connect_timeout=harness.PATIENCE_SECONDS).close()
+        psycopg.connect(host=host, port=port, user=user, dbname=database, password=password,
+                        **({"sslmode": "disable", "connect_timeout": harness.PATIENCE_SECONDS} | options)).close()
     except psycopg.OperationalError as error:
-        return str(error).split("FATAL:")[-1].strip()
+        return str(error).split("FATAL:")[-1].strip() if "FATAL:" in str(error) else "TLS"
     return ""
 
 

@@ -21,7 +21,7 @@ class Pattern {
   static constexpr std::size_t max_subject_bytes = 1024;
 
   struct Match {
-    bool has_group = false;  ///< the first parenthesised part took part in the match
+    bool has_group = false;  ///< the first parenthesised part matched something, not nothing
     std::string group;       ///< what it matched
   };
 
@@ -33,12 +33,16 @@ class Pattern {
   std::optional<Match> find(std::string_view subject) const;
   /// Whether it has a parenthesised part that \1 can stand for.
   bool has_group() const { return group_ > 0; }
+  /// It, or one around it, has a quantifier: which of its matches \1 would be is not the same to
+  /// the C library and to PostgreSQL.
+  bool is_group_repeated() const { return is_group_repeated_; }
 
  private:
   struct Compiled;
 
   std::shared_ptr<const Compiled> compiled_;
   std::size_t group_ = 0;  ///< number of the first capturing group for the C library; 0: none
+  bool is_group_repeated_ = false;
 };
 
 }  // namespace pgproxy::config

@@ -172,6 +172,8 @@ TEST_CASE("pg_ident.conf: bad lines are problems") {
   CHECK(Ident("m joe,jim app\n").problems() == "main:1: multiple values in ident field\n");
   CHECK(contains(Ident("m /( app\n").problems(), "main:1: regular expression \"/(\""));
   CHECK(contains(Ident("m /a \\1\n").problems(), "has no subexpressions as requested"));
+  CHECK(contains(Ident("m /(a)+ \\1\n").problems(), "the part that \\1 stands for is repeated"));
+  CHECK(Ident("m /(a)+ app\n").problems() == "");
   CHECK(contains(Ident("m joe +staff\n").problems(), "members of a role cannot be known here"));
   CHECK(contains(Ident("m joe app more\n").warnings(), "main:1: what stands behind"));
 }
@@ -198,4 +200,19 @@ TEST_CASE("auth_type = hba wants its files, and checks them against the other se
                  "test.ini:12: auth_file must be given: whatever a line of auth_hba_file asks"));
   CHECK(contains(warnings_of(load_with("auth_hba_file = " + hba)),
                  "test.ini:12: auth_hba_file: not read, auth_type is not hba"));
+}
+
+TEST_CASE("lines that want certificates want somebody who vouches for them") {
+  const TempDirectory directory;
+  const std::string users = "auth_file = " + directory.write("users", "\"joe\" \"hush\"\n");
+  const std::string hba = directory.write(
+      "hba", "hostssl all all all cert\nhostssl all all all md5 clientcert=verify-ca\n");
+  const std::string text = "auth_type = hba\n" + users + "\nauth_hba_file = " + hba +
+                           "\nclient_tls_sslmode = require\nclient_tls_cert_file = x\n"
+                           "client_tls_key_file = x\n";
+  for (const char* line : {":1", ":2"}) {
+    CHECK(
+        contains(problems_of(load_with(text)), hba + line + ": client_tls_ca_file must be given"));
+  }
+  CHECK(problems_of(load_with(text + "client_tls_ca_file = x\n")) == "");
 }

@@ -97,8 +97,20 @@ TEST_CASE("the first capturing group is what \\1 stands for") {
   CHECK(first_group("^(?:a|b)(c+)", "bccd") == "cc");
   CHECK(first_group("^(a)|b$", "b") == "(none)");
   CHECK(first_group("^x$", "x") == "(none)");
+  CHECK(first_group("^(.*)@x$", "@x") == "(none)");
   CHECK(Pattern::compile("(a)")->has_group());
   CHECK_FALSE(Pattern::compile("(?:a)")->has_group());
+}
+
+TEST_CASE("a first group under a quantifier is told apart") {
+  for (const std::string_view text : {"(a)+", "((a))*", "(?:x(a)y){2}", "(a)?(b)"}) {
+    CAPTURE(text);
+    CHECK(Pattern::compile(text)->is_group_repeated());
+  }
+  for (const std::string_view text : {"(a+)", "(a)b+", "(a)(b)+", "(?:a)+(b)", "a+"}) {
+    CAPTURE(text);
+    CHECK_FALSE(Pattern::compile(text)->is_group_repeated());
+  }
 }
 
 TEST_CASE("what would mean something else here is refused") {
@@ -112,6 +124,22 @@ TEST_CASE("what would mean something else here is refused") {
     CAPTURE(text);
     CHECK(error_of(text) != "");
   }
+}
+
+TEST_CASE("a repeated part neither may be empty nor has an anchor") {
+  for (const std::string_view text : {"(a*)*", "(|a)+", "(a|b?)*", "(a?b*)+", "((a|)b*){2}", "()?",
+                                      "(a{0,1})+", "(a(b|c)*|d*)+"}) {
+    CAPTURE(text);
+    CHECK(error_of(text) == "a repeated part may be empty");
+  }
+  for (const std::string_view text : {"^(_)(|^[^A])+", "(a|^b)*", "((a$))+", "(\\Aa)?"}) {
+    CAPTURE(text);
+    CHECK(error_of(text) == "a repeated part has a ^ or $ in it");
+  }
+  CHECK(finds("^(a+)*$", "aa"));
+  CHECK(finds("^(a|b?c)+$", "abcc"));
+  CHECK(finds("^(a*b)+(c*)$", "aabb"));
+  CHECK(finds("^((x*)y|z)+$", "xyz"));
 }
 
 TEST_CASE("what is wrong is refused") {
@@ -151,7 +179,7 @@ TEST_CASE("neither compiling nor matching runs away") {
   CHECK(error_of("((a{99}){99}){99}") == "it is too large when its repeats are written out");
   CHECK(error_of(std::string(2000, 'a')) == "it has 2000 bytes, at most 1024 are allowed");
   CHECK(error_of(std::string(50, '(') + "a" + std::string(50, ')')) != "");
-  CHECK_FALSE(finds("^(a*)*b$", std::string(1000, 'a')));
+  CHECK_FALSE(finds("^(a+)*b$", std::string(1000, 'a')));
   CHECK_FALSE(finds("^((a|aa)+)+b$", std::string(1000, 'a')));
   CHECK_FALSE(finds(".*.*.*.*.*x", std::string(1000, 'a')));
   CHECK_FALSE(finds("(a|b)*a(a|b){100}c", std::string(1000, 'a')));
