@@ -180,6 +180,15 @@ class AuthQuery(harness.PoolerTest):
             self.assertEqual(client.login("looked_up", "pgproxy", PASSWORD)[-1].tag, "Z")
         self.assert_refused("28P01", user="looked_up", database="pgproxy", password="wrong")
 
+    def test_a_line_of_an_hba_file_for_users_who_are_looked_up(self):
+        hba = harness.scratch_directory() / "pg_hba.conf"
+        hba.write_text("host all looked_up 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 reject\n")
+        self.begin(auth_type="hba", auth_hba_file=hba)
+        self.assert_logs_in()
+        self.assert_refused("28P01", user="looked_up", password="wrong")
+        self.assert_refused("28000", user="valid")
+        self.assert_refused("28000", user="not_there")
+
     def test_the_environment_plays_no_part(self):
         environment = {"PGHOST": "nowhere", "PGOPTIONS": "-c no.such=1 -c log_statement=wrong", "PGSSLMODE": "verify-full",
                        "PGSERVICE": "none", "PGPASSWORD": "wrong", "PGDATABASE": "none", "PGUSER": "nobody"}
