@@ -8,7 +8,7 @@ namespace pgproxy::control {
 namespace {
 
 /// Strangers may ask for any name: no more than this is kept.
-constexpr std::size_t max_lookups = 10'000;
+constexpr std::size_t max_known = 10'000;
 
 std::string_view sslmode(config::SslMode mode) {
   using enum config::SslMode;
@@ -64,21 +64,21 @@ AuthQuery::AuthQuery(Services services, const config::Settings& settings)
 
 AuthQuery::~AuthQuery() = default;
 
+const config::Database* AuthQuery::find_entry(std::string_view name) const {
+  const config::Database* listed = settings_.find_database(name);
+  return listed == nullptr && settings_.auto_database ? &*settings_.auto_database : listed;
+}
+
 /// Where clients of `database` are looked up; nullopt: nowhere.
 std::optional<AuthQuery::Place> AuthQuery::place_of(std::string_view database) const {
-  const auto find = [this](std::string_view name) {
-    const config::Database* listed = settings_.find_database(name);
-    return listed == nullptr && settings_.auto_database ? &*settings_.auto_database : listed;
-  };
   static const config::Database none;
-  const config::Database* asked_for = find(database);
+  const config::Database* asked_for = find_entry(database);
   const config::Database& own = asked_for != nullptr ? *asked_for : none;
   const std::string& auth_dbname = first_given(own.auth_dbname, settings_.auth_dbname);
   Place place{.name = auth_dbname.empty() ? std::string(database) : auth_dbname,
-              .entry = auth_dbname.empty() ? asked_for : find(auth_dbname),
               .auth_user = first_given(own.auth_user, settings_.auth_user),
               .sql = first_given(own.auth_query, settings_.auth_query)};
-  if (place.entry == nullptr || place.auth_user.empty()) return std::nullopt;
+  if (place.auth_user.empty() || find_entry(place.name) == nullptr) return std::nullopt;
   return place;
 }
 
@@ -86,36 +86,31 @@ bool AuthQuery::find(std::string_view database, std::string_view user,
                      io::SecretListener& listener) {
   const auto place = place_of(database);
   if (!place) return false;
-  if (lookups_.size() >= max_lookups) forget_old_ones();
-  const Key key{place->name, std::string(user)};
-  Lookup& lookup = lookups_[key];
-  if (is_fresh(lookup)) {
-    const io::FoundSecret known = lookup.secret;
-    listener.on_secret(known);
+  const Key key{*place, std::string(user)};
+  if (const Known* known = find_fresh(key)) {
+    const io::FoundSecret found = known->secret;
+    listener.on_secret(found);
     return true;
   }
-  lookup.listeners.push_back(listener);
-  if (std::exchange(lookup.is_asking, true)) return true;
+  const auto [asked, is_first] = asked_.try_emplace(key);
+  asked->second.push_back(listener);
+  if (!is_first) return true;
   connection_to(*place).ask(place->sql, {key.second},
-                            [this, key, auth_user = place->auth_user](const Answer& answer) {
-                              on_answer(key, auth_user, answer);
-                            });
+                            [this, key](const Answer& answer) { on_answer(key, answer); });
   return true;
 }
 
-bool AuthQuery::is_fresh(const Lookup& lookup) const {
-  return lookup.found_at != TimePoint{} && !lookup.is_asking &&
-         services_.loop.now() - lookup.found_at < settings_.auth_query_ttl;
-}
-
-void AuthQuery::forget_old_ones() {
-  std::erase_if(lookups_, [](const auto& entry) { return !entry.second.is_asking; });
+const AuthQuery::Known* AuthQuery::find_fresh(const Key& key) const {
+  const auto known = known_.find(key);
+  if (known == known_.end()) return nullptr;
+  const bool is_fresh = services_.loop.now() - known->second.found_at < settings_.auth_query_ttl;
+  return is_fresh ? &known->second : nullptr;
 }
 
 Connection& AuthQuery::connection_to(const Place& place) {
   auto& slot = connections_[{place.name, place.auth_user}];
   if (slot != nullptr) return *slot;
-  const config::Database& entry = *place.entry;
+  const config::Database& entry = *find_entry(place.name);
   Target target{.hosts = entry.hosts,
                 .port = entry.port,
                 .dbname = entry.dbname.empty() ? place.name : entry.dbname,
@@ -130,43 +125,35 @@ Connection& AuthQuery::connection_to(const Place& place) {
   return *slot;
 }
 
-void AuthQuery::on_answer(const Key& key, const std::string& auth_user, const Answer& answer) {
-  const io::FoundSecret found = secret_in(answer, key.second);
+void AuthQuery::on_answer(const Key& key, const Answer& answer) {
+  io::FoundSecret found = secret_in(answer, key.second);
   if (!found) {
-    log::line(log::Level::error, "auth_query for user \"{}\" in \"{}\" failed: {}{}{}", key.second,
-              key.first, found.error().message,
-              found.error().hint.empty() ? "" : " HINT: ", found.error().hint);
-    // Strangers may ask for any database: nothing is kept of what does not work.
-    const auto at = connections_.find({key.first, auth_user});
-    if (at != connections_.end() && !at->second->is_open()) {
-      services_.loop.destroy_later(std::move(at->second));
-      connections_.erase(at);
-    }
+    note_failure(key, found.error());
+    found = std::unexpected(Error{.sqlstate = "08006",
+                                  .message = "the user could not be looked up",
+                                  .hint = "See pgproxy's log for what auth_query met."});
+  } else if (settings_.auth_query_ttl > Duration::zero()) {
+    if (known_.size() >= max_known) known_.clear();
+    known_[key] = {*found, services_.loop.now()};
   }
-  const auto at = lookups_.find(key);
-  at->second.is_asking = false;
-  IntrusiveList<io::SecretListener> listeners;
-  while (!at->second.listeners.empty()) {
-    io::SecretListener& next = at->second.listeners.front();
-    next.unlink();
-    listeners.push_back(next);
-  }
-  if (found && settings_.auth_query_ttl > Duration::zero()) {
-    at->second.secret = *found;
-    at->second.found_at = services_.loop.now();
-  } else {
-    lookups_.erase(at);
-  }
-  const io::FoundSecret told =
-      found ? found
-            : std::unexpected(Error{.sqlstate = "08006",
-                                    .message = "the user could not be looked up",
-                                    .hint = "See pgproxy's log for what auth_query met."});
+  auto asked = asked_.extract(key);
+  IntrusiveList<io::SecretListener>& listeners = asked.mapped();
   while (!listeners.empty()) {
     io::SecretListener& next = listeners.front();
     next.unlink();
-    next.on_secret(told);
+    next.on_secret(found);
   }
+}
+
+void AuthQuery::note_failure(const Key& key, const Error& error) {
+  const auto& [place, user] = key;
+  log::line(log::Level::error, "auth_query for user \"{}\" in \"{}\" failed: {}{}{}", user,
+            place.name, error.message, error.hint.empty() ? "" : " HINT: ", error.hint);
+  // Strangers may ask for any database: nothing is kept of what does not work.
+  const auto at = connections_.find({place.name, place.auth_user});
+  if (at == connections_.end() || at->second->is_open()) return;
+  services_.loop.destroy_later(std::move(at->second));
+  connections_.erase(at);
 }
 
 }  // namespace pgproxy::control

@@ -120,6 +120,14 @@ class AuthQuery(harness.PoolerTest):
             client.login("looked_up", "test", PASSWORD)  # the old one is still right
         self.assert_refused("28P01", user="looked_up", password="changed")
 
+    def test_an_answer_is_that_of_its_own_query(self):
+        place = f"host=127.0.0.1 port={self.cluster.port} dbname=test auth_dbname=test"
+        self.databases |= {"all": place, "none": f"{place} auth_query='select $1::text, null'"}
+        self.begin(auth_query_ttl=1000)
+        self.assert_logs_in(database="all")
+        self.assert_refused("28P01", user="looked_up", database="none")
+        self.assert_logs_in(database="all")
+
     def test_many_logins_at_once(self):
         self.begin(max_client_conn=300)
         failures = []

@@ -27,31 +27,32 @@ class AuthQuery final : public io::SecretSource {
             io::SecretListener& listener) override;
 
  private:
-  struct Lookup {
-    IntrusiveList<io::SecretListener> listeners;  ///< while the question is under way
-    std::optional<std::string> secret;
-    TimePoint found_at{};
-    bool is_asking = false;
-  };
-  using Key = std::pair<std::string, std::string>;  ///< database entry, user
-
+  /// Whom to ask, as what, and with which words.
   struct Place {
     std::string name;  ///< of the database entry
-    const config::Database* entry = nullptr;
     std::string auth_user;
     std::string sql;
+    auto operator<=>(const Place&) const = default;
+  };
+  using Key = std::pair<Place, std::string>;  ///< and the user who is looked up
+  struct Known {
+    std::optional<std::string> secret;
+    TimePoint found_at{};
   };
 
+  const config::Database* find_entry(std::string_view name) const;
   std::optional<Place> place_of(std::string_view database) const;
-  bool is_fresh(const Lookup& lookup) const;
-  void forget_old_ones();
+  const Known* find_fresh(const Key& key) const;
   Connection& connection_to(const Place& place);
-  void on_answer(const Key& key, const std::string& auth_user, const Answer& answer);
+  void on_answer(const Key& key, const Answer& answer);
+  void note_failure(const Key& key, const Error& error);
 
   Services services_;
   const config::Settings& settings_;
-  std::map<Key, Lookup> lookups_;
-  std::map<Key, std::unique_ptr<Connection>> connections_;  ///< by database entry and auth_user
+  std::map<Key, Known> known_;                              ///< with auth_query_ttl
+  std::map<Key, IntrusiveList<io::SecretListener>> asked_;  ///< who waits for the answer
+  std::map<std::pair<std::string, std::string>, std::unique_ptr<Connection>>
+      connections_;  ///< by database entry and auth_user
 };
 
 }  // namespace pgproxy::control
