@@ -1,5 +1,7 @@
 #include "pgproxy/config/settings.hpp"
 
+#include "config/field.hpp"
+
 namespace pgproxy::config {
 
 namespace {
@@ -13,6 +15,10 @@ const T* find_named(const std::vector<T>& items, std::string_view name) {
 }
 
 }  // namespace
+
+std::string to_string(SslMode mode) {
+  return Codec<SslMode>::print(mode);
+}
 
 const Database* Settings::find_database(std::string_view wanted) const {
   return find_named(databases, wanted);

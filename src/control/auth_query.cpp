@@ -10,25 +10,12 @@ namespace {
 /// Strangers may ask for any name: no more than this is kept.
 constexpr std::size_t max_known = 10'000;
 
-std::string_view sslmode(config::SslMode mode) {
-  using enum config::SslMode;
-  switch (mode) {
-    case disable: return "disable";
-    case allow: return "allow";
-    case prefer: return "prefer";
-    case require: return "require";
-    case verify_ca: return "verify-ca";
-    case verify_full: return "verify-full";
-  }
-  std::unreachable();
-}
-
 /// server_tls_… in libpq's words. A file that is not given is none, and not one in a home
 /// directory.
 std::vector<std::pair<std::string, std::string>> tls_parameters(const config::Settings& settings) {
   const auto file = [](const std::string& path) { return path.empty() ? "/dev/null/none" : path; };
   const config::TlsProtocols& versions = settings.server_tls_protocols;
-  return {{"sslmode", std::string(sslmode(settings.server_tls_sslmode))},
+  return {{"sslmode", to_string(settings.server_tls_sslmode)},
           {"sslrootcert", file(settings.server_tls_ca_file)},
           {"sslcert", file(settings.server_tls_cert_file)},
           {"sslkey", file(settings.server_tls_key_file)},

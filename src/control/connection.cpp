@@ -19,9 +19,6 @@ bool is_numeric(const std::string& host) {
          inet_pton(AF_INET6, host.c_str(), address.data()) == 1;
 }
 
-/// As soon as possible.
-constexpr Duration shortest = std::chrono::milliseconds(1);
-
 bool is_unix(const std::string& host) {
   return host.starts_with('/') || host.starts_with('@');
 }
@@ -76,10 +73,7 @@ Connection::~Connection() = default;
 void Connection::ask(std::string sql, std::vector<std::string> parameters,
                      std::function<void(Answer)> done) {
   questions_.push_back({std::move(sql), std::move(parameters), std::move(done)});
-  if (late_error_ || (state_ != State::closed && state_ != State::idle)) return;
-  is_asked_now_ = true;
-  advance();
-  is_asked_now_ = false;
+  if (state_ == State::closed || state_ == State::idle) advance();
 }
 
 /// What is to be done between two questions.
@@ -124,27 +118,26 @@ void Connection::on_resolve_failed(const Error& error) {
 
 /// `host`: for the checks of certificates; `address`: where to go.
 void Connection::connect(const std::string& host, const std::string& address) {
-  const std::string port = std::to_string(target_.port);
-  std::vector<const char*> names = {
-      "host",       "port",     "dbname", "user", "application_name", "fallback_application_name",
-      "gssencmode", "passfile", "options"};
-  // A client's search_path or timeout is none of ours; the login role's own is not to be trusted.
-  std::vector<const char*> values = {host.c_str(),
-                                     port.c_str(),
-                                     target_.dbname.c_str(),
-                                     target_.user.c_str(),
-                                     "pgproxy",
-                                     "pgproxy",
-                                     "disable",
-                                     "/dev/null",
-                                     "-c search_path=pg_catalog,public"};
-  const auto add = [&](const char* name, const std::string& value) {
-    names.push_back(name);
+  std::vector<std::pair<std::string, std::string>> parameters = {
+      {"host", host},
+      {"port", std::to_string(target_.port)},
+      {"dbname", target_.dbname},
+      {"user", target_.user},
+      {"password", target_.password},  // empty is none
+      {"passfile", "/dev/null"},
+      {"gssencmode", "disable"},
+      {"application_name", "pgproxy"},
+      // A client's search_path or timeout is none of ours; the login role's own is not to be
+      // trusted.
+      {"options", "-c search_path=pg_catalog,public"}};
+  if (!is_unix(host)) parameters.emplace_back("hostaddr", address);
+  parameters.insert(parameters.end(), target_.tls.begin(), target_.tls.end());
+  std::vector<const char*> names;
+  std::vector<const char*> values;
+  for (const auto& [name, value] : parameters) {
+    names.push_back(name.c_str());
     values.push_back(value.c_str());
-  };
-  if (!is_unix(host)) add("hostaddr", address);
-  if (!target_.password.empty()) add("password", target_.password);
-  for (const auto& [name, value] : target_.tls) add(name.c_str(), value);
+  }
   names.push_back(nullptr);
   values.push_back(nullptr);
   connection_.reset(PQconnectStartParams(names.data(), values.data(), 0));
@@ -244,10 +237,6 @@ void Connection::fail(Error error) {
   const bool was_connecting = state_ == State::connecting || state_ == State::resolving;
   close();
   if (was_connecting && next_host_ < target_.hosts.size()) return try_next_host();
-  if (is_asked_now_) {  // who asks is not told from within the call
-    late_error_ = std::move(error);
-    return services_.loop.timeouts().queue(shortest).arm(timeout_, services_.loop.now());
-  }
   const std::deque<Question> failed = std::exchange(questions_, {});
   for (const Question& question : failed) question.done(std::unexpected(error));
 }
@@ -261,7 +250,6 @@ void Connection::close() {
 }
 
 void Connection::on_timeout(Timeout& /*timeout*/) {
-  if (late_error_) return fail(*std::exchange(late_error_, std::nullopt));
   if (state_ == State::idle) return close();
   next_host_ = target_.hosts.size();  // the time is over for all of them
   fail({.sqlstate = "08006",

@@ -159,6 +159,10 @@ class AuthQuery(harness.PoolerTest):
         self.databases = {"test": "host=127.0.0.1 port=1"}
         self.begin()
         self.assert_refused("08006", user="looked_up")
+        self.databases = {"test": "host=/no/such/directory"}  # fails at once
+        self.begin()
+        for _ in range(2):
+            self.assert_refused("08006", user="looked_up")
         self.databases = {"test": "host=no-such-host.invalid"}
         self.begin()
         self.assert_refused("08006", user="looked_up")

@@ -30,6 +30,8 @@ enum class OnSequenceState { learn, pin, error };
 enum class CheckoutOrder { lifo, round_robin, random };
 enum class LoadBalanceHosts { round_robin, disable };
 enum class SslMode { disable, allow, prefer, require, verify_ca, verify_full };
+/// libpq's word for it.
+std::string to_string(SslMode mode);
 /// Versions of TLS that may be spoken.
 struct TlsProtocols {
   bool v1_2 = false;

@@ -56,8 +56,8 @@ class Connection final : public io::Disposable,
   Connection(Services services, Target target);
   ~Connection() override;
 
-  /// `sql` is one statement with parameters $1, …; `done` is called later, once. A connection that
-  /// cannot be had is the answer to all that wait for it.
+  /// `sql` is one statement with parameters $1, …; `done` is called once, perhaps from within the
+  /// call. A connection that cannot be had is the answer to all that wait for it.
   void ask(std::string sql, std::vector<std::string> parameters, std::function<void(Answer)> done);
   bool is_open() const { return state_ == State::idle || state_ == State::asking; }
 
@@ -97,8 +97,6 @@ class Connection final : public io::Disposable,
   std::size_t next_host_ = 0;
   std::deque<Question> questions_;  ///< the first one is being asked
   Answer found_;
-  std::optional<Error> late_error_;  ///< to be told soon
-  bool is_asked_now_ = false;        ///< ask() is on the stack
   std::unique_ptr<io::ResolveAttempt> lookup_;
   std::unique_ptr<pg_conn, Finish> connection_;
   std::unique_ptr<io::FdWatch> watch_;  ///< gone before the connection is
