@@ -85,11 +85,11 @@ StatementRef Statements::add_unshared(std::string_view definition) {
   return std::make_shared<Statement>(++last_number_, definition, nullptr);
 }
 
-/// Something that `test` is true for may be there: its Close may yet be skipped.
-template <class Test>
-bool ServerStatements::may_have_been(Test test, ExpectedReplies& expected) const {
-  return journal_.any([&](std::uint32_t message, const Change& change) {
-    return change.before && !expected.is_certain(message) && test(change);
+/// Calls visit(change) for what may be there whatever we think: its Close may yet be skipped.
+template <class Visit>
+void ServerStatements::for_each_in_doubt(ExpectedReplies& expected, Visit visit) const {
+  journal_.for_each([&](std::uint32_t message, const Change& change) {
+    if (change.before && !expected.is_certain(message)) visit(change);
   });
 }
 
@@ -98,8 +98,11 @@ ServerStatements::Need ServerStatements::use(const Statement& statement,
   const std::uint64_t number = statement.number();
   const auto at = by_number_.find(number);
   if (at == by_number_.end()) {
-    const auto is_it = [&](const Change& change) { return change.statement_number == number; };
-    return may_have_been(is_it, expected) ? Need::close_and_parse : Need::parse;
+    Need need = Need::parse;
+    for_each_in_doubt(expected, [&](const Change& change) {
+      if (change.statement_number == number) need = Need::close_and_parse;
+    });
+    return need;
   }
   Parsed& parsed = *at->second;
   if (&by_use_.front() != &parsed) {
@@ -206,29 +209,25 @@ void ServerStatements::forget(const Statement& statement) {
 std::vector<std::uint64_t> ServerStatements::numbers(ExpectedReplies& expected) const {
   std::vector<std::uint64_t> numbers;
   for (const auto& [number, parsed] : by_number_) numbers.push_back(number);
-  const auto take = [&](const Change& change) {
+  for_each_in_doubt(expected, [&](const Change& change) {
     if (change.statement_number != 0) numbers.push_back(change.statement_number);
-    return false;
-  };
-  may_have_been(take, expected);
+  });
   return numbers;
 }
 
 std::vector<std::string> ServerStatements::own_names(ExpectedReplies& expected) const {
   std::vector<std::string> names;
   for (const OwnName& own : own_names_) names.push_back(own.name);
-  const auto take = [&](const Change& change) {
+  for_each_in_doubt(expected, [&](const Change& change) {
     if (change.statement_number == 0) names.push_back(change.name);
-    return false;
-  };
-  may_have_been(take, expected);
+  });
   return names;
 }
 
 bool ServerStatements::has_own_name(std::string_view name, ExpectedReplies& expected) const {
-  if (now(name)) return true;
-  const auto is_it = [&](const Change& change) { return change.name == name; };
-  return may_have_been(is_it, expected);
+  bool is_there = now(name).has_value();
+  for_each_in_doubt(expected, [&](const Change& change) { is_there |= change.name == name; });
+  return is_there;
 }
 
 void ServerStatements::own_parsed(std::string_view name, std::uint32_t number) {
@@ -292,9 +291,8 @@ void ServerStatements::clear(ExpectedReplies& expected) {
     return journal_.find(
         [&](std::uint32_t, const Change& other) { return other.is_of_same(change); });
   };
-  journal_.find([&](std::uint32_t, Change& change) {
+  journal_.for_each([&](std::uint32_t, Change& change) {
     if (first_of(change) == &change) change.before.reset();
-    return false;
   });
   std::erase_if(by_number_, [&](const auto& entry) {
     return first_of({.statement_number = entry.first}) == nullptr;

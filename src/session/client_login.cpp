@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <unistd.h>
 
-#include "pgproxy/auth/login_rules.hpp"
 #include "pgproxy/auth/random.hpp"
 #include "pgproxy/session/sessions.hpp"
 #include "pgproxy/wire/decode.hpp"
@@ -137,7 +136,7 @@ void ClientSession::begin_authentication() {
     login_->is_owner = peer.is_unix && peer.peer_uid == geteuid();
     if (login_->is_owner) return on_authenticated();
   }
-  const auth::LoginDecision decision =
+  const auth::LoginDecision& decision = login_->decision =
       auth::decide_login(settings,
                          {.peer = transport_->peer(),
                           .tls = transport_->tls(),
@@ -149,8 +148,6 @@ void ClientSession::begin_authentication() {
     note_refused_login(decision.log_reason);
     return fail(*decision.refusal);
   }
-  login_->method = decision.method;
-  login_->must_fail = decision.must_fail;
   const auto secret = settings.secrets.find(startup.user);
   if (secret != settings.secrets.end()) return start_authentication(&secret->second);
   const bool is_asked_for = decision.method != config::AuthType::any;
@@ -171,9 +168,10 @@ void ClientSession::on_secret(const io::FoundSecret& found) {
 
 void ClientSession::start_authentication(const std::string* secret) {
   const io::TlsInfo* tls = transport_->tls();
-  login_->auth.emplace(login_->method, login_->startup.user, secret, sessions_.verifiers(),
+  const auth::LoginDecision& decision = login_->decision;
+  login_->auth.emplace(decision.method, login_->startup.user, secret, sessions_.verifiers(),
                        tls != nullptr ? tls->server_end_point : "");
-  if (!login_->must_fail.empty()) login_->auth->must_fail(login_->must_fail);
+  if (!decision.must_fail.empty()) login_->auth->must_fail(decision.must_fail);
   std::string out;
   const auth::ClientAuth::Outcome outcome = login_->auth->start(out);
   on_authentication(outcome, out);

@@ -5,6 +5,7 @@
 
 #include "session/client_session.hpp"
 
+#include "pgproxy/auth/login_rules.hpp"
 #include "pgproxy/io/secret_source.hpp"
 
 namespace pgproxy::session {
@@ -25,8 +26,7 @@ struct ClientSession::Login {
     ClientSession& session_;
   };
 
-  config::AuthType method{};             ///< that the client has to pass
-  std::string must_fail;                 ///< why it does not whatever it proves; empty: it may
+  auth::LoginDecision decision;          ///< what the client has to prove
   std::optional<auth::ClientAuth> auth;  ///< none: the client has not said who it is
   Found found;
   bool asked_for_ssl = false;

@@ -49,6 +49,15 @@ class Journal {
     std::erase_if(entries_, is_skipped);
   }
 
+  /// Calls visit(number, change) for each.
+  template <class Visit>
+  void for_each(Visit visit) {
+    for (Entry& entry : entries_) visit(entry.number, entry.change);
+  }
+  template <class Visit>
+  void for_each(Visit visit) const {
+    for (const Entry& entry : entries_) visit(entry.number, entry.change);
+  }
   /// The oldest for which test(number, change) is true; nullptr: none.
   template <class Test>
   Change* find(Test test) {

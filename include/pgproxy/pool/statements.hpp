@@ -198,8 +198,8 @@ class ServerStatements {
   std::optional<Change::Before> now(std::uint64_t statement_number) const;
   std::optional<Change::Before> now(std::string_view own_name) const;
   void restore(const Change& change);
-  template <class Test>
-  bool may_have_been(Test test, ExpectedReplies& expected) const;
+  template <class Visit>
+  void for_each_in_doubt(ExpectedReplies& expected, Visit visit) const;
 
   std::unordered_map<std::uint64_t, std::unique_ptr<Parsed>> by_number_;
   IntrusiveList<Parsed> by_use_;    ///< front is the most recently used

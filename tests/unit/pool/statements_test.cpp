@@ -38,6 +38,14 @@ struct Server {
     there.closed(s->number(), expected.next_number());
     expected.sent(owner, injected_close);
   }
+  void parse_own(std::string_view name) {
+    there.own_parsed(name, expected.next_number());
+    expected.sent(owner, injected_parse);
+  }
+  void close_own(std::string_view name) {
+    there.own_closed(name, expected.next_number());
+    expected.sent(owner, injected_close);
+  }
   void sent(ReplyKind kind) { expected.sent(owner, kind); }
   void received(std::string_view types) {
     for (const char type : types) {
@@ -222,8 +230,7 @@ TEST_CASE("DEALLOCATE ALL takes what was there, not what is sent behind it") {
   const StatementRef a = server.statement("a");
   const StatementRef b = server.statement("b");
   server.parse(a);
-  server.there.own_parsed("own", server.expected.next_number());
-  server.sent(injected_parse);
+  server.parse_own("own");
   server.sent(query);
   server.parse(b);
   server.received("11");
@@ -344,13 +351,11 @@ TEST_CASE("names and types of columns make a description, their origin and forma
 
 TEST_CASE("names of a client's own follow what is skipped") {
   Server server;
-  server.there.own_parsed("own", server.expected.next_number());
-  server.sent(injected_parse);
+  server.parse_own("own");
   server.sent(sync);
   server.received("1Z");
   server.sent(bind);
-  server.there.own_closed("own", server.expected.next_number());
-  server.sent(injected_close);
+  server.close_own("own");
   CHECK(server.there.own_names(server.expected).empty());
   server.received("E");
   CHECK(server.there.own_names(server.expected).size() == 1);
@@ -359,13 +364,10 @@ TEST_CASE("names of a client's own follow what is skipped") {
 TEST_CASE("a name of a client's own stays when a later message makes it again") {
   Server server;
   server.sent(bind);
-  server.there.own_parsed("own", server.expected.next_number());
-  server.sent(injected_parse);
+  server.parse_own("own");
   server.sent(sync);
-  server.there.own_closed("own", server.expected.next_number());
-  server.sent(injected_close);
-  server.there.own_parsed("own", server.expected.next_number());
-  server.sent(injected_parse);
+  server.close_own("own");
+  server.parse_own("own");
   server.sent(sync);
   server.received("EZ");
   CHECK(server.there.has_own_name("own", server.expected));
@@ -375,13 +377,11 @@ TEST_CASE("a name of a client's own stays when a later message makes it again") 
 
 TEST_CASE("a name of a client's own may be there as long as its Close may be skipped") {
   Server server;
-  server.there.own_parsed("own", server.expected.next_number());
-  server.sent(injected_parse);
+  server.parse_own("own");
   server.sent(sync);
   server.received("1Z");
   server.sent(bind);
-  server.there.own_closed("own", server.expected.next_number());
-  server.sent(injected_close);
+  server.close_own("own");
   CHECK_FALSE(server.there.has_own_name("own", server.expected));  // this cycle goes with it
   server.sent(sync);
   CHECK(server.there.has_own_name("own", server.expected));
@@ -425,14 +425,12 @@ TEST_CASE("what an earlier Close may leave there is closed with the rest") {
   Server server;
   const StatementRef s = server.statement("s");
   server.parse(s);
-  server.there.own_parsed("own", server.expected.next_number());
-  server.sent(injected_parse);
+  server.parse_own("own");
   server.sent(sync);
   server.received("11Z");
   server.sent(bind);
   server.close(s);
-  server.there.own_closed("own", server.expected.next_number());
-  server.sent(injected_close);
+  server.close_own("own");
   CHECK(server.there.numbers(server.expected).empty());
   CHECK(server.there.own_names(server.expected).empty());
   server.sent(sync);
@@ -442,24 +440,20 @@ TEST_CASE("what an earlier Close may leave there is closed with the rest") {
 
 TEST_CASE("a name of a client's own is gone when SQL has deallocated it") {
   Server server;
-  const auto parse = [&] {
-    server.there.own_parsed("own", server.expected.next_number());
-    server.sent(injected_parse);
-  };
   const auto deallocate = [&] {
     const std::uint32_t number = server.expected.next_number();
     server.sent(query);
     return number;
   };
   const auto count = [&] { return server.there.own_names(server.expected).size(); };
-  parse();
+  server.parse_own("own");
   std::uint32_t number = deallocate();
   server.received("1CZ");
   server.there.own_deallocated("own", number);
   CHECK(count() == 0);
 
   number = deallocate();
-  parse();
+  server.parse_own("own");
   server.there.own_deallocated("own", number);  // told late: this one is another
   CHECK(count() == 1);
   server.received("CZ1");
@@ -468,8 +462,7 @@ TEST_CASE("a name of a client's own is gone when SQL has deallocated it") {
 
   number = deallocate();
   server.sent(bind);
-  server.there.own_closed("own", server.expected.next_number());
-  server.sent(injected_close);
+  server.close_own("own");
   server.received("CZ");
   server.there.own_deallocated("own", number);
   server.received("E");  // the Close is skipped
