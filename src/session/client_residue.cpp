@@ -300,8 +300,7 @@ void ClientSession::note_values(Bytes part) {
   if (!values) return;
   std::vector<std::string> names;
   for (const std::string_view value : *values) {
-    std::string name(value.substr(0, max_name_bytes + 1));
-    std::ranges::transform(name, name.begin(), to_lower);
+    std::string name = lower_case(value.substr(0, max_name_bytes + 1));
     if (sql::is_custom_setting(name) || (names_settings && name == sql::hidden_setting)) {
       names.push_back(std::move(name));
     }

@@ -63,7 +63,7 @@ std::optional<std::string> take_name(std::string_view& text) {
   skip_blanks(text);
   std::string name;
   if (!text.starts_with('"')) {
-    std::ranges::transform(take_word(text), std::back_inserter(name), to_lower);
+    name = lower_case(take_word(text));
     return name.empty() ? std::nullopt : std::optional(name);
   }
   text.remove_prefix(1);

@@ -31,14 +31,7 @@ bool is_temporary_schema(std::string_view name) {
 
 /// Anywhere in a setting's value, as that may be a list.
 bool names_temporary_schema(std::string_view value) {
-  constexpr std::string_view alias = "pg_temp";
-  return !std::ranges::search(value, alias, {}, to_lower).empty();
-}
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  std::ranges::transform(result, result.begin(), to_lower);
-  return result;
+  return contains_ignoring_case(value, "pg_temp");
 }
 
 /// The string constant that an expression is, perhaps with a cast.
@@ -194,7 +187,7 @@ void Analysis::set(const PgQuery__VariableSetStmt& statement) {
     facts_.resets.emplace_back("all");
     return;
   }
-  const std::string name = lower(text_of(statement.name));
+  const std::string name = lower_case(text_of(statement.name));
   facts_.settings.push_back(name);
   const bool is_reset = statement.kind == PG_QUERY__VARIABLE_SET_KIND__VAR_RESET ||
                         statement.kind == PG_QUERY__VARIABLE_SET_KIND__VAR_SET_DEFAULT;
@@ -353,7 +346,7 @@ void Analysis::table(const PgQuery__RangeVar& table) {
 
 void Analysis::call(const PgQuery__FuncCall& call) {
   if (call.n_funcname == 0) return;
-  const std::string name = lower(string_of(call.funcname[call.n_funcname - 1]));
+  const std::string name = lower_case(string_of(call.funcname[call.n_funcname - 1]));
   const std::string_view schema =
       call.n_funcname > 1 ? string_of(call.funcname[call.n_funcname - 2]) : "pg_catalog";
   const bool is_ours = schema == "pg_catalog";
@@ -388,8 +381,8 @@ void Analysis::call_set_config(const PgQuery__FuncCall& call) {
     // PostgreSQL does not list custom settings: their names have to be known.
     if (!name && !(is_plain && is_parameter(arguments[0]))) facts_.leaves |= {Residue::hidden};
   }
-  if (name && lower(*name) == hidden_setting) facts_.leaves |= {Residue::hidden};
-  const bool is_search_path = name && lower(*name) == "search_path";
+  if (name && equals_ignoring_case(*name, hidden_setting)) facts_.leaves |= {Residue::hidden};
+  const bool is_search_path = name && equals_ignoring_case(*name, "search_path");
   if (!name || (is_search_path && (!value || names_temporary_schema(*value)))) {
     facts_.leaves |= {Residue::temporary_object};
   }

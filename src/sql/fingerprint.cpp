@@ -307,12 +307,9 @@ void Normaliser::comma() {
   if (frame.is_set_config) {
     // The value matters if the setting is, or may be, search_path.
     const std::string_view name(frame.item, out_);
-    const auto is_same = [](char a, char b) { return to_lower(a) == b; };
-    constexpr std::string_view telling = "search_path";
     frame.keeps_constants =
         frame.keeps_constants && (name.find_first_of("\\&\n\r") != std::string_view::npos ||
-                                  std::search(name.begin(), name.end(), telling.begin(),
-                                              telling.end(), is_same) != name.end());
+                                  contains_ignoring_case(name, "search_path"));
   }
   *out_++ = ',';
   const bool is_behind_row = before_ == Before::row;

@@ -23,7 +23,7 @@ bool fits_integer(std::string_view digits) {
 }  // namespace
 
 bool Token::is_word(std::string_view lower_case) const {
-  return kind == TokenKind::word && std::ranges::equal(text, lower_case, {}, to_lower);
+  return kind == TokenKind::word && equals_ignoring_case(text, lower_case);
 }
 
 Token Lexer::next(char* lower_case) {

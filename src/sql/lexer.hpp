@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "pgproxy/base/text.hpp"
+
 // PostgreSQL's lexical rules (docs 4.1), without a table of keywords.
 namespace pgproxy::sql {
 
@@ -69,21 +71,12 @@ constexpr std::array<CharKind, 256> make_char_kinds() {
   for (std::size_t byte = 0x80; byte < 256; ++byte) kinds[byte] = CharKind::letter;
   return kinds;
 }
-constexpr std::array<char, 256> make_lower() {
-  std::array<char, 256> lower{};
-  for (std::size_t byte = 0; byte < 256; ++byte) {
-    const bool is_upper = byte >= 'A' && byte <= 'Z';
-    lower[byte] = static_cast<char>(is_upper ? byte | 0x20 : byte);
-  }
-  return lower;
-}
 inline constexpr std::array<CharKind, 256> char_kinds = make_char_kinds();
-inline constexpr std::array<char, 256> lower_chars = make_lower();
 /// What continues a word, in lower case; NUL for the others.
 inline constexpr std::array<char, 256> word_chars = [] {
   std::array<char, 256> chars{};
   for (std::size_t byte = 0; byte < 256; ++byte) {
-    if (char_kinds[byte] >= CharKind::dollar) chars[byte] = lower_chars[byte];
+    if (char_kinds[byte] >= CharKind::dollar) chars[byte] = to_lower(static_cast<char>(byte));
   }
   return chars;
 }();
@@ -91,9 +84,6 @@ inline constexpr std::array<char, 256> word_chars = [] {
 
 inline CharKind char_kind(char c) {
   return detail::char_kinds[static_cast<unsigned char>(c)];
-}
-inline char to_lower(char c) {
-  return detail::lower_chars[static_cast<unsigned char>(c)];
 }
 /// NUL if it cannot be in a word (but at its beginning).
 inline char word_char(char c) {

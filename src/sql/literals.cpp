@@ -111,7 +111,7 @@ std::optional<std::string> name_value(const Token& token) {
   if (token.kind == TokenKind::word) {
     const auto is_ascii = [](char c) { return static_cast<unsigned char>(c) < 0x80; };
     if (!std::ranges::all_of(token.text, is_ascii)) return std::nullopt;
-    std::ranges::transform(token.text, std::back_inserter(name), to_lower);
+    name = lower_case(token.text);
   } else if (token.kind == TokenKind::quoted_name) {
     const std::string_view content = token.text.substr(1, token.text.size() - 2);
     for (std::size_t index = 0; index < content.size(); ++index) {

@@ -18,11 +18,6 @@ constexpr std::string_view lists_of_names[] = {
     "local_preload_libraries",  "search_path",      "session_preload_libraries",
     "shared_preload_libraries", "temp_tablespaces", "unix_socket_directories"};
 
-std::string lower(std::string text) {
-  std::ranges::transform(text, text.begin(), to_lower);
-  return text;
-}
-
 bool ends_here(Lexer& lexer, Token token) {
   while (token.is(';')) token = lexer.next();
   return token.kind == TokenKind::end;
@@ -36,7 +31,7 @@ std::optional<std::string> setting_name(Lexer& lexer, Token& token) {
     if (!part) return std::nullopt;
     name += *part;
     token = lexer.next();
-    if (!token.is('.')) return lower(std::move(name));
+    if (!token.is('.')) return lower_case(name);
     name += '.';
     token = lexer.next();
   }
@@ -81,7 +76,7 @@ class NameFinder {
   static bool begins_statements(const Token& token);
   bool is_full() const { return names_.size() >= most_names; }
   void add(std::string name) {
-    name = lower(std::move(name));
+    name = lower_case(name);
     if (is_full() || name.empty() || std::ranges::find(names_, name) != names_.end()) return;
     names_.push_back(std::move(name));
   }
