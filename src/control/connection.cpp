@@ -233,7 +233,7 @@ Error Connection::libpq_error(std::string what) const {
 }
 
 /// The next host, while one is left to connect to; else everybody who waits hears of it.
-void Connection::fail(Error error) {
+void Connection::fail(const Error& error) {
   const bool was_connecting = state_ == State::connecting || state_ == State::resolving;
   close();
   if (was_connecting && next_host_ < target_.hosts.size()) return try_next_host();

@@ -87,7 +87,7 @@ class Connection final : public io::Disposable,
   void read_results();
   void watch_for(bool readable, bool writable);
   void answer(Answer answer);
-  void fail(Error error);
+  void fail(const Error& error);
   void close();
   Error libpq_error(std::string what) const;
 
