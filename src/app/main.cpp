@@ -5,6 +5,8 @@
 #include "app/process.hpp"
 #include "app/proxy.hpp"
 
+#include "pgproxy/config/import.hpp"
+
 namespace pgproxy::app {
 namespace {
 
@@ -35,6 +37,19 @@ int check(const std::string& path) {
   }
   fmt::print("{}: configuration is valid\n", path);
   return 0;
+}
+
+/// 0: pgproxy would start with what was printed.
+int import_settings(const std::string& path) {
+  const config::Imported imported = config::import_file(path);
+  fmt::print("{}", imported.text);
+  for (const config::Problem& problem : imported.problems) {
+    fmt::print(stderr, "{}\n", config::format_problem(problem));
+  }
+  if (imported.problems.empty()) return 0;
+  fmt::print(stderr, "pgproxy: {} point(s) of {} need a look before pgproxy starts with it\n",
+             imported.problems.size(), path);
+  return 1;
 }
 
 void configure_log(const config::Settings& settings, bool quiet, bool verbose) {
@@ -86,11 +101,14 @@ int main(int argc, char** argv) {
   CLI::App cli{"pgproxy: a transparent PostgreSQL proxy and connection pooler"};
   std::string file;
   bool check_only = false;
+  std::string import_from;
   bool print_example = false;
   bool quiet = false;
   bool verbose = false;
   cli.add_option("FILE", file, "Configuration file (pgproxy.ini); PgBouncer's words work");
   cli.add_flag("--check", check_only, "Check FILE, print every setting and where it comes from");
+  cli.add_option("--import", import_from,
+                 "Print a complete configuration that does what this pgbouncer.ini says");
   cli.add_flag("--print-example", print_example, "Print a complete, commented configuration");
   cli.add_flag("-q,--quiet", quiet, "Log to logfile only");
   cli.add_flag("-v,--verbose", verbose, "Log more");
@@ -100,6 +118,7 @@ int main(int argc, char** argv) {
     fmt::print("{}", config::example_file());
     return 0;
   }
+  if (!import_from.empty()) return app::import_settings(import_from);
   if (file.empty()) {
     fmt::print(stderr,
                "pgproxy: no configuration file given\n"

@@ -11,29 +11,18 @@ namespace pgproxy::config {
 
 namespace {
 
-/// `text` as comment lines of at most 100 columns.
-std::string comment(std::string_view text) {
-  constexpr std::size_t widest = 98;
-  std::string result;
-  while (text.size() > widest) {
-    const auto blank = text.rfind(' ', widest);
-    result += fmt::format("# {}\n", text.substr(0, blank));
-    text.remove_prefix(blank + 1);
-  }
-  return result + fmt::format("# {}\n", text);
-}
-
 std::string allowed(const Row<Settings>& row) {
   return row.field.allowed(row.field.range);
 }
 
 std::string example_entry(const Row<Settings>& row, std::string_view value) {
   const std::string when = row.apply == Apply::on_restart ? " Needs a restart." : "";
-  std::string text = comment(fmt::format("{} Allowed: {}.{}", row.doc, allowed(row), when));
+  std::string text = as_comment(fmt::format("{} Allowed: {}.{}", row.doc, allowed(row), when));
   if (row.standard.must_be_given) {
-    text += comment(fmt::format("Must be given. {}: {}.", row.standard.text, row.standard.reason));
+    text +=
+        as_comment(fmt::format("Must be given. {}: {}.", row.standard.text, row.standard.reason));
   } else {
-    text += comment(fmt::format("Default: {}.", row.standard.reason));
+    text += as_comment(fmt::format("Default: {}.", row.standard.reason));
   }
   const bool is_comment = !row.standard.must_be_given && value == row.standard.text;
   return text + fmt::format("{}{} = {}", is_comment ? ";" : "", row.name, value);

@@ -7,6 +7,7 @@
 
 #include "config/check.hpp"
 #include "config/connection_string.hpp"
+#include "config/entry.hpp"
 #include "config/file.hpp"
 #include "config/hba.hpp"
 #include "config/ini_reader.hpp"
@@ -205,6 +206,19 @@ void Loader::note_given(Origins::Places& places, const std::string& what, std::s
                                   place->second.at.file, place->second.at.line));
   place->second = {at, usable};
 }
+
+}  // namespace
+
+std::vector<Problem> problems_of_entry(std::string_view section, std::string_view name,
+                                       std::string_view value, const Origin& at) {
+  Settings settings;
+  Origins origins{.file = at.file};
+  Report report;
+  Loader(settings, origins, report).on_entry(section, name, value, at);
+  return report.sorted_problems({at.file});
+}
+
+namespace {
 
 void take_defaults(Settings& settings) {
   for (const Group& group : setting_groups()) {

@@ -52,10 +52,11 @@ constexpr Default must_be_given(std::string_view proposal, std::string_view reas
 
 /// What few rows have.
 struct Extra {
-  std::string_view alias = {};     ///< a second name
-  std::string_view also = {};      ///< Support::later: a second value that changes nothing
-  std::string_view bad_hint = {};  ///< for values that are not allowed
-  bool secret = false;             ///< its value is never shown
+  std::string_view alias = {};       ///< a second name
+  std::string_view also = {};        ///< Support::later: a second value that changes nothing
+  std::string_view bad_hint = {};    ///< for values that are not allowed
+  bool secret = false;               ///< its value is never shown
+  std::string_view pgbouncers = {};  ///< must be given: PgBouncer's default, when not the proposal
 };
 
 /// One setting, once and for all: parser, checks, example file, documentation, SHOW CONFIG and

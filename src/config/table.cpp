@@ -53,13 +53,15 @@ constexpr Row<Settings> kListening[] = {
 };
 
 constexpr Row<Settings> kPools[] = {
-    {"pool_mode", field<&Settings::pool_mode>(),
+    {"pool_mode",
+     field<&Settings::pool_mode>(),
      must_be_given("transaction",
                    "the mode in which few server connections serve many clients; PgBouncer's own "
                    "default, session, keeps one server connection per client"),
      on_reload,
      "When a server connection goes back to its pool: when the client leaves (session), after each "
-     "transaction, or after each statement."},
+     "transaction, or after each statement.",
+     {.pgbouncers = "session"}},
     {"default_pool_size",
      field<&Settings::default_pool_size>({1, 10'000}),
      must_be_given(
@@ -177,13 +179,15 @@ constexpr std::string_view kAuthQuery =
     "WHERE rolname=$1 AND rolcanlogin";
 
 constexpr Row<Settings> kAuthentication[] = {
-    {"auth_type", field<&Settings::auth_type>(),
+    {"auth_type",
+     field<&Settings::auth_type>(),
      must_be_given("scram-sha-256",
                    "PostgreSQL's own default; needs auth_file. PgBouncer's default is md5, which "
                    "falls over to SCRAM for users with a SCRAM secret"),
      on_reload,
      "How clients prove who they are. trust: the user must exist; any: no check at all; cert: by a "
-     "certificate that names the user; hba: as the first line of auth_hba_file says that matches."},
+     "certificate that names the user; hba: as the first line of auth_hba_file says that matches.",
+     {.pgbouncers = "md5"}},
     {"auth_file",
      field<&Settings::auth_file>(),
      {"", "PgBouncer's: none; needed by all that check a password"},
@@ -298,12 +302,15 @@ constexpr Row<Settings> kClients[] = {
                    "PgBouncer's value, off: a query cut off here costs its server connection, "
                    "which PostgreSQL's statement_timeout does not"),
      on_reload, "Longest time for a query; 0: off."},
-    {"idle_transaction_timeout", field<&Settings::idle_transaction_timeout>(),
+    {"idle_transaction_timeout",
+     field<&Settings::idle_transaction_timeout>(),
      must_be_given("60",
                    "PgBouncer's value is 0, off: one forgotten transaction then holds a server "
                    "connection for ever. 60 is half of query_wait_timeout's 120: who waits "
                    "behind such a transaction is still served"),
-     on_reload, "Longest time that a client may be idle within a transaction; 0: off."},
+     on_reload,
+     "Longest time that a client may be idle within a transaction; 0: off.",
+     {.pgbouncers = "0"}},
     {"transaction_timeout",
      field<&Settings::transaction_timeout>(),
      {"0", "PgBouncer's: off"},

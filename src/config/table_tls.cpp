@@ -59,7 +59,8 @@ constexpr Row<Settings> kTls[] = {
      {"auto", "PgBouncer's: 2048 bits or more"},
      on_reload,
      "Key exchange by finite fields, for old clients with TLS 1.2."},
-    {"server_tls_sslmode", field<&Settings::server_tls_sslmode>(),
+    {"server_tls_sslmode",
+     field<&Settings::server_tls_sslmode>(),
      must_be_given(
          "disable",
          "enough for servers on this machine or in a network that you trust; verify-full, "
@@ -69,7 +70,8 @@ constexpr Row<Settings> kTls[] = {
      "TLS with servers over TCP. allow, prefer: where the server offers it; require: always; "
      "verify-ca: server_tls_ca_file must vouch for the server's certificate; verify-full: which "
      "must "
-     "also name its host."},
+     "also name its host.",
+     {.pgbouncers = "prefer"}},
     {"server_tls_ca_file",
      field<&Settings::server_tls_ca_file>(),
      {"", "PgBouncer's: none; needed for verify-ca and verify-full"},

@@ -103,6 +103,19 @@ std::string in_quotes(std::string_view text) {
   return result;
 }
 
+std::string as_comment(std::string_view text) {
+  constexpr std::size_t widest = 98;
+  std::string result;
+  while (text.size() > widest) {
+    auto blank = text.rfind(' ', widest);
+    if (blank == std::string_view::npos) blank = text.find(' ');
+    if (blank == std::string_view::npos) break;
+    result += fmt::format("# {}\n", text.substr(0, blank));
+    text.remove_prefix(blank + 1);
+  }
+  return result + fmt::format("# {}\n", text);
+}
+
 NearestName::NearestName(std::string_view wanted)
     : wanted_(wanted.substr(0, 100)), best_distance_(wanted_.size() / 3 + 2) {}
 

@@ -31,6 +31,9 @@ std::string join(const std::vector<std::string>& words, std::string_view separat
 /// For messages: in double quotes, control bytes replaced, long text cut.
 std::string in_quotes(std::string_view text);
 
+/// As comment lines of an ini file, of at most 100 columns where words allow.
+std::string as_comment(std::string_view text);
+
 /// Finds what somebody who typed `wanted` may have meant.
 class NearestName {
  public:

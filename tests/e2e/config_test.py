@@ -48,6 +48,27 @@ class Options(unittest.TestCase):
         result = self.run_program("--check", self.ini())
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
 
+    def test_an_imported_pgbouncer_ini_passes_the_check(self):
+        source = self.directory / "pgbouncer.ini"
+        source.write_text("[databases]\nshop = host=127.0.0.1 dbname=test pool_size=7\n[pgbouncer]\nlisten_port = 6543\n"
+                          f"auth_file = {self.directory / 'userlist.txt'}\npkt_buf = 8192\n")
+        imported = self.run_program("--import", source)
+        self.assertEqual((imported.returncode, imported.stderr), (0, ""))
+        path = self.directory / "imported.ini"
+        path.write_text(imported.stdout)
+        checked = self.run_program("--check", path)
+        self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
+        for line in ("listen_port = 6543  # given", "pool_mode = session  # given", "server_tls_sslmode = prefer  # given"):
+            self.assertIn(line, checked.stdout)
+
+    def test_an_import_says_what_it_cannot_keep(self):
+        source = self.directory / "pgbouncer.ini"
+        source.write_text("[pgbouncer]\nauth_type = any\npeer_id = 3\n")
+        imported = self.run_program("--import", source)
+        self.assertEqual(imported.returncode, 1)
+        self.assertIn(f"{source}:3: peer_id", imported.stderr)
+        self.assertIn("\n;peer_id = 3\n", imported.stdout)
+
     def test_every_required_setting_is_asked_for_with_its_name(self):
         for name in set(REQUIRED) - {"auth_type"}:
             with self.subTest(name):
