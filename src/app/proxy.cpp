@@ -1,12 +1,22 @@
 #include "app/proxy.hpp"
 
 #include <csignal>
+#include <ctime>
 #include <systemd/sd-daemon.h>
 #include <unordered_map>
 
 #include "pgproxy/base/log.hpp"
 
 namespace pgproxy::app {
+namespace {
+
+Duration thread_cpu_time() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + Duration(time.tv_nsec / 1000);
+}
+
+}  // namespace
 
 Proxy::Proxy(const config::Loaded& loaded, const Tls& tls)
     : loaded_(loaded),
@@ -16,7 +26,10 @@ Proxy::Proxy(const config::Loaded& loaded, const Tls& tls)
       auth_query_({loop_, fd_watcher_, resolver_}, loaded.settings),
       pools_(loop_, loaded.settings, tls.servers),
       sessions_(loop_, loaded.settings, pools_, *this, auth_query_),
-      console_(*this, loaded) {
+      console_(*this, loaded),
+      web_source_(loop_, {.status = [this] { return status(); },
+                          .config = [this] { return config::describe(loaded_); }}),
+      started_at_(loop_.wall_now()) {
   control::ignore_environment();
   sessions_.use_tls(tls.clients);
 }
@@ -37,6 +50,17 @@ Result<void> Proxy::open() {
   for (const std::string& address : listener_->addresses()) {
     log::line(log::Level::log, "listening on {}", address);
   }
+  return open_web();
+}
+
+Result<void> Proxy::open_web() {
+  const config::Settings& settings = loaded_.settings;
+  if (settings.http_listen.empty()) return {};
+  auto server = web::Server::start({.listen = settings.http_listen, .token = settings.http_token},
+                                   web_source_);
+  if (!server) return std::unexpected(server.error());
+  web_ = std::move(*server);
+  log::line(log::Level::log, "HTTP on {}", settings.http_listen);
   return {};
 }
 
@@ -107,6 +131,23 @@ std::vector<PoolRow> Proxy::pools() const {
   pools_.for_each([&](const pool::Pool& pool) { rows.push_back(pool.describe()); });
   sessions_.describe_pools(rows);
   return rows;
+}
+
+metrics::Status Proxy::status() const {
+  metrics::Status status{.pins = sessions_.describe_pin_totals(),
+                         .lists = lists(),
+                         .started_at = started_at_,
+                         .loop_cpu_time = thread_cpu_time(),
+                         .is_draining = is_draining_};
+  std::vector<PoolRow> rows = pools();
+  auto row = rows.begin();
+  pools_.for_each([&](const pool::Pool& pool) {
+    status.pools.push_back({.row = std::move(*row++),
+                            .counters = pool.counters(),
+                            .min_pool_size = pool.settings().min_pool_size,
+                            .reserve_pool_size = pool.settings().reserve_pool_size});
+  });
+  return status;
 }
 
 std::vector<StatsRow> Proxy::stats() const {

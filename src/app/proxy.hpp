@@ -4,6 +4,7 @@
 #include <string>
 
 #include "app/tls.hpp"
+#include "app/web_source.hpp"
 
 #include "pgproxy/admin/console.hpp"
 #include "pgproxy/config/load.hpp"
@@ -42,6 +43,8 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
 
   void watch_signals();
   void drain(std::string_view signal);
+  Result<void> open_web();
+  metrics::Status status() const;
 
   const config::Loaded& loaded_;
   net::UvLoop loop_;
@@ -52,6 +55,9 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   session::Sessions sessions_;
   admin::Console console_;
   std::unique_ptr<net::Listener> listener_;
+  WebSource web_source_;
+  std::unique_ptr<web::Server> web_;  ///< gone before what it asks
+  WallTime started_at_;
   bool is_draining_ = false;
 };
 

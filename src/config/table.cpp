@@ -376,6 +376,21 @@ constexpr Row<Settings> kLogging[] = {
      "Time over which SHOW STATS takes its averages."},
 };
 
+constexpr Row<Settings> kHttp[] = {
+    {"http_listen",
+     field<&Settings::http_listen>(),
+     {"", "nobody reaches it by accident; Prometheus' exporters for PgBouncer use 127.0.0.1:9127"},
+     on_restart,
+     "Address and port for /metrics (Prometheus), /pool-stats, /config, /health and /ready. Empty: "
+     "no HTTP."},
+    {"http_token",
+     field<&Settings::http_token>(),
+     {"", "none: whoever reaches http_listen may read; it shows no secrets and changes nothing"},
+     on_restart,
+     "Bearer token that HTTP requests must have.",
+     {.secret = true}},
+};
+
 constexpr Row<Settings> kSockets[] = {
     {"max_packet_size",
      field<&Settings::max_packet_size>({1'024, 2'147'483'647}),
@@ -428,6 +443,7 @@ std::span<const Group> setting_groups() {
       {"Authentication", kAuthentication},
       {"TLS", tls_settings()},
       {"Listening", kListening},
+      {"HTTP", kHttp},
       {"Logging", kLogging},
       {"Sockets", kSockets},
   };

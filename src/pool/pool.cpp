@@ -90,8 +90,7 @@ PoolClient& Pool::take_waiter() {
 void Pool::give_out(ServerConnection& server, PoolClient& client) {
   server.set_holder(&client);
   ++counters_.server_assignment_count;
-  const auto waited = loop().now() - client.queued_at;
-  counters_.wait_time += static_cast<std::uint64_t>(waited.count());
+  counters_.note_wait(loop().now() - client.queued_at);
   client.on_server_granted(server);
 }
 

@@ -330,6 +330,7 @@ ReplyVerdict ServerConnection::judge_error(Bytes body) {
     fatal_forwarded_ = owner != nullptr;
   }
   error_body_ = body;
+  if (verdict == ReplyVerdict::forward) pool_.counters().note_error(fields.sqlstate);
   if (owner != nullptr) owner->on_reply_error(*this, fields);
   error_body_ = {};
   return verdict;

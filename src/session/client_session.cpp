@@ -211,7 +211,7 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
   const TimePoint now = pool_->loop().now();
   if (in_cycle_) {
     in_cycle_ = false;
-    pool_->counters().query_time += static_cast<std::uint64_t>((now - request_at_).count());
+    pool_->counters().note_query(now - request_at_);
     timer_.disarm();
   }
   if (traces_ != nullptr && restore_startup_settings()) return;
@@ -254,7 +254,7 @@ void ClientSession::release_if_possible() {
   // Whatever the transaction changed, as the server reported it, is the client's state now.
   if (session_state_ != server.session_state()) session_state_ = server.session_state();
   const TimePoint now = pool_->loop().now();
-  pool_->counters().xact_time += static_cast<std::uint64_t>((now - attached_at_).count());
+  pool_->counters().note_transaction(now - attached_at_);
   state_ = ClientState::idle;
   pool_->client_idle_queue().arm(timer_, now);
   const config::Settings& settings = sessions_.settings();
@@ -375,8 +375,7 @@ void ClientSession::detach() {
 }
 
 void ClientSession::give_up_server(pool::ServerConnection& server) {
-  pool_->counters().xact_time +=
-      static_cast<std::uint64_t>((pool_->loop().now() - attached_at_).count());
+  pool_->counters().note_transaction(pool_->loop().now() - attached_at_);
   unpin();
   if (is_mid_message()) return pool_->close(server, "client left in the middle of a message");
   if (server.is_releasable() && !has_server_error_) {
@@ -389,6 +388,7 @@ void ClientSession::give_up_server(pool::ServerConnection& server) {
 
 void ClientSession::fail(const Error& error) {
   const Error copy = error;
+  if (pool_ != nullptr) pool_->counters().note_error(copy.sqlstate);
   // What the server answers to us is none of the client's.
   const bool is_mid_message =
       state_ == ClientState::active && server_ != nullptr && server_->is_mid_message();

@@ -1,10 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "pgproxy/base/histogram.hpp"
 #include "pgproxy/base/time.hpp"
 
 // What the layers that work tell the layers that show: plain values, no references back.
@@ -74,7 +77,16 @@ struct PoolCounters {
   std::uint64_t protocol_doubt_count = 0;  ///< server connections closed for unexpected messages
   std::uint64_t wait_timeout_count = 0;
   std::uint64_t rerun_count = 0;  ///< cycles run again (rerun_on)
+  Histogram xact_times;
+  Histogram query_times;
+  Histogram wait_times;  ///< of clients that had to wait
+  /// What clients were told, by the first two characters of the SQLSTATE; "??" for none.
+  std::map<std::string, std::uint64_t, std::less<>> errors;
 
+  void note_transaction(Duration duration);
+  void note_query(Duration duration);
+  void note_wait(Duration duration);
+  void note_error(std::string_view sqlstate);
   PoolCounters& operator+=(const PoolCounters& other);
 };
 
@@ -100,6 +112,9 @@ struct PoolRow {
   Duration maxwait{};
   std::string pool_mode;
   std::optional<std::string> load_balance_hosts;  ///< set for host lists only
+
+  /// Adds what can be counted.
+  PoolRow& operator+=(const PoolRow& other);
 };
 
 /// Totals of one database, and the same as they stood one stats_period earlier.

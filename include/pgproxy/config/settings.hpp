@@ -97,6 +97,10 @@ struct Settings {
   std::string pidfile;
   std::string user;  ///< setuid to this after start
 
+  // HTTP.
+  std::string http_listen;  ///< "127.0.0.1:9127"; empty: none
+  std::string http_token;   ///< that requests have to bear; empty: none
+
   // Logging.
   std::string logfile;
   LogFormat log_format = LogFormat::text;

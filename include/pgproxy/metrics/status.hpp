@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "pgproxy/base/snapshot.hpp"
+
+namespace pgproxy::metrics {
+
+/// One pool with all that is counted for it.
+struct PoolStatus {
+  PoolRow row;
+  PoolCounters counters;
+  std::uint32_t min_pool_size = 0;
+  std::uint32_t reserve_pool_size = 0;
+};
+
+/// What the program is doing, at one moment: plain values, made on the loop's thread and read by
+/// any.
+struct Status {
+  std::vector<PoolStatus> pools;
+  std::vector<PinTotalRow> pins;
+  ListCounts lists;
+  WallTime started_at{};
+  Duration loop_cpu_time{};  ///< that the loop's thread has used since the start
+  bool is_draining = false;
+};
+
+}  // namespace pgproxy::metrics

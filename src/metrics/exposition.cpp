@@ -1,0 +1,252 @@
+#include "pgproxy/metrics/exposition.hpp"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+#include <utility>
+
+#include "metrics/process.hpp"
+
+namespace pgproxy::metrics {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
+
+double seconds(Duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+double seconds(std::uint64_t microseconds) {
+  return static_cast<double>(microseconds) / 1e6;
+}
+
+ClientMetric with_labels(Labels labels) {
+  ClientMetric metric;
+  metric.label = std::move(labels);
+  return metric;
+}
+
+/// Families in the order in which they are begun.
+class Families {
+ public:
+  void counter(std::string name, std::string help) {
+    begin(std::move(name), std::move(help), MetricType::Counter);
+  }
+  void gauge(std::string name, std::string help) {
+    begin(std::move(name), std::move(help), MetricType::Gauge);
+  }
+  void histogram(std::string name, std::string help) {
+    begin(std::move(name), std::move(help), MetricType::Histogram);
+  }
+  void add(Labels labels, double value) {
+    ClientMetric metric = with_labels(std::move(labels));
+    (families_.back().type == MetricType::Counter ? metric.counter.value : metric.gauge.value) =
+        value;
+    families_.back().metric.push_back(std::move(metric));
+  }
+  void add(Labels labels, std::uint64_t value) {
+    add(std::move(labels), static_cast<double>(value));
+  }
+  void add(Labels labels, const Histogram& durations, std::uint64_t sum_us) {
+    ClientMetric metric = with_labels(std::move(labels));
+    metric.histogram.sample_sum = seconds(sum_us);
+    std::uint64_t count = 0;
+    for (std::size_t i = 0; i < Histogram::bounds_us.size(); ++i) {
+      count += durations.counts()[i];
+      metric.histogram.bucket.push_back({count, seconds(std::uint64_t{Histogram::bounds_us[i]})});
+    }
+    metric.histogram.sample_count = count + durations.counts().back();
+    families_.back().metric.push_back(std::move(metric));
+  }
+  std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
+
+ private:
+  void begin(std::string name, std::string help, MetricType type) {
+    families_.push_back({std::move(name), std::move(help), type, {}});
+  }
+
+  std::vector<MetricFamily> families_;
+};
+
+/// The pools, as many as get labels of their own, and the rest in one.
+std::vector<PoolStatus> bounded(const std::vector<PoolStatus>& pools) {
+  if (pools.size() <= max_labelled_pools) return pools;
+  const auto end = pools.begin() + max_labelled_pools;
+  std::vector<PoolStatus> result(pools.begin(), end);
+  PoolStatus others;
+  others.row.database = others.row.user = "(others)";
+  for (auto pool = end; pool != pools.end(); ++pool) {
+    others.row += pool->row;
+    others.counters += pool->counters;
+    others.min_pool_size += pool->min_pool_size;
+    others.reserve_pool_size += pool->reserve_pool_size;
+  }
+  result.push_back(std::move(others));
+  return result;
+}
+
+Labels labels_of(const PoolStatus& pool) {
+  return {{"database", pool.row.database}, {"user", pool.row.user}};
+}
+
+Labels labels_of(const PoolStatus& pool, std::string name, std::string value) {
+  Labels labels = labels_of(pool);
+  labels.push_back({std::move(name), std::move(value)});
+  return labels;
+}
+
+class PoolFamilies {
+ public:
+  PoolFamilies(Families& families, std::vector<PoolStatus> pools)
+      : families_(families), pools_(std::move(pools)) {}
+
+  void add_connections() {
+    families_.gauge("pgproxy_client_connections", "Clients by state.");
+    for (const PoolStatus& pool : pools_) {
+      add_state(pool, "active",
+                pool.row.cl_active - pool.row.cl_idle);  // PgBouncer counts idle ones
+      add_state(pool, "idle", pool.row.cl_idle);
+      add_state(pool, "waiting", pool.row.cl_waiting);
+    }
+    families_.gauge("pgproxy_server_connections", "Server connections by state.");
+    for (const PoolStatus& pool : pools_) {
+      add_state(pool, "active", pool.row.sv_active);
+      add_state(pool, "idle", pool.row.sv_idle);
+      add_state(pool, "tested", pool.row.sv_tested);
+      add_state(pool, "login", pool.row.sv_login);
+    }
+    gauge("pgproxy_server_connections_pinned",
+          "Active server connections that belong to one client until it lets go.",
+          [](const PoolStatus& pool) { return pool.row.sv_pinned; });
+    gauge("pgproxy_pool_size", "Most server connections of the pool.",
+          [](const PoolStatus& pool) { return pool.row.pool_size; });
+    gauge("pgproxy_pool_min_size", "Server connections that the pool keeps open.",
+          [](const PoolStatus& pool) { return pool.min_pool_size; });
+    gauge("pgproxy_pool_reserve_size", "Server connections for clients that have waited too long.",
+          [](const PoolStatus& pool) { return pool.reserve_pool_size; });
+    families_.gauge("pgproxy_client_wait_oldest_seconds",
+                    "How long the first client in the queue has been waiting.");
+    for (const PoolStatus& pool : pools_) {
+      families_.add(labels_of(pool), seconds(pool.row.maxwait));
+    }
+  }
+
+  void add_counters() {
+    counter("pgproxy_transactions_total", "Transactions.", &PoolCounters::xact_count);
+    counter("pgproxy_queries_total", "Queries; a pipeline is one.", &PoolCounters::query_count);
+    counter("pgproxy_client_received_bytes_total", "Bytes from clients.",
+            &PoolCounters::bytes_received);
+    counter("pgproxy_client_sent_bytes_total", "Bytes to clients.", &PoolCounters::bytes_sent);
+    counter("pgproxy_client_logins_total", "Logins of clients.", &PoolCounters::client_login_count);
+    counter("pgproxy_client_wait_timeouts_total",
+            "Clients that were told query_wait_timeout or client_login_timeout while waiting.",
+            &PoolCounters::wait_timeout_count);
+    counter("pgproxy_statement_client_parses_total", "Prepared statements that clients parsed.",
+            &PoolCounters::client_parse_count);
+    counter("pgproxy_statement_server_parses_total",
+            "Prepared statements that had to be parsed by a server.",
+            &PoolCounters::server_parse_count);
+    counter("pgproxy_statement_binds_total", "Bind messages.", &PoolCounters::bind_count);
+    counter("pgproxy_reruns_total", "Cycles run again, as rerun_on says.",
+            &PoolCounters::rerun_count);
+    counter("pgproxy_protocol_doubts_total",
+            "Server connections closed because of an unexpected message.",
+            &PoolCounters::protocol_doubt_count);
+    families_.counter("pgproxy_errors_total",
+                      "Errors that clients were told, by class of SQLSTATE.");
+    for (const PoolStatus& pool : pools_) {
+      for (const auto& [name, count] : pool.counters.errors) {
+        families_.add(labels_of(pool, "sqlstate_class", name), count);
+      }
+    }
+  }
+
+  void add_durations() {
+    families_.histogram("pgproxy_transaction_duration_seconds",
+                        "How long transactions held a server connection.");
+    for (const PoolStatus& pool : pools_) {
+      families_.add(labels_of(pool), pool.counters.xact_times, pool.counters.xact_time);
+    }
+    families_.histogram("pgproxy_query_duration_seconds",
+                        "From a query's first byte to the end of its answer, waiting included.");
+    for (const PoolStatus& pool : pools_) {
+      families_.add(labels_of(pool), pool.counters.query_times, pool.counters.query_time);
+    }
+    families_.histogram("pgproxy_client_wait_duration_seconds",
+                        "How long clients that had to wait for a server connection did.");
+    for (const PoolStatus& pool : pools_) {
+      families_.add(labels_of(pool), pool.counters.wait_times, pool.counters.wait_time);
+    }
+  }
+
+ private:
+  void add_state(const PoolStatus& pool, const char* state, std::uint64_t count) {
+    families_.add(labels_of(pool, "state", state), count);
+  }
+  template <class Value>
+  void gauge(const char* name, const char* help, Value value) {
+    families_.gauge(name, help);
+    for (const PoolStatus& pool : pools_) {
+      families_.add(labels_of(pool), std::uint64_t{value(pool)});
+    }
+  }
+  void counter(const char* name, const char* help, std::uint64_t PoolCounters::* member) {
+    families_.counter(name, help);
+    for (const PoolStatus& pool : pools_) families_.add(labels_of(pool), pool.counters.*member);
+  }
+
+  Families& families_;
+  std::vector<PoolStatus> pools_;
+};
+
+void add_pins(Families& families, const std::vector<PinTotalRow>& pins) {
+  families.counter("pgproxy_pins_total", "Server connections pinned, by reason.");
+  for (const PinTotalRow& row : pins) {
+    families.add({{"database", row.database}, {"user", row.user}, {"reason", row.reason}},
+                 row.pins);
+  }
+  families.counter("pgproxy_pin_refusals_total",
+                   "Statements refused because they would pin, by reason.");
+  for (const PinTotalRow& row : pins) {
+    families.add({{"database", row.database}, {"user", row.user}, {"reason", row.reason}},
+                 row.refusals);
+  }
+}
+
+void add_process(Families& families, const Status& status) {
+  const Process process = measure_process();
+  families.gauge("pgproxy_build_info", "Always 1; its label is the version.");
+  families.add({{"version", PGPROXY_VERSION}}, 1.0);
+  families.gauge("pgproxy_draining", "1 while clients are asked to leave.");
+  families.add({}, status.is_draining ? 1.0 : 0.0);
+  families.counter("pgproxy_loop_cpu_seconds_total",
+                   "CPU time of each loop: its rate is how busy the loop is.");
+  families.add({{"loop", "0"}}, seconds(status.loop_cpu_time));
+  families.gauge("process_start_time_seconds", "When the process started, in Unix time.");
+  families.add({}, seconds(status.started_at.time_since_epoch()));
+  families.counter("process_cpu_seconds_total", "CPU time of the process.");
+  families.add({}, seconds(process.cpu_time));
+  families.gauge("process_resident_memory_bytes", "Memory of the process.");
+  families.add({}, process.resident_bytes);
+  families.gauge("process_open_fds", "Open file descriptors.");
+  families.add({}, process.descriptor_count);
+  families.gauge("process_max_fds", "Most file descriptors that may be open.");
+  families.add({}, process.descriptor_limit);
+}
+
+}  // namespace
+
+std::string exposition(const Status& status) {
+  Families families;
+  PoolFamilies pools(families, bounded(status.pools));
+  pools.add_connections();
+  pools.add_counters();
+  pools.add_durations();
+  add_pins(families, status.pins);
+  add_process(families, status);
+  return families.text();
+}
+
+}  // namespace pgproxy::metrics

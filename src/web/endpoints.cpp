@@ -1,0 +1,129 @@
+#include "web/endpoints.hpp"
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "pgproxy/metrics/exposition.hpp"
+
+namespace pgproxy::web {
+namespace {
+
+using nlohmann::ordered_json;
+
+/// What clients choose (names of databases and users) need not be UTF-8.
+std::string dump(const ordered_json& json) {
+  return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+Response error(int status, std::string_view text, std::string extra_headers = {}) {
+  return {
+      .status = status, .body = dump({{"error", text}}), .extra_headers = std::move(extra_headers)};
+}
+
+ordered_json pool_json(const metrics::PoolStatus& pool) {
+  const PoolRow& row = pool.row;
+  return {{"database", row.database},
+          {"user", row.user},
+          {"pool_mode", row.pool_mode},
+          {"size", row.sv_active + row.sv_idle + row.sv_tested + row.sv_login},
+          {"free_size", row.sv_idle},
+          {"min_size", pool.min_pool_size},
+          {"max_size", row.pool_size},
+          {"reserve_size", pool.reserve_pool_size},
+          {"connections_active", row.sv_active},
+          {"connections_idle", row.sv_idle},
+          {"connections_pinned", row.sv_pinned},
+          {"clients_active", row.cl_active - row.cl_idle},
+          {"clients_idle", row.cl_idle},
+          {"clients_waiting", row.cl_waiting},
+          {"longest_wait_seconds", std::chrono::duration<double>(row.maxwait).count()},
+          {"transactions_total", pool.counters.xact_count},
+          {"queries_total", pool.counters.query_count},
+          {"wait_timeouts_total", pool.counters.wait_timeout_count}};
+}
+
+Response pool_stats(const metrics::Status& status) {
+  auto pools = ordered_json::array();
+  for (const metrics::PoolStatus& pool : status.pools) pools.push_back(pool_json(pool));
+  return {.body = dump({{"pools", std::move(pools)}})};
+}
+
+Response prometheus_metrics(const metrics::Status& status) {
+  return {.content_type = "text/plain; version=0.0.4; charset=utf-8",
+          .body = metrics::exposition(status)};
+}
+
+Response ready(const metrics::Status& status) {
+  if (!status.is_draining) return {.body = dump({{"ready", true}})};
+  return {.status = 503, .body = dump({{"ready", false}, {"reason", "draining"}})};
+}
+
+Response health(const metrics::Status& /*status*/) {
+  return {.body = dump({{"status", "ok"}, {"reasons", ordered_json::array()}})};
+}
+
+std::string_view origin_of(const config::ConfigRow& row) {
+  return row.given ? "given" : "default";
+}
+
+Response configuration(Source& source) {
+  auto rows = ordered_json::array();
+  for (const config::ConfigRow& row : source.config()) {
+    rows.push_back({{"name", row.name},
+                    {"value", row.value},
+                    {"origin", origin_of(row)},
+                    {"default", row.default_value},
+                    {"reason", row.reason},
+                    {"changeable", row.changeable}});
+  }
+  if (rows.empty()) return error(503, "the loop does not answer");
+  return {.body = dump({{"settings", std::move(rows)}})};
+}
+
+struct Endpoint {
+  std::string_view path;
+  Response (*respond)(const metrics::Status& status);
+};
+
+constexpr std::array kEndpoints = {
+    Endpoint{"/metrics", prometheus_metrics},
+    Endpoint{"/pool-stats", pool_stats},
+    Endpoint{"/health", health},
+    Endpoint{"/ready", ready},
+};
+
+/// Takes as long for each wrong token of the right length.
+bool is_same(std::string_view left, std::string_view right) {
+  if (left.size() != right.size()) return false;
+  unsigned difference = 0;
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    difference |= static_cast<unsigned char>(left[i]) ^ static_cast<unsigned char>(right[i]);
+  }
+  return difference == 0;
+}
+
+bool may_enter(std::string_view authorization, const std::string& token) {
+  constexpr std::string_view scheme = "Bearer ";
+  return token.empty() ||
+         (authorization.starts_with(scheme) && is_same(authorization.substr(scheme.size()), token));
+}
+
+}  // namespace
+
+Response respond(const Request& request, const std::string& token, Source& source) {
+  if (!may_enter(request.authorization, token)) {
+    return error(401, "a bearer token is needed (http_token)", "WWW-Authenticate: Bearer\r\n");
+  }
+  if (request.method != "GET" && request.method != "HEAD") {
+    return error(405, "only GET and HEAD", "Allow: GET, HEAD\r\n");
+  }
+  if (request.path == "/config") return configuration(source);
+  for (const Endpoint& endpoint : kEndpoints) {
+    if (request.path != endpoint.path) continue;
+    const auto status = source.status();
+    return status != nullptr ? endpoint.respond(*status) : error(503, "the loop does not answer");
+  }
+  return error(404, "there is nothing here; try /metrics, /pool-stats, /config, /health, /ready");
+}
+
+}  // namespace pgproxy::web

@@ -1,0 +1,72 @@
+#include "pgproxy/metrics/exposition.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace pgproxy;
+using namespace pgproxy::metrics;
+
+namespace {
+
+PoolStatus pool(const std::string& database) {
+  PoolStatus status;
+  status.row.database = database;
+  status.row.user = "app";
+  status.row.sv_idle = 3;
+  status.counters.xact_count = 7;
+  return status;
+}
+
+bool has_line(const std::string& text, const std::string& line) {
+  return ("\n" + text).find("\n" + line + "\n") != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("each family has help and type, pools are labels") {
+  const std::string text = exposition({.pools = {pool("shop"), pool("blog")}});
+  CHECK(has_line(text, "# TYPE pgproxy_transactions_total counter"));
+  CHECK(has_line(text, "pgproxy_transactions_total{database=\"shop\",user=\"app\"} 7"));
+  CHECK(has_line(text,
+                 "pgproxy_server_connections{database=\"blog\",user=\"app\",state=\"idle\"} 3"));
+  CHECK(has_line(text, "pgproxy_draining 0"));
+  CHECK(text.find("process_resident_memory_bytes ") != std::string::npos);
+}
+
+TEST_CASE("durations are cumulative buckets in seconds, with sum and count") {
+  PoolStatus status = pool("shop");
+  status.counters.note_query(std::chrono::microseconds(100));
+  status.counters.note_query(std::chrono::milliseconds(3));
+  status.counters.note_query(std::chrono::minutes(2));
+  const std::string text = exposition({.pools = {status}});
+  const std::string name = "pgproxy_query_duration_seconds";
+  const std::string labels = "{database=\"shop\",user=\"app\"";
+  CHECK(has_line(text, name + "_bucket" + labels + ",le=\"0.0001\"} 1"));
+  CHECK(has_line(text, name + "_bucket" + labels + ",le=\"0.0025\"} 1"));
+  CHECK(has_line(text, name + "_bucket" + labels + ",le=\"0.005\"} 2"));
+  CHECK(has_line(text, name + "_bucket" + labels + ",le=\"60\"} 2"));
+  CHECK(has_line(text, name + "_bucket" + labels + ",le=\"+Inf\"} 3"));
+  CHECK(has_line(text, name + "_count" + labels + "} 3"));
+  CHECK(has_line(text, name + "_sum" + labels + "} 120.0031"));
+}
+
+TEST_CASE("errors are counted by class; what is no SQLSTATE is together") {
+  PoolStatus status = pool("shop");
+  for (const char* sqlstate : {"57014", "57P01", "42601", "", "5x", "a\"b\nc"}) {
+    status.counters.note_error(sqlstate);
+  }
+  const std::string text = exposition({.pools = {status}});
+  const std::string start = "pgproxy_errors_total{database=\"shop\",user=\"app\",sqlstate_class=";
+  CHECK(has_line(text, start + "\"57\"} 2"));
+  CHECK(has_line(text, start + "\"42\"} 1"));
+  CHECK(has_line(text, start + "\"??\"} 3"));
+}
+
+TEST_CASE("more pools than labels are summed up") {
+  Status status;
+  for (std::size_t i = 0; i < max_labelled_pools + 5; ++i) {
+    status.pools.push_back(pool("db" + std::to_string(i)));
+  }
+  const std::string text = exposition(status);
+  CHECK(has_line(text, "pgproxy_transactions_total{database=\"(others)\",user=\"(others)\"} 35"));
+  CHECK(text.find("db" + std::to_string(max_labelled_pools) + "\"") == std::string::npos);
+}

@@ -1,0 +1,85 @@
+#include "web/endpoints.hpp"
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+using namespace pgproxy;
+using namespace pgproxy::web;
+
+namespace {
+
+class FixedSource final : public Source {
+ public:
+  std::shared_ptr<const metrics::Status> status() override {
+    return is_stuck ? nullptr : std::make_shared<const metrics::Status>(now);
+  }
+  std::vector<config::ConfigRow> config() override {
+    if (is_stuck) return {};
+    return {{.name = "pool_mode", .value = "transaction", .given = true}};
+  }
+  metrics::Status now;
+  bool is_stuck = false;
+};
+
+Response get(FixedSource& source, std::string_view path) {
+  return respond({.method = "GET", .path = path}, "", source);
+}
+
+}  // namespace
+
+TEST_CASE("/pool-stats has a row for each pool, whatever bytes its names have") {
+  FixedSource source;
+  metrics::PoolStatus pool;
+  pool.row.database = "a\xff\"b";
+  pool.row.user = "app";
+  pool.row.sv_idle = 2;
+  pool.row.sv_active = 1;
+  pool.row.pool_size = 20;
+  pool.counters.query_count = 5;
+  source.now.pools.push_back(pool);
+  const Response response = get(source, "/pool-stats");
+  CHECK(response.status == 200);
+  const auto row = nlohmann::json::parse(response.body)["pools"][0];
+  CHECK(row["user"] == "app");
+  CHECK(row["size"] == 3);
+  CHECK(row["free_size"] == 2);
+  CHECK(row["max_size"] == 20);
+  CHECK(row["queries_total"] == 5);
+}
+
+TEST_CASE("/ready is no while draining") {
+  FixedSource source;
+  CHECK(get(source, "/ready").status == 200);
+  source.now.is_draining = true;
+  CHECK(get(source, "/ready").status == 503);
+}
+
+TEST_CASE("a loop that does not answer is told") {
+  FixedSource source;
+  source.is_stuck = true;
+  for (const std::string_view path : {"/metrics", "/pool-stats", "/health", "/ready", "/config"}) {
+    CAPTURE(path);
+    CHECK(get(source, path).status == 503);
+  }
+}
+
+TEST_CASE("other paths and methods are refused") {
+  FixedSource source;
+  CHECK(get(source, "/etc/passwd").status == 404);
+  CHECK(respond({.method = "POST", .path = "/config"}, "", source).status == 405);
+  CHECK(respond({.method = "HEAD", .path = "/config"}, "", source).status == 200);
+}
+
+TEST_CASE("a token is asked for before anything else is said") {
+  FixedSource source;
+  const auto status = [&](std::string_view authorization, std::string_view path = "/metrics") {
+    return respond({.method = "GET", .path = path, .authorization = authorization}, "hush", source)
+        .status;
+  };
+  CHECK(status("") == 401);
+  CHECK(status("Bearer hus") == 401);
+  CHECK(status("Bearer husk") == 401);
+  CHECK(status("hush") == 401);
+  CHECK(status("", "/nowhere") == 401);
+  CHECK(status("Bearer hush") == 200);
+}
