@@ -1,5 +1,6 @@
 #include "admin/shows.hpp"
 
+#include <algorithm>
 #include <chrono>
 
 namespace pgproxy::admin {
@@ -13,6 +14,15 @@ Cell whole_seconds(Duration duration) {
 /// The microseconds beside the whole seconds.
 Cell rest_us(Duration duration) {
   return to_cell((duration - std::chrono::floor<seconds>(duration)).count());
+}
+
+Cell in_us(Duration duration) {
+  return to_cell(duration.count());
+}
+
+/// The statement's shape, as other lists name it.
+Cell fingerprint_cell(std::uint64_t fingerprint) {
+  return fingerprint == 0 ? std::nullopt : Cell(hex_id(fingerprint));
 }
 
 template <char side>
@@ -93,15 +103,62 @@ constexpr Column<PinRow> pin_columns[] = {
     column<&PinRow::pinned_since>("pinned_since"),
     {"age", ColumnType::int4, [](const PinRow& row) { return whole_seconds(row.age); }},
     {"statement", ColumnType::text,
-     [](const PinRow& row) {
-       return row.fingerprint == 0 ? std::nullopt : Cell(hex_id(row.fingerprint));
-     }},
+     [](const PinRow& row) { return fingerprint_cell(row.fingerprint); }},
 };
 
 constexpr Column<PinTotalRow> pin_total_columns[] = {
     column<&PinTotalRow::database>("database"), column<&PinTotalRow::user>("user"),
     column<&PinTotalRow::reason>("reason"),     column<&PinTotalRow::pins>("pins"),
     column<&PinTotalRow::refusals>("refusals"),
+};
+
+template <auto member>
+constexpr Column<QueryRow> count_column(std::string_view name) {
+  return {name, ColumnType::numeric,
+          [](const QueryRow& row) { return to_cell(row.counts.*member); }};
+}
+
+constexpr Column<QueryRow> query_columns[] = {
+    column<&QueryRow::database>("database"),
+    column<&QueryRow::user>("user"),
+    {"fingerprint", ColumnType::text,
+     [](const QueryRow& row) { return fingerprint_cell(row.fingerprint); }},
+    count_column<&StatementCounts::calls>("calls"),
+    count_column<&StatementCounts::errors>("errors"),
+    count_column<&StatementCounts::rows>("rows"),
+    count_column<&StatementCounts::bytes>("bytes"),
+    count_column<&StatementCounts::time>("total_time"),
+    {"avg_time", ColumnType::numeric,
+     [](const QueryRow& row) {
+       return to_cell(row.counts.time / std::max<std::uint64_t>(1, row.counts.calls));
+     }},
+    count_column<&StatementCounts::max_time>("max_time"),
+    count_column<&StatementCounts::wait_time>("wait_time"),
+    count_column<&StatementCounts::slow_count>("slow"),
+    column<&QueryRow::text>("query"),
+};
+
+constexpr Column<SlowQueryRow> slow_query_columns[] = {
+    column<&SlowQueryRow::ended_at>("ended_at"),
+    column<&SlowQueryRow::database>("database"),
+    column<&SlowQueryRow::user>("user"),
+    column<&SlowQueryRow::addr>("addr"),
+    column<&SlowQueryRow::application_name>("application_name"),
+    column<&SlowQueryRow::backend_pid>("backend_pid"),
+    {"total_us", ColumnType::numeric, [](const SlowQueryRow& row) { return in_us(row.total); }},
+    {"wait_us", ColumnType::numeric, [](const SlowQueryRow& row) { return in_us(row.wait); }},
+    {"connect_us", ColumnType::numeric, [](const SlowQueryRow& row) { return in_us(row.connect); }},
+    {"replay_us", ColumnType::numeric, [](const SlowQueryRow& row) { return in_us(row.replay); }},
+    {"execution_us", ColumnType::numeric,
+     [](const SlowQueryRow& row) { return in_us(row.execution); }},
+    {"client_us", ColumnType::numeric, [](const SlowQueryRow& row) { return in_us(row.client); }},
+    column<&SlowQueryRow::rows>("rows"),
+    column<&SlowQueryRow::bytes>("bytes"),
+    {"failed", ColumnType::text,
+     [](const SlowQueryRow& row) { return Cell(row.has_failed ? "yes" : "no"); }},
+    {"fingerprint", ColumnType::text,
+     [](const SlowQueryRow& row) { return fingerprint_cell(row.fingerprint); }},
+    column<&SlowQueryRow::text>("query"),
 };
 
 struct ListRow {
@@ -140,6 +197,14 @@ ResultSet show_pins(const StatusSource& source, const config::Loaded&) {
 
 ResultSet show_pin_totals(const StatusSource& source, const config::Loaded&) {
   return table(pin_total_columns, source.pin_totals());
+}
+
+ResultSet show_queries(const StatusSource& source, const config::Loaded&) {
+  return table(query_columns, source.queries());
+}
+
+ResultSet show_slow_queries(const StatusSource& source, const config::Loaded&) {
+  return table(slow_query_columns, source.slow_queries());
 }
 
 ResultSet show_config(const StatusSource&, const config::Loaded& loaded) {
@@ -182,6 +247,8 @@ std::span<const Show> shows() {
       {"totals", show_totals},
       {"pins", show_pins},
       {"pin_totals", show_pin_totals},
+      {"queries", show_queries},
+      {"slow_queries", show_slow_queries},
       {"config", show_config},
       {"lists", show_lists},
   };

@@ -28,7 +28,8 @@ Proxy::Proxy(const config::Loaded& loaded, const Tls& tls)
       sessions_(loop_, loaded.settings, pools_, *this, auth_query_),
       console_(*this, loaded),
       web_source_(loop_, {.status = [this] { return status(); },
-                          .config = [this] { return config::describe(loaded_); }}),
+                          .config = [this] { return config::describe(loaded_); },
+                          .slow_queries = [this] { return slow_queries(); }}),
       started_at_(loop_.wall_now()) {
   control::ignore_environment();
   sessions_.use_tls(tls.clients);
@@ -160,6 +161,14 @@ std::vector<PinRow> Proxy::pins() const {
 
 std::vector<PinTotalRow> Proxy::pin_totals() const {
   return sessions_.describe_pin_totals();
+}
+
+std::vector<QueryRow> Proxy::queries() const {
+  return sessions_.describe_queries();
+}
+
+std::vector<SlowQueryRow> Proxy::slow_queries() const {
+  return sessions_.describe_slow_queries();
 }
 
 ListCounts Proxy::lists() const {

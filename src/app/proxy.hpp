@@ -38,6 +38,8 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   ListCounts lists() const override;
   std::vector<PinRow> pins() const override;
   std::vector<PinTotalRow> pin_totals() const override;
+  std::vector<QueryRow> queries() const override;
+  std::vector<SlowQueryRow> slow_queries() const override;
   void execute(std::string_view text, std::string& out) override;
   std::vector<std::pair<std::string, std::string>> parameters() const override;
 

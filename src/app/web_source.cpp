@@ -32,4 +32,8 @@ std::vector<config::ConfigRow> WebSource::config() {
   return ask(loop_, makers_.config).value_or(std::vector<config::ConfigRow>());
 }
 
+std::optional<std::vector<SlowQueryRow>> WebSource::slow_queries() {
+  return ask(loop_, makers_.slow_queries);
+}
+
 }  // namespace pgproxy::app

@@ -16,11 +16,13 @@ class WebSource final : public web::Source {
   struct Makers {
     std::function<metrics::Status()> status;
     std::function<std::vector<config::ConfigRow>()> config;
+    std::function<std::vector<SlowQueryRow>()> slow_queries;
   };
   WebSource(net::UvLoop& loop, Makers makers) : loop_(loop), makers_(std::move(makers)) {}
 
   std::shared_ptr<const metrics::Status> status() override;
   std::vector<config::ConfigRow> config() override;
+  std::optional<std::vector<SlowQueryRow>> slow_queries() override;
 
  private:
   net::UvLoop& loop_;

@@ -49,6 +49,7 @@ PoolCounters& PoolCounters::operator+=(const PoolCounters& other) {
   protocol_doubt_count += other.protocol_doubt_count;
   wait_timeout_count += other.wait_timeout_count;
   rerun_count += other.rerun_count;
+  slow_query_count += other.slow_query_count;
   xact_times += other.xact_times;
   query_times += other.query_times;
   wait_times += other.wait_times;

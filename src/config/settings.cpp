@@ -51,6 +51,8 @@ PoolSettings effective_settings(const Settings& settings, const Database& databa
           by_user.idle_transaction_timeout.value_or(settings.idle_transaction_timeout),
       .transaction_timeout = by_user.transaction_timeout.value_or(settings.transaction_timeout),
       .client_idle_timeout = by_user.client_idle_timeout.value_or(settings.client_idle_timeout),
+      .slow_query_threshold = by_user.slow_query_threshold.value_or(
+          database.slow_query_threshold.value_or(settings.slow_query_threshold)),
   };
 }
 

@@ -374,6 +374,12 @@ constexpr Row<Settings> kLogging[] = {
      {"60", "PgBouncer's"},
      on_reload,
      "Time over which SHOW STATS takes its averages."},
+    {"slow_query_threshold",
+     field<&Settings::slow_query_threshold>(),
+     {"1", "a second: people notice, and a healthy application has few of these lines"},
+     on_reload,
+     "Log each query that takes this long or longer, waiting included, with where its time went, "
+     "without its constants; SHOW SLOW_QUERIES has the last ones. 0: off."},
 };
 
 constexpr Row<Settings> kHttp[] = {

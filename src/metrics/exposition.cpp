@@ -136,6 +136,8 @@ class PoolFamilies {
   void add_counters() {
     counter("pgproxy_transactions_total", "Transactions.", &PoolCounters::xact_count);
     counter("pgproxy_queries_total", "Queries; a pipeline is one.", &PoolCounters::query_count);
+    counter("pgproxy_slow_queries_total", "Queries that took slow_query_threshold or longer.",
+            &PoolCounters::slow_query_count);
     counter("pgproxy_client_received_bytes_total", "Bytes from clients.",
             &PoolCounters::bytes_received);
     counter("pgproxy_client_sent_bytes_total", "Bytes to clients.", &PoolCounters::bytes_sent);
@@ -170,7 +172,7 @@ class PoolFamilies {
       families_.add(labels_of(pool), pool.counters.xact_times, pool.counters.xact_time);
     }
     families_.histogram("pgproxy_query_duration_seconds",
-                        "From a query's first byte to the end of its answer, waiting included.");
+                        "From a query's first message to the server to the end of its answer.");
     for (const PoolStatus& pool : pools_) {
       families_.add(labels_of(pool), pool.counters.query_times, pool.counters.query_time);
     }

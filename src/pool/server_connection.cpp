@@ -101,6 +101,7 @@ void ServerConnection::on_connect_failed(const Error& error) {
 void ServerConnection::on_login_done(StateRef reported, std::uint32_t pid, Bytes secret) {
   login_.reset();
   session_state_ = std::move(reported);
+  login_time_ = std::chrono::duration_cast<Duration>(pool_.loop().wall_now() - connect_time_);
   backend_pid_ = pid;
   backend_secret_ = as_text(secret);
   if (pool_.settings().server_lifetime > Duration::zero()) {

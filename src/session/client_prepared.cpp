@@ -372,6 +372,7 @@ ClientSession::Step ClientSession::on_named_bind(Pass& pass, const wire::Header&
   if (found == nullptr) let_be_unknown(names.statement);
   if (found == nullptr || *found == nullptr) return ask(ReplyKind::bind);
   const auto shape = std::static_pointer_cast<sql::Shape>(statement->known());
+  note_statement(shape);
   if (const auto objection = admit(shape, statement->query(), false)) {
     refuse(ReplyKind::bind, *objection);
     return Step::drop;

@@ -282,10 +282,13 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
     // What a session has not prepared by SQL it cannot leave by its DEALLOCATE.
     const bool only_deallocates = naming_ != nullptr && naming_->only_deallocates() &&
                                   naming_->number == server_->expected().next_number();
+    note_statement(shape);
     if (!only_deallocates || is_pinned()) objection = admit(shape, text, true);
     if (naming_ != nullptr && !objection) note_sql_prepare();
-  } else if (startup_state_ != pool_->default_state()) {
-    note_resets(shape_of(text)->facts);
+  } else {
+    const sql::ShapeRef& shape = shape_of(text);
+    note_statement(shape);
+    if (startup_state_ != pool_->default_state()) note_resets(shape->facts);
   }
   // A simple Query destroys the unnamed statement (55.2.3).
   if (server_->expected().is_quiet()) server_->set_may_have_unnamed(false);

@@ -171,6 +171,7 @@ void ClientSession::admit_unseen() {
   demote_constant();
   settings_in_doubt_ = true;
   const sql::ShapeRef& unknown = workload_->shapes.unknown();
+  note_statement(unknown);
   has_drawn_ = true;
   note_code(unknown);
   note_residue(unknown->facts.leaves, unknown->fingerprint);
@@ -179,6 +180,7 @@ void ClientSession::admit_unseen() {
 /// The unnamed statement was judged when it was parsed; now it runs, perhaps on another server.
 std::optional<Error> ClientSession::admit_unnamed() {
   if (unnamed_ == nullptr || unnamed_->shape == nullptr) return std::nullopt;
+  note_statement(unnamed_->shape);
   return admit(unnamed_->shape, unnamed_->query(), false);
 }
 

@@ -70,6 +70,7 @@ bool ClientSession::take(pool::ServerConnection& server) {
   settings_in_doubt_ = false;
   cycle_from_ = server.expected().next_number();
   attached_at_ = pool_->loop().now();
+  cycle_.is_first = true;
   if (server.session_state() == session_state_) {
     state_ = ClientState::active;
     return true;
@@ -122,6 +123,8 @@ void ClientSession::on_server_granted(pool::ServerConnection& server) {
     return;
   }
   if (state_ == ClientState::idle) state_ = ClientState::waiting;  // granted within checkout()
+  cycle_.wait = pool_->loop().now() - queued_at;
+  cycle_.connect = std::min(cycle_.wait, server.take_login_time());
   if (take(server)) process_inbox();
 }
 
@@ -141,8 +144,9 @@ void ClientSession::start_cycle() {
 
 void ClientSession::on_reply(pool::ServerConnection& server, Bytes first, Bytes second) {
   if (state_ != ClientState::active) return;
+  cycle_.bytes += first.size() + second.size();
   transport_->write(first, second);
-  if (transport_->queued_bytes() > high_water_bytes) server.pause_reading();
+  if (transport_->queued_bytes() > high_water_bytes) pause_server(server);
 }
 
 /// A client that notifies itself compares the pid with the one that it was given at login.
@@ -161,6 +165,7 @@ void ClientSession::on_notification(pool::ServerConnection& server, Bytes body) 
 void ClientSession::on_reply_error(pool::ServerConnection& server,
                                    const wire::ErrorFields& fields) {
   if (state_ == ClientState::active) {
+    cycle_.has_failed = true;
     if (traces_ != nullptr) {
       if (server.expected().oldest_number() == traces_->constant_number) traces_->constant.reset();
       traces_->is_undone = true;
@@ -211,7 +216,7 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
   const TimePoint now = pool_->loop().now();
   if (in_cycle_) {
     in_cycle_ = false;
-    pool_->counters().note_query(now - request_at_);
+    note_cycle_end(now);
     timer_.disarm();
   }
   if (traces_ != nullptr && restore_startup_settings()) return;
@@ -274,7 +279,7 @@ void ClientSession::on_server_drained(pool::ServerConnection& /*server*/) {
 }
 
 void ClientSession::on_drained() {
-  if (server_ != nullptr) server_->resume_reading();
+  resume_server();
   if (state_ == ClientState::idle) process_inbox();
 }
 
@@ -412,6 +417,11 @@ void ClientSession::close(std::string_view reason, const Error* error, bool grac
   }
   timer_.disarm();
   transaction_timer_.disarm();
+  if (in_cycle_) {
+    in_cycle_ = false;
+    cycle_.has_failed = true;
+    note_cycle_end(pool_->loop().now());
+  }
   detach();
   state_ = ClientState::closing;
   if (error != nullptr) {

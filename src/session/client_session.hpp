@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "session/cycle_statistics.hpp"
+
 #include "pgproxy/auth/client_auth.hpp"
 #include "pgproxy/base/log.hpp"
 #include "pgproxy/base/snapshot.hpp"
@@ -263,6 +265,14 @@ class ClientSession final : public io::Disposable,
   bool replay(const pool::StateRef& wanted);
   void finish_replay();
   void start_cycle();
+  // Statistics (client_statistics.cpp).
+  void note_statement(const sql::ShapeRef& shape);
+  void on_command(std::string_view tag) override;
+  void pause_server(pool::ServerConnection& server);
+  void resume_server();
+  void note_cycle_end(TimePoint now);
+  void note_slow_query(Duration execution, Duration replay);
+
   bool is_between_transactions() const;
   void release_if_possible();
   void detach();
@@ -327,6 +337,7 @@ class ClientSession final : public io::Disposable,
   bool settings_in_doubt_ : 1 = false;  ///< the transaction may have changed some
   bool changes_code_ : 1 = false;       ///< the transaction may have
   bool has_drawn_ : 1 = false;          ///< from a sequence, since it has this server
+  CycleStatistics cycle_;
   WallTime connect_time_{};
   TimePoint request_at_{};
   TimePoint attached_at_{};

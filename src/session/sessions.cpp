@@ -10,6 +10,9 @@
 #include "pgproxy/auth/random.hpp"
 
 namespace pgproxy::session {
+
+/// For SHOW SLOW_QUERIES; the log has them all.
+constexpr std::size_t max_slow_queries = 100;
 namespace {
 
 /// Buffers kept for reuse; more are rarely in use at once, and a large one is not kept.
@@ -137,6 +140,33 @@ std::vector<PinTotalRow> Sessions::describe_pin_totals() const {
     }
   }
   return rows;
+}
+
+std::vector<QueryRow> Sessions::describe_queries() const {
+  std::vector<QueryRow> rows;
+  for (const auto& [pool, workload] : workloads_) {
+    const auto add = [&](const sql::Shape& shape) {
+      if (shape.counts.calls == 0 && shape.counts.time == 0) return;
+      rows.push_back({.database = pool->database().config.name,
+                      .user = pool->user().name,
+                      .fingerprint = shape.fingerprint,
+                      .text = shape.text,
+                      .counts = shape.counts});
+    };
+    workload->shapes.for_each(add);
+    add(*workload->several);
+  }
+  std::ranges::sort(rows, std::greater<>(), [](const QueryRow& row) { return row.counts.time; });
+  return rows;
+}
+
+std::vector<SlowQueryRow> Sessions::describe_slow_queries() const {
+  return {slow_queries_.rbegin(), slow_queries_.rend()};
+}
+
+void Sessions::remember_slow_query(SlowQueryRow row) {
+  if (slow_queries_.size() >= max_slow_queries) slow_queries_.pop_front();
+  slow_queries_.push_back(std::move(row));
 }
 
 std::unique_ptr<std::string> Sessions::take_buffer() {

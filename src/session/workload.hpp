@@ -19,6 +19,8 @@ struct Workload {
   };
 
   sql::Shapes shapes;
+  /// Stands for the statements of a cycle with several different ones: what they cost together.
+  sql::ShapeRef several = std::make_shared<sql::Shape>(sql::Shape{.text = "(several statements)"});
   std::uint32_t pinned_count = 0;
   /// Somebody asked for lastval or currval in a later transaction: who draws from a sequence keeps
   /// the server connection (on_sequence_state = learn).

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstring>
 #include <sys/random.h>
 #define XXH_INLINE_ALL
@@ -400,6 +401,23 @@ std::string render(std::string_view tokens) {
       text += c;
     }
   }
+  return text;
+}
+
+std::string display(std::string_view tokens, std::size_t max_bytes) {
+  std::string text;
+  for (const char c : tokens) {
+    const bool is_mark = static_cast<unsigned char>(c) < mark_texts.size();
+    if (text.ends_with('?') && (is_mark || std::isalnum(static_cast<unsigned char>(c)) != 0))
+      text += ' ';
+    text += is_mark ? '?' : c;
+    if (text.size() <= max_bytes) continue;
+    // Not in the middle of a character.
+    text.resize(max_bytes);
+    while (!text.empty() && (static_cast<unsigned char>(text.back()) & 0x80U) != 0) text.pop_back();
+    return text + "...";
+  }
+  while (text.ends_with(' ')) text.pop_back();
   return text;
 }
 

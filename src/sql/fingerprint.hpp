@@ -38,4 +38,7 @@ std::optional<Normalised> normalise(std::string_view text, bool backslashes_are_
 /// standard_conforming_strings on. What is known of it holds for every text with the fingerprint.
 std::string render(std::string_view tokens);
 
+/// The same for people: ? for what is left out; at most `max_bytes` and an ellipsis.
+std::string display(std::string_view tokens, std::size_t max_bytes);
+
 }  // namespace pgproxy::sql

@@ -13,6 +13,7 @@ namespace pgproxy::sql {
 namespace {
 
 constexpr std::size_t longest_text_bytes = std::size_t{64} << 10;
+constexpr std::size_t longest_shown_bytes = 1024;
 
 }  // namespace
 
@@ -66,6 +67,7 @@ struct Shapes::Table {
 Shapes::Shapes(std::size_t max_count)
     : table_(std::make_unique<Table>(max_count)), unknown_(std::make_shared<Shape>()) {
   unknown_->facts = unknown_facts();
+  unknown_->text = "(a text that is not read)";
 }
 Shapes::~Shapes() = default;
 
@@ -87,7 +89,18 @@ const ShapeRef& Shapes::find(const Normalised& normalised) {
   shape->fingerprint = normalised.fingerprint;
   shape->facts =
       normalised.keeps_plain_escapes ? unknown_->facts : analyse(render(normalised.tokens));
+  // The text of a DO is a constant that stays in the tokens.
+  shape->text = shape->facts.kind == StatementKind::do_block
+                    ? "do ?"
+                    : display(normalised.tokens, longest_shown_bytes);
   return table_->add(std::move(shape));
+}
+
+void Shapes::for_each(const std::function<void(const Shape&)>& visit) const {
+  for (const auto* generation : {&table_->young, &table_->old}) {
+    for (const auto& [fingerprint, shape] : *generation) visit(*shape);
+  }
+  visit(*unknown_);
 }
 
 std::size_t Shapes::size() const {

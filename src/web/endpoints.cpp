@@ -10,6 +10,10 @@ namespace {
 
 using nlohmann::ordered_json;
 
+double seconds(Duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
 /// What clients choose (names of databases and users) need not be UTF-8.
 std::string dump(const ordered_json& json) {
   return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
@@ -36,9 +40,10 @@ ordered_json pool_json(const metrics::PoolStatus& pool) {
           {"clients_active", row.cl_active - row.cl_idle},
           {"clients_idle", row.cl_idle},
           {"clients_waiting", row.cl_waiting},
-          {"longest_wait_seconds", std::chrono::duration<double>(row.maxwait).count()},
+          {"longest_wait_seconds", seconds(row.maxwait)},
           {"transactions_total", pool.counters.xact_count},
           {"queries_total", pool.counters.query_count},
+          {"queries_slow", pool.counters.slow_query_count},
           {"wait_timeouts_total", pool.counters.wait_timeout_count}};
 }
 
@@ -80,6 +85,31 @@ Response configuration(Source& source) {
   return {.body = dump({{"settings", std::move(rows)}})};
 }
 
+Response slow_queries(Source& source) {
+  const auto found = source.slow_queries();
+  if (!found) return error(503, "the loop does not answer");
+  auto rows = ordered_json::array();
+  for (const SlowQueryRow& row : *found) {
+    rows.push_back({{"ended_at", seconds(row.ended_at.time_since_epoch())},
+                    {"database", row.database},
+                    {"user", row.user},
+                    {"client", row.addr},
+                    {"application_name", row.application_name},
+                    {"server_pid", row.backend_pid},
+                    {"total_seconds", seconds(row.total)},
+                    {"wait_seconds", seconds(row.wait)},
+                    {"connect_seconds", seconds(row.connect)},
+                    {"replay_seconds", seconds(row.replay)},
+                    {"execution_seconds", seconds(row.execution)},
+                    {"client_seconds", seconds(row.client)},
+                    {"rows", row.rows},
+                    {"bytes", row.bytes},
+                    {"failed", row.has_failed},
+                    {"query", row.text}});
+  }
+  return {.body = dump({{"slow_queries", std::move(rows)}})};
+}
+
 struct Endpoint {
   std::string_view path;
   Response (*respond)(const metrics::Status& status);
@@ -118,12 +148,15 @@ Response respond(const Request& request, const std::string& token, Source& sourc
     return error(405, "only GET and HEAD", "Allow: GET, HEAD\r\n");
   }
   if (request.path == "/config") return configuration(source);
+  if (request.path == "/slow-queries") return slow_queries(source);
   for (const Endpoint& endpoint : kEndpoints) {
     if (request.path != endpoint.path) continue;
     const auto status = source.status();
     return status != nullptr ? endpoint.respond(*status) : error(503, "the loop does not answer");
   }
-  return error(404, "there is nothing here; try /metrics, /pool-stats, /config, /health, /ready");
+  return error(
+      404,
+      "there is nothing here; try /metrics, /pool-stats, /slow-queries, /config, /health, /ready");
 }
 
 }  // namespace pgproxy::web

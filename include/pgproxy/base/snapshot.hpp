@@ -77,6 +77,7 @@ struct PoolCounters {
   std::uint64_t protocol_doubt_count = 0;  ///< server connections closed for unexpected messages
   std::uint64_t wait_timeout_count = 0;
   std::uint64_t rerun_count = 0;  ///< cycles run again (rerun_on)
+  std::uint64_t slow_query_count = 0;
   Histogram xact_times;
   Histogram query_times;
   Histogram wait_times;  ///< of clients that had to wait
@@ -88,6 +89,49 @@ struct PoolCounters {
   void note_wait(Duration duration);
   void note_error(std::string_view sqlstate);
   PoolCounters& operator+=(const PoolCounters& other);
+};
+
+/// What is counted for the statements of one shape; times in microseconds.
+struct StatementCounts {
+  std::uint64_t calls = 0;
+  std::uint64_t errors = 0;
+  std::uint64_t rows = 0;
+  std::uint64_t bytes = 0;      ///< to clients
+  std::uint64_t time = 0;       ///< from the first message to the server until the answer's end
+  std::uint64_t max_time = 0;   ///< likewise, the longest
+  std::uint64_t wait_time = 0;  ///< for a server connection, before that
+  std::uint64_t slow_count = 0;
+  Histogram times;
+};
+
+/// The statements of one shape, as SHOW QUERIES lists them.
+struct QueryRow {
+  std::string database;
+  std::string user;
+  std::uint64_t fingerprint = 0;
+  std::string text;  ///< without its constants
+  StatementCounts counts;
+};
+
+/// A query that took slow_query_threshold or longer, as SHOW SLOW_QUERIES lists it.
+struct SlowQueryRow {
+  WallTime ended_at{};
+  std::string database;
+  std::string user;
+  std::string addr;  ///< of the client, with its port
+  std::string application_name;
+  std::uint32_t backend_pid = 0;
+  Duration total{};
+  Duration wait{};       ///< for a server connection, without `connect`
+  Duration connect{};    ///< waited for a new server connection to log in
+  Duration replay{};     ///< of the session's settings
+  Duration execution{};  ///< by the server, without `client`
+  Duration client{};     ///< the client did not take its rows
+  std::uint64_t rows = 0;
+  std::uint64_t bytes = 0;
+  bool has_failed = false;
+  std::uint64_t fingerprint = 0;
+  std::string text;  ///< without its constants
 };
 
 /// One (database, user) pool, as SHOW POOLS lists it.
@@ -148,6 +192,10 @@ class StatusSource {
   virtual ListCounts lists() const = 0;
   virtual std::vector<PinRow> pins() const = 0;
   virtual std::vector<PinTotalRow> pin_totals() const = 0;
+  /// Those that took most time in all first.
+  virtual std::vector<QueryRow> queries() const = 0;
+  /// The last ones, the newest first.
+  virtual std::vector<SlowQueryRow> slow_queries() const = 0;
 
  protected:
   ~StatusSource() = default;

@@ -58,6 +58,7 @@ struct Database {
   std::optional<OnResidue> on_residue;
   std::optional<double> max_pinned_fraction;
   std::optional<Duration> query_wait_timeout;
+  std::optional<Duration> slow_query_threshold;
   std::optional<Duration> server_lifetime;
   std::string connect_query;
   std::string auth_user;    ///< empty: the global one
@@ -81,6 +82,7 @@ struct User {
   std::optional<Duration> transaction_timeout;
   std::optional<Duration> client_idle_timeout;
   std::optional<Duration> query_wait_timeout;
+  std::optional<Duration> slow_query_threshold;
 };
 
 /// Everything the configuration says, checked and complete; immutable once loaded. Names are
@@ -110,6 +112,7 @@ struct Settings {
   bool log_pooler_errors = false;
   bool log_stats = false;
   Duration stats_period{};
+  Duration slow_query_threshold{};
 
   // Pools.
   PoolMode pool_mode = PoolMode::transaction;
@@ -220,6 +223,7 @@ struct PoolSettings {
   Duration idle_transaction_timeout{};
   Duration transaction_timeout{};
   Duration client_idle_timeout{};
+  Duration slow_query_threshold{};
 };
 PoolSettings effective_settings(const Settings& settings, const Database& database,
                                 std::string_view user);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string_view>
+
 #include "pgproxy/base/bytes.hpp"
 #include "pgproxy/base/intrusive_list.hpp"
 #include "pgproxy/base/result.hpp"
@@ -28,6 +30,8 @@ class ReplyOwner {
   virtual void on_replies_done(ServerConnection& server) = 0;
   /// As on_replies_done, when more was asked for than has been answered.
   virtual void on_cycle_done(ServerConnection& /*server*/) {}
+  /// A statement of its has succeeded; `tag` as in CommandComplete.
+  virtual void on_command(std::string_view /*tag*/) {}
   /// Its DISCARD ALL or DEALLOCATE ALL succeeded: the session has no prepared statements.
   virtual void on_deallocated_all(ServerConnection& /*server*/) {}
   /// Its Describe of the statement with this number is answered, and is handed over next. A hash of

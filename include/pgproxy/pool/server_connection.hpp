@@ -112,6 +112,8 @@ class ServerConnection final : public io::Disposable,
   const StateRef& session_state() const { return session_state_; }
   void set_session_state(StateRef state) { session_state_ = std::move(state); }
   std::uint32_t backend_pid() const { return backend_pid_; }
+  /// How long connecting and logging in took; zero when asked again.
+  Duration take_login_time() { return std::exchange(login_time_, Duration::zero()); }
   /// A message is half handed on: nothing else may be written to its owner's client.
   bool is_mid_message() const { return body_left_ > 0 && !drop_body_; }
 
@@ -220,6 +222,7 @@ class ServerConnection final : public io::Disposable,
   std::unique_ptr<std::vector<Refusal>> refusals_;  ///< none: nullptr
   TimePoint since_{};                               ///< idle or active since
   WallTime connect_time_{};
+  Duration login_time_{};
   std::unique_ptr<io::ConnectAttempt> attempt_;
   std::unique_ptr<io::Transport> transport_;
   std::unique_ptr<ServerLogin> login_;

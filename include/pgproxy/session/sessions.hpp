@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -48,6 +49,10 @@ class Sessions final : public io::AcceptListener {
   ListCounts count() const;
   std::vector<PinRow> describe_pins() const;
   std::vector<PinTotalRow> describe_pin_totals() const;
+  /// Shapes that were run; those that took most time first.
+  std::vector<QueryRow> describe_queries() const;
+  /// The last 100, the newest first.
+  std::vector<SlowQueryRow> describe_slow_queries() const;
 
   // For the sessions.
 
@@ -75,6 +80,7 @@ class Sessions final : public io::AcceptListener {
   std::uint32_t counted_clients = 0;
   /// Hands over a connection that opened with a CancelRequest.
   void cancel(std::unique_ptr<io::Transport> transport, std::uint32_t pid, Bytes secret);
+  void remember_slow_query(SlowQueryRow row);
   void remove(ClientSession& session);
   void remove(CancelSession& session);
 
@@ -96,6 +102,7 @@ class Sessions final : public io::AcceptListener {
   std::unordered_map<std::uint32_t, ClientSession*> by_pid_;
   std::unordered_map<CancelSession*, std::unique_ptr<CancelSession>> cancels_;
   std::unordered_map<const pool::Pool*, std::unique_ptr<Workload>> workloads_;
+  std::deque<SlowQueryRow> slow_queries_;  ///< the newest last
   std::vector<std::unique_ptr<std::string>> free_buffers_;
   std::string scratch_;
   void note_if_empty();

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "pgproxy/base/snapshot.hpp"
 #include "pgproxy/sql/facts.hpp"
 
 namespace pgproxy::sql {
@@ -18,6 +20,8 @@ struct Normalised;
 struct Shape {
   std::uint64_t fingerprint = 0;
   Facts facts;
+  std::string text;        ///< for people: without its constants, cut after 1 KiB
+  StatementCounts counts;  ///< kept by the sessions
   /// Runs after which the server was asked and nothing was left; kept by the sessions.
   std::uint32_t clean_count = 0;
   /// Runs since the server was last asked.
@@ -56,6 +60,8 @@ class Shapes {
     shape.clean_count = shape.run_count = 0;
   }
   std::size_t size() const;
+  /// Calls `visit` with each, unknown() included.
+  void for_each(const std::function<void(const Shape&)>& visit) const;
 
  private:
   struct Table;

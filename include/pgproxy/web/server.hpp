@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,8 @@ class Source {
   virtual std::shared_ptr<const metrics::Status> status() = 0;
   /// SHOW CONFIG; empty: likewise.
   virtual std::vector<config::ConfigRow> config() = 0;
+  /// SHOW SLOW_QUERIES; nullopt: likewise.
+  virtual std::optional<std::vector<SlowQueryRow>> slow_queries() = 0;
 
  protected:
   ~Source() = default;
@@ -30,7 +33,8 @@ struct Options {
   std::string token;   ///< that requests have to bear (RFC 6750); empty: none
 };
 
-/// The HTTP endpoints: /metrics, /pool-stats, /config, /health, /ready. Has threads of its own, a
+/// The HTTP endpoints: /metrics, /pool-stats, /slow-queries, /config, /health,
+/// /ready. Has threads of its own, a
 /// fixed number of them; a request of more than 16 KiB, or one that takes longer than two seconds,
 /// is refused.
 class Server {

@@ -25,6 +25,8 @@ struct FakeSource final : StatusSource {
   ListCounts lists() const override { return counts; }
   std::vector<PinRow> pins() const override { return pin_rows; }
   std::vector<PinTotalRow> pin_totals() const override { return pin_total_rows; }
+  std::vector<QueryRow> queries() const override { return query_rows; }
+  std::vector<SlowQueryRow> slow_queries() const override { return slow_query_rows; }
 
   std::vector<ConnectionRow> client_rows;
   std::vector<ConnectionRow> server_rows;
@@ -33,6 +35,8 @@ struct FakeSource final : StatusSource {
   ListCounts counts;
   std::vector<PinRow> pin_rows;
   std::vector<PinTotalRow> pin_total_rows;
+  std::vector<QueryRow> query_rows;
+  std::vector<SlowQueryRow> slow_query_rows;
 };
 
 /// An answer, taken apart. NULL cells read "NULL".

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+using pgproxy::sql::display;
 using pgproxy::sql::normalise;
 using pgproxy::sql::render;
 using pgproxy::sql::scratch_bytes;
@@ -189,4 +190,16 @@ TEST_CASE("what is rendered is SQL of the same tokens") {
     CAPTURE(text);
     CHECK(fingerprint(rendered(text)) == fingerprint(text));
   }
+}
+
+TEST_CASE("what people are shown has no constants") {
+  const auto shown = [](std::string_view text, std::size_t max_bytes = 100) {
+    std::vector<char> scratch(scratch_bytes(text.size()));
+    return display(normalise(text, true, scratch)->tokens, max_bytes);
+  };
+  CHECK(shown("SELECT * FROM t WHERE a = 'hush' AND b > -4.5 /* hush */") ==
+        "select * from t where a = ? and b > - ?");
+  CHECK(shown("select $1") == "select ?");
+  CHECK(shown("select aaaaaaaaaa", 10) == "select aaa...");
+  CHECK(shown("select \"\u00e4\u00e4\"", 11) == "select \"...");
 }

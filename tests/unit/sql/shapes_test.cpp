@@ -103,3 +103,9 @@ TEST_CASE("what was learned can be forgotten") {
     CHECK(shape->run_count == 5);
   }
 }
+
+TEST_CASE("the text of a DO is not shown") {
+  Shapes shapes;
+  CHECK(shapes.find("do $$ begin perform 'hush'; end $$", true)->text == "do ?");
+  CHECK(shapes.find("select 'hush'", true)->text == "select ?");
+}

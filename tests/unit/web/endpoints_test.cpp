@@ -17,6 +17,10 @@ class FixedSource final : public Source {
     if (is_stuck) return {};
     return {{.name = "pool_mode", .value = "transaction", .given = true}};
   }
+  std::optional<std::vector<SlowQueryRow>> slow_queries() override {
+    if (is_stuck) return std::nullopt;
+    return std::vector<SlowQueryRow>{{.database = "shop", .total = std::chrono::seconds(2)}};
+  }
   metrics::Status now;
   bool is_stuck = false;
 };
@@ -47,6 +51,13 @@ TEST_CASE("/pool-stats has a row for each pool, whatever bytes its names have") 
   CHECK(row["queries_total"] == 5);
 }
 
+TEST_CASE("/slow-queries tells where the time went, in seconds") {
+  FixedSource source;
+  const auto row = nlohmann::json::parse(get(source, "/slow-queries").body)["slow_queries"][0];
+  CHECK(row["database"] == "shop");
+  CHECK(row["total_seconds"] == 2.0);
+}
+
 TEST_CASE("/ready is no while draining") {
   FixedSource source;
   CHECK(get(source, "/ready").status == 200);
@@ -57,7 +68,8 @@ TEST_CASE("/ready is no while draining") {
 TEST_CASE("a loop that does not answer is told") {
   FixedSource source;
   source.is_stuck = true;
-  for (const std::string_view path : {"/metrics", "/pool-stats", "/health", "/ready", "/config"}) {
+  for (const std::string_view path :
+       {"/metrics", "/pool-stats", "/health", "/ready", "/config", "/slow-queries"}) {
     CAPTURE(path);
     CHECK(get(source, path).status == 503);
   }

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+
+#include "pgproxy/base/time.hpp"
+#include "pgproxy/sql/shapes.hpp"
+
+namespace pgproxy::session {
+
+/// What is measured of the cycle at hand: one Query, or what goes up to a Sync.
+struct CycleStatistics {
+  sql::ShapeRef shape;  ///< of its statement; nullptr: none was seen
+  Duration wait{};      ///< for a server connection
+  Duration connect{};   ///< as much of that as the server took to log in
+  Duration client{};    ///< rows were there that the client did not take
+  TimePoint paused_at{};
+  std::uint64_t rows = 0;
+  std::uint64_t bytes = 0;
+  bool is_first = false;  ///< on this server: settings may have been replayed before it
+  bool has_failed = false;
+};
+
+}  // namespace pgproxy::session
