@@ -1,16 +1,26 @@
 #include "app/proxy.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <systemd/sd-daemon.h>
+#include <thread>
 #include <unordered_map>
 
 #include "pgproxy/base/log.hpp"
 
 namespace pgproxy::app {
+namespace {
+
+unsigned worker_count(const config::Settings& settings) {
+  if (settings.worker_threads > 0) return settings.worker_threads;
+  return std::max(std::thread::hardware_concurrency(), 2U) - 1;
+}
+
+}  // namespace
 
 Proxy::Proxy(const config::Loaded& loaded, const Tls& tls)
     : loaded_(loaded),
-      loop_(net::SocketOptions::from(loaded.settings)),
+      loop_(net::SocketOptions::from(loaded.settings), worker_count(loaded.settings)),
       fd_watcher_(loop_),
       resolver_(loop_),
       auth_query_({loop_, fd_watcher_, resolver_}, loaded.settings),

@@ -59,6 +59,15 @@ constexpr Row<Settings> kTls[] = {
      {"auto", "PgBouncer's: 2048 bits or more"},
      on_reload,
      "Key exchange by finite fields, for old clients with TLS 1.2."},
+    {"worker_threads",
+     field<&Settings::worker_threads>({0, 256}),
+     {"0",
+      "one less than there are processors, and at least one: a processor is left to the clients "
+      "that are connected already"},
+     on_restart,
+     "Threads for what takes long at a login: the steps of TLS handshakes, SCRAM with a password "
+     "that is not stored as its secret, the name of a system user (peer). 0: by the number of "
+     "processors."},
     {"server_tls_sslmode", field<&Settings::server_tls_sslmode>(),
      must_be_given(
          "disable",

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import ssl
 import struct
 import subprocess
@@ -340,6 +341,32 @@ class Protocol(TlsTest):
         for _ in range(10):
             with self.connect(sslmode="require") as connection:
                 self.assertEqual(connection.execute("select 1").fetchone(), (1,))
+
+    def begin_handshakes(self, count):
+        """Clients that have sent the first message of theirs."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        with self.assertRaises(ssl.SSLWantReadError):
+            trusting("postgresql").wrap_bio(incoming, outgoing).do_handshake()
+        hello = outgoing.read()
+        clients = [raw.RawClient(self.pooler.address()).send(hello) for _ in range(count)]
+        for client in clients:
+            self.addCleanup(client.close)
+        return clients
+
+    def test_clients_that_vanish_in_their_handshakes_are_forgotten(self):
+        self.start("prefer")
+        for client in self.begin_handshakes(100):
+            client.close()
+        with self.connect(sslmode="require") as connection:
+            self.assertEqual(connection.execute("select 1").fetchone(), (1,))
+        harness.eventually(lambda: len(self.pooler.console("show clients")) == 1, "only the console is left")
+
+    def test_a_stop_amid_handshakes_is_a_clean_one(self):
+        for how in (signal.SIGQUIT, signal.SIGTERM):
+            self.start()
+            self.begin_handshakes(100)
+            self.assertEqual(self.pooler.stop(how), 0)
+            self.forget(self.pooler)
 
     def test_a_handshake_that_is_never_begun_ends_at_client_login_timeout(self):
         """Without a word: the error is for encrypted eyes only."""

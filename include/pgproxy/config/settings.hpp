@@ -154,6 +154,7 @@ struct Settings {
   std::string client_tls13_ciphers;
   std::string client_tls_ecdhcurve;
   DheParams client_tls_dheparams = DheParams::automatic;
+  std::uint32_t worker_threads = 0;  ///< ours: for handshakes and the like; 0: as processors
   SslMode server_tls_sslmode = SslMode::disable;
   std::string server_tls_ca_file;
   std::string server_tls_key_file;
