@@ -32,6 +32,13 @@ constexpr Row<Settings> kTls[] = {
      "without "
      "one, unless client_tls_sslmode is verify-ca or verify-full, but not with one of anybody "
      "else."},
+    {"client_tls_crl_file",
+     field<&Settings::client_tls_crl_file>(),
+     {"", "none, as PostgreSQL's ssl_crl_file: no certificate counts as revoked"},
+     on_reload,
+     "Revocation lists (PEM) for clients' certificates: one of each authority between a "
+     "certificate and its root, the root's too. Who is on one is refused, and so is everybody "
+     "whose authority's list is missing or out of date."},
     {"client_tls_protocols",
      field<&Settings::client_tls_protocols>(),
      {"secure", "PgBouncer's"},
@@ -84,6 +91,12 @@ constexpr Row<Settings> kTls[] = {
      {"", "PgBouncer's: none; needed for verify-ca and verify-full"},
      on_reload,
      "Authorities (PEM) that sign servers' certificates."},
+    {"server_tls_crl_file",
+     field<&Settings::server_tls_crl_file>(),
+     {"", "none, as libpq's sslcrl: no certificate counts as revoked"},
+     on_reload,
+     "Revocation lists (PEM) for servers' certificates, as client_tls_crl_file; with verify-ca and "
+     "verify-full."},
     {"server_tls_key_file",
      field<&Settings::server_tls_key_file>(),
      {"", "PgBouncer's: none"},

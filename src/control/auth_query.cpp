@@ -19,7 +19,7 @@ std::vector<std::pair<std::string, std::string>> tls_parameters(const config::Se
           {"sslrootcert", file(settings.server_tls_ca_file)},
           {"sslcert", file(settings.server_tls_cert_file)},
           {"sslkey", file(settings.server_tls_key_file)},
-          {"sslcrl", file("")},
+          {"sslcrl", file(settings.server_tls_crl_file)},
           {"ssl_min_protocol_version", versions.v1_2 ? "TLSv1.2" : "TLSv1.3"},
           {"ssl_max_protocol_version", versions.v1_3 ? "TLSv1.3" : "TLSv1.2"}};
 }

@@ -81,6 +81,14 @@ std::string tls_hint(const std::string& reason) {
     return "Give the database entry a host that the certificate names, or set server_tls_sslmode = "
            "verify-ca.";
   }
+  if (tells("certificate revoked")) {
+    return "server_tls_crl_file has the server's certificate, or one above it: give the server a "
+           "new one.";
+  }
+  if (tells("CRL")) {
+    return "Let server_tls_crl_file hold a current list of each authority between the server's "
+           "certificate and its root, the root's too.";
+  }
   if (tells("certificate verify failed")) {
     return "Let server_tls_ca_file hold the authority that signed the server's certificate, or set "
            "server_tls_sslmode = require, which verifies nobody.";

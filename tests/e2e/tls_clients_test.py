@@ -214,6 +214,23 @@ class Certified(TlsTest):
             self.assertEqual(connection.execute("select 1").fetchone(), (1,))
         self.assertIn("unknown ca", self.refusal(**self.client_options(self.certificates.false_app)))
 
+    def test_a_revoked_certificate_is_refused_and_named_in_the_log(self):
+        for mode in ("require", "verify-full"):
+            self.start(mode, {"client_tls_crl_file": self.certificates.revocations}, ca=self.certificates.root)
+            with self.connect(**self.client_options(self.certificates.app)) as connection:
+                self.assertEqual(connection.execute("select 1").fetchone(), (1,))
+            self.assertIn("certificate revoked", self.refusal(**self.client_options(self.certificates.lost_app)))
+            harness.eventually(lambda: 'certificate verify failed: certificate revoked (subject "CN=app", serial number '
+                               in self.pooler.log_text(), "the log tells which")
+            self.assertIn('issuer "CN=root"', self.pooler.log_text())
+
+    def test_without_a_current_list_of_the_authority_every_certificate_is_refused(self):
+        for list_, reason in ((self.certificates.old_revocations, "CRL has expired"),
+                              (self.certificates.strangers_revocations, "unable to get certificate CRL")):
+            self.start("require", {"client_tls_crl_file": list_}, ca=self.certificates.root)
+            self.refusal(**self.client_options(self.certificates.app))
+            harness.eventually(lambda reason=reason: reason in self.pooler.log_text(), "the log tells why")
+
 
 class Protocol(TlsTest):
     def test_direct_tls_with_alpn(self):
@@ -444,6 +461,18 @@ class Files(TlsTest):
         text, at = self.problem(self.certificates.for_clients("require") | {"client_tls_cert_file": "/etc/passwd"})
         self.assertIn(at("client_tls_cert_file"), text)
         self.assertIn("no start line", text)
+
+    def test_revocation_lists(self):
+        half = harness.scratch_directory() / "half.crl"
+        half.write_text(self.certificates.revocations.read_text() + "-----BEGIN X509 CRL-----\nhalf a list\n")
+        for file, reason in (("/nowhere/file", "No such file or directory"), (self.certificates.root, "no start line"),
+                             (half, "")):
+            text, at = self.problem(self.certificates.for_clients("require", ca=self.certificates.root)
+                                    | {"client_tls_crl_file": file})
+            self.assertIn(at("client_tls_crl_file") + f'"{file}": {reason}', text)
+        text, _ = self.problem(self.certificates.for_clients("require")
+                               | {"client_tls_crl_file": self.certificates.revocations})
+        self.assertIn("client_tls_ca_file must be given", text)
 
     def test_a_key_of_another_certificate(self):
         pair = self.certificates.server[0], self.certificates.expired[1]

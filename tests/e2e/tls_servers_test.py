@@ -215,6 +215,28 @@ class Verification(ServerTest):
         self.start("verify-full", host="127.0.0.1", ca=self.certificates.root)
         self.assertIn("does not match host name", self.refusal()["M"])
 
+    def test_a_revoked_certificate(self):
+        lists = {"server_tls_crl_file": self.certificates.revocations}
+        for mode in ("verify-ca", "verify-full"):
+            self.start(mode, ca=self.certificates.root, settings=lists)
+            self.assertEqual(self.encryption()[0], "t")
+        self.use(self.certificates.lost_server)
+        for mode in ("verify-ca", "verify-full"):
+            self.start(mode, ca=self.certificates.root, settings=lists)
+            fields = self.refusal()
+            self.assertIn('certificate revoked (subject "CN=pooler", serial number', fields["M"])
+            self.assertIn("server_tls_crl_file", fields["H"])
+            self.start(mode, ca=self.certificates.root)
+            self.assertEqual(self.encryption()[0], "t")
+
+    def test_without_a_current_list_of_the_authority_no_server_is_trusted(self):
+        for list_, reason in ((self.certificates.old_revocations, "CRL has expired"),
+                              (self.certificates.strangers_revocations, "unable to get certificate CRL")):
+            self.start("verify-ca", ca=self.certificates.root, settings={"server_tls_crl_file": list_})
+            fields = self.refusal()
+            self.assertIn(reason, fields["M"])
+            self.assertIn("a current list", fields["H"])
+
     def test_an_expired_certificate(self):
         self.use(self.certificates.expired)
         self.start("verify-ca", ca=self.certificates.root)
@@ -222,9 +244,9 @@ class Verification(ServerTest):
 
 
 class AuthQuery(ServerTest):
-    def start_looking(self, sslmode, **options):
+    def start_looking(self, sslmode, settings=None, **options):
         self.secrets = {"looker": PASSWORD}
-        self.start(sslmode, settings={"auth_type": "scram-sha-256", "auth_user": "looker"}, **options)
+        self.start(sslmode, settings={"auth_type": "scram-sha-256", "auth_user": "looker"} | (settings or {}), **options)
 
     def test_it_asks_over_tls_and_what_the_client_proves_logs_in_over_tls(self):
         for mode, ca in (("require", None), ("verify-full", self.certificates.root)):
@@ -239,6 +261,14 @@ class AuthQuery(ServerTest):
         self.start_looking("verify-full", ca=self.certificates.false_root)
         self.assertIn("could not be looked up", self.refusal("looked_up")["M"])
         self.assertIn("certificate verify failed", self.pooler.log_text())
+
+    def test_it_trusts_no_revoked_certificate(self):
+        self.cluster.configure(self.certificates.lost_server)
+        self.addCleanup(self.cluster.configure, self.certificates.server)
+        self.start_looking("verify-full", {"server_tls_crl_file": self.certificates.revocations},
+                           ca=self.certificates.root)
+        self.assertIn("could not be looked up", self.refusal("looked_up")["M"])
+        self.assertIn("certificate verify failed", self.pooler.log_text())  # libpq says no more
 
 
 class ClientCertificates(ServerTest):
