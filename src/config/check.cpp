@@ -134,6 +134,13 @@ class Checker {
           "server_tls_crl_file would not be used: server_tls_sslmode verifies no server",
           "server_tls_sslmode = verify-full, with server_tls_ca_file");
     }
+    if (mode < SslMode::require && settings_.server_tls_sslnegotiation == SslNegotiation::direct) {
+      report_.problem(
+          setting("server_tls_sslnegotiation"),
+          "server_tls_sslnegotiation = direct needs a server_tls_sslmode that insists on "
+          "TLS",
+          "server_tls_sslmode = require, or verify-full with server_tls_ca_file");
+    }
     const bool has_key = !settings_.server_tls_key_file.empty();
     if (has_key == !settings_.server_tls_cert_file.empty()) return;
     report_.problem(setting(has_key ? "server_tls_key_file" : "server_tls_cert_file"),

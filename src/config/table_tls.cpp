@@ -86,6 +86,12 @@ constexpr Row<Settings> kTls[] = {
      "verify-ca: server_tls_ca_file must vouch for the server's certificate; verify-full: which "
      "must "
      "also name its host."},
+    {"server_tls_sslnegotiation",
+     field<&Settings::server_tls_sslnegotiation>(),
+     {"postgres", "libpq's; every version of PostgreSQL understands it"},
+     on_reload,
+     "How TLS with servers begins, as libpq's sslnegotiation. postgres: with a request for it; "
+     "direct: at once, which saves a round trip and needs PostgreSQL 17 or another pgproxy."},
     {"server_tls_ca_file",
      field<&Settings::server_tls_ca_file>(),
      {"", "PgBouncer's: none; needed for verify-ca and verify-full"},

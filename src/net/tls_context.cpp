@@ -240,6 +240,11 @@ TlsContextResult make_server_tls(const config::Settings& settings) {
   auto context = make_context(side);
   if (!context) return std::unexpected(context.error());
   SSL_CTX_set_session_cache_mode(context->get(), SSL_SESS_CACHE_OFF);
+  // Named in every handshake, as libpq 17 does: who speaks another protocol can tell.
+  const auto* protocol = reinterpret_cast<const unsigned char*>(postgresql_protocol.data());
+  if (SSL_CTX_set_alpn_protos(context->get(), protocol, postgresql_protocol.size()) != 0) {
+    throw std::bad_alloc();
+  }
   return std::make_shared<Context>(std::move(*context), side.role, verifies(side),
                                    side.mode == config::SslMode::verify_full);
 }
