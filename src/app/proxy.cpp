@@ -1,8 +1,10 @@
 #include "app/proxy.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <ctime>
 #include <systemd/sd-daemon.h>
+#include <thread>
 #include <unordered_map>
 
 #include "pgproxy/base/log.hpp"
@@ -16,11 +18,16 @@ Duration thread_cpu_time() {
   return std::chrono::seconds(time.tv_sec) + Duration(time.tv_nsec / 1000);
 }
 
+unsigned worker_count(const config::Settings& settings) {
+  if (settings.worker_threads > 0) return settings.worker_threads;
+  return std::max(std::thread::hardware_concurrency(), 2U) - 1;
+}
+
 }  // namespace
 
 Proxy::Proxy(const config::Loaded& loaded, const Tls& tls)
     : loaded_(loaded),
-      loop_(net::SocketOptions::from(loaded.settings)),
+      loop_(net::SocketOptions::from(loaded.settings), worker_count(loaded.settings)),
       fd_watcher_(loop_),
       resolver_(loop_),
       auth_query_({loop_, fd_watcher_, resolver_}, loaded.settings),

@@ -35,14 +35,21 @@ VerifierCache::VerifierCache(std::uint32_t iterations) : iterations_(iterations)
   PGPROXY_ASSERT(iterations > 0);
 }
 
-const ScramVerifier& VerifierCache::of_password(const std::string& user,
-                                                std::string_view password) {
-  const auto [at, is_new] = entries_.try_emplace(user);
-  Entry& entry = at->second;
-  if (is_new || entry.password != password) {
-    entry = {std::string(password), make_verifier(password, salt_of(user), iterations_)};
+bool VerifierCache::has(const std::string& user, std::string_view password) const {
+  const std::lock_guard lock(mutex_);
+  const auto at = entries_.find(user);
+  return at != entries_.end() && at->second.password == password;
+}
+
+ScramVerifier VerifierCache::of_password(const std::string& user, std::string_view password) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto at = entries_.find(user);
+    if (at != entries_.end() && at->second.password == password) return at->second.verifier;
   }
-  return entry.verifier;
+  Entry entry{std::string(password), make_verifier(password, salt_of(user), iterations_)};
+  const std::lock_guard lock(mutex_);
+  return (entries_[user] = std::move(entry)).verifier;
 }
 
 ScramVerifier VerifierCache::mock(std::string_view user) const {

@@ -53,7 +53,7 @@ struct ClientAuth::State {
   config::AuthType type;
   std::string user;
   Secret secret;
-  VerifierCache& cache;
+  std::shared_ptr<VerifierCache> cache;
   std::string channel_binding;
   Step step = Step::unstarted;
   std::array<std::uint8_t, 4> md5_salt{};
@@ -162,8 +162,8 @@ bool ClientAuth::State::is_md5_answer(std::string_view sent) const {
 
 ScramVerifier ClientAuth::State::verifier() {
   if (secret.kind == Kind::scram) return secret.verifier;
-  if (secret.kind == Kind::plain) return cache.of_password(user, secret.text);
-  return cache.mock(user);
+  if (secret.kind == Kind::plain) return cache->of_password(user, secret.text);
+  return cache->mock(user);
 }
 
 Outcome ClientAuth::State::on_scram_first(Bytes body, std::string& out) {
@@ -196,8 +196,8 @@ Outcome ClientAuth::State::on_scram_final(Bytes body, std::string& out) {
 }
 
 ClientAuth::ClientAuth(config::AuthType type, std::string user, const std::string* secret,
-                       VerifierCache& cache, std::string channel_binding)
-    : state_(std::make_unique<State>(type, std::move(user), parse_secret(secret), cache,
+                       std::shared_ptr<VerifierCache> cache, std::string channel_binding)
+    : state_(std::make_unique<State>(type, std::move(user), parse_secret(secret), std::move(cache),
                                      std::move(channel_binding))) {}
 
 ClientAuth::~ClientAuth() = default;
@@ -225,6 +225,13 @@ Outcome ClientAuth::start(std::string& out) {
     case reject: break;  // decided before
   }
   std::unreachable();
+}
+
+bool ClientAuth::is_next_slow() const {
+  const State& state = *state_;
+  if (state.step == State::Step::password) return state.secret.kind == Kind::scram;
+  return state.step == State::Step::scram_first && state.secret.kind == Kind::plain &&
+         !state.cache->has(state.user, state.secret.text);
 }
 
 Outcome ClientAuth::on_password_message(Bytes body, std::string& out) {

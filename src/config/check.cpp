@@ -104,6 +104,11 @@ class Checker {
          "client_tls_cert_file = /etc/pgproxy/server.crt");
     need("client_tls_key_file", settings_.client_tls_key_file,
          "client_tls_key_file = /etc/pgproxy/server.key");
+    if (!settings_.client_tls_crl_file.empty()) {
+      need("client_tls_ca_file", settings_.client_tls_ca_file,
+           "client_tls_ca_file = /etc/pgproxy/root.crt, with whose lists client_tls_crl_file has");
+      return;
+    }
     if (settings_.client_tls_sslmode < SslMode::verify_ca) return;
     need("client_tls_ca_file", settings_.client_tls_ca_file,
          "client_tls_ca_file = /etc/pgproxy/root.crt, with whoever signs clients' certificates");
@@ -122,6 +127,19 @@ class Checker {
       report_.warning(setting("server_tls_ca_file"),
                       "server_tls_ca_file is not used: server_tls_sslmode verifies no server; "
                       "verify-full would");
+    }
+    if (mode < SslMode::verify_ca && !settings_.server_tls_crl_file.empty()) {
+      report_.problem(
+          setting("server_tls_crl_file"),
+          "server_tls_crl_file would not be used: server_tls_sslmode verifies no server",
+          "server_tls_sslmode = verify-full, with server_tls_ca_file");
+    }
+    if (mode < SslMode::require && settings_.server_tls_sslnegotiation == SslNegotiation::direct) {
+      report_.problem(
+          setting("server_tls_sslnegotiation"),
+          "server_tls_sslnegotiation = direct needs a server_tls_sslmode that insists on "
+          "TLS",
+          "server_tls_sslmode = require, or verify-full with server_tls_ca_file");
     }
     const bool has_key = !settings_.server_tls_key_file.empty();
     if (has_key == !settings_.server_tls_cert_file.empty()) return;

@@ -173,6 +173,11 @@ constexpr auto choices<SslMode>() {
                                          {"verify-full", SslMode::verify_full}});
 }
 template <>
+constexpr auto choices<SslNegotiation>() {
+  return std::to_array<Choice<SslNegotiation>>(
+      {{"postgres", SslNegotiation::postgres}, {"direct", SslNegotiation::direct}});
+}
+template <>
 constexpr auto choices<DheParams>() {
   return std::to_array<Choice<DheParams>>(
       {{"auto", DheParams::automatic}, {"none", DheParams::none}, {"legacy"}});

@@ -32,6 +32,13 @@ constexpr Row<Settings> kTls[] = {
      "without "
      "one, unless client_tls_sslmode is verify-ca or verify-full, but not with one of anybody "
      "else."},
+    {"client_tls_crl_file",
+     field<&Settings::client_tls_crl_file>(),
+     {"", "none, as PostgreSQL's ssl_crl_file: no certificate counts as revoked"},
+     on_reload,
+     "Revocation lists (PEM) for clients' certificates: one of each authority between a "
+     "certificate and its root, the root's too. Who is on one is refused, and so is everybody "
+     "whose authority's list is missing or out of date."},
     {"client_tls_protocols",
      field<&Settings::client_tls_protocols>(),
      {"secure", "PgBouncer's"},
@@ -59,6 +66,15 @@ constexpr Row<Settings> kTls[] = {
      {"auto", "PgBouncer's: 2048 bits or more"},
      on_reload,
      "Key exchange by finite fields, for old clients with TLS 1.2."},
+    {"worker_threads",
+     field<&Settings::worker_threads>({0, 256}),
+     {"0",
+      "one less than there are processors, and at least one: a processor is left to the clients "
+      "that are connected already"},
+     on_restart,
+     "Threads for what takes long at a login: the steps of TLS handshakes, SCRAM with a password "
+     "that is not stored as its secret, the name of a system user (peer). 0: by the number of "
+     "processors."},
     {"server_tls_sslmode",
      field<&Settings::server_tls_sslmode>(),
      must_be_given(
@@ -72,11 +88,23 @@ constexpr Row<Settings> kTls[] = {
      "must "
      "also name its host.",
      {.pgbouncers = "prefer"}},
+    {"server_tls_sslnegotiation",
+     field<&Settings::server_tls_sslnegotiation>(),
+     {"postgres", "libpq's; every version of PostgreSQL understands it"},
+     on_reload,
+     "How TLS with servers begins, as libpq's sslnegotiation. postgres: with a request for it; "
+     "direct: at once, which saves a round trip and needs PostgreSQL 17 or another pgproxy."},
     {"server_tls_ca_file",
      field<&Settings::server_tls_ca_file>(),
      {"", "PgBouncer's: none; needed for verify-ca and verify-full"},
      on_reload,
      "Authorities (PEM) that sign servers' certificates."},
+    {"server_tls_crl_file",
+     field<&Settings::server_tls_crl_file>(),
+     {"", "none, as libpq's sslcrl: no certificate counts as revoked"},
+     on_reload,
+     "Revocation lists (PEM) for servers' certificates, as client_tls_crl_file; with verify-ca and "
+     "verify-full."},
     {"server_tls_key_file",
      field<&Settings::server_tls_key_file>(),
      {"", "PgBouncer's: none"},

@@ -15,13 +15,24 @@ constexpr std::size_t max_known = 10'000;
 std::vector<std::pair<std::string, std::string>> tls_parameters(const config::Settings& settings) {
   const auto file = [](const std::string& path) { return path.empty() ? "/dev/null/none" : path; };
   const config::TlsProtocols& versions = settings.server_tls_protocols;
-  return {{"sslmode", to_string(settings.server_tls_sslmode)},
-          {"sslrootcert", file(settings.server_tls_ca_file)},
-          {"sslcert", file(settings.server_tls_cert_file)},
-          {"sslkey", file(settings.server_tls_key_file)},
-          {"sslcrl", file("")},
-          {"ssl_min_protocol_version", versions.v1_2 ? "TLSv1.2" : "TLSv1.3"},
-          {"ssl_max_protocol_version", versions.v1_3 ? "TLSv1.3" : "TLSv1.2"}};
+  std::vector<std::pair<std::string, std::string>> parameters = {
+      {"sslmode", to_string(settings.server_tls_sslmode)},
+      {"sslrootcert", file(settings.server_tls_ca_file)},
+      {"sslcert", file(settings.server_tls_cert_file)},
+      {"sslkey", file(settings.server_tls_key_file)},
+      {"sslcrl", file(settings.server_tls_crl_file)},
+      {"ssl_min_protocol_version", versions.v1_2 ? "TLSv1.2" : "TLSv1.3"},
+      {"ssl_max_protocol_version", versions.v1_3 ? "TLSv1.3" : "TLSv1.2"}};
+  if (settings.server_tls_sslnegotiation == config::SslNegotiation::direct) {
+    if (knows_direct_tls()) {
+      parameters.emplace_back("sslnegotiation", "direct");
+    } else {
+      log::line(log::Level::warning,
+                "auth_query asks for TLS with a request, in spite of server_tls_sslnegotiation = "
+                "direct: only libpq 17 and later can do without");
+    }
+  }
+  return parameters;
 }
 
 const std::string& first_given(const std::string& own, const std::string& global) {

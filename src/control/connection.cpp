@@ -61,6 +61,10 @@ void ignore_environment() {
   }
 }
 
+bool knows_direct_tls() {
+  return PQlibVersion() >= 170000;
+}
+
 void Connection::Finish::operator()(pg_conn* connection) const {
   PQfinish(connection);
 }

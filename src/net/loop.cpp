@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "net/connector.hpp"
+#include "net/executor.hpp"
 #include "net/handshake_queue.hpp"
 #include "net/lingering_close.hpp"
 #include "net/tls_transport.hpp"
@@ -28,7 +29,7 @@ std::unique_ptr<uv_loop_t> make_loop() {
 
 }  // namespace
 
-UvLoop::UvLoop(const SocketOptions& options)
+UvLoop::UvLoop(const SocketOptions& options, unsigned thread_count)
     : options_(options),
       timeouts_(*this),
       loop_(make_loop()),
@@ -42,7 +43,8 @@ UvLoop::UvLoop(const SocketOptions& options)
                                        })),
       before_poll_(make_handle<uv_prepare_t>(*loop_, this, uv_prepare_init)),
       connector_(std::make_unique<UvConnector>(*this)),
-      handshakes_(std::make_unique<HandshakeQueue>(*this)) {
+      executor_(std::make_unique<UvExecutor>(*loop_, thread_count)),
+      handshakes_(std::make_unique<HandshakeQueue>(*executor_)) {
   std::signal(SIGPIPE, SIG_IGN);
   uv_prepare_start(before_poll_.get(), [](uv_prepare_t* handle) {
     if (auto* self = static_cast<UvLoop*>(handle->data)) self->now_ = TimePoint{};
@@ -53,6 +55,7 @@ UvLoop::~UvLoop() {
   lingering_.clear();
   while (!doomed_.empty()) std::exchange(doomed_, {}).clear();
   signals_.clear();
+  executor_.reset();
   mailbox_.reset();
   before_poll_.reset();
   idle_.reset();
@@ -120,6 +123,10 @@ WallTime UvLoop::wall_now() const {
 
 io::Connector& UvLoop::connector() {
   return *connector_;
+}
+
+io::Executor& UvLoop::executor() {
+  return *executor_;
 }
 
 void UvLoop::set_alarm(TimePoint when) {

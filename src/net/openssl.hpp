@@ -13,6 +13,7 @@ struct FreeOpenssl {
   void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
   void operator()(BIO* bio) const { BIO_free(bio); }
   void operator()(X509* certificate) const { X509_free(certificate); }
+  void operator()(X509_CRL* list) const { X509_CRL_free(list); }
 };
 template <class T>
 using OpensslPtr = std::unique_ptr<T, FreeOpenssl>;

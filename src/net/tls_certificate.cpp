@@ -1,5 +1,7 @@
 #include "net/tls_certificate.hpp"
 
+#include <algorithm>
+#include <openssl/bn.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509v3.h>
@@ -24,6 +26,24 @@ std::string text_of(const ASN1_STRING* string) {
   return text.find('\0') == std::string::npos ? text : std::string();
 }
 
+/// Whoever made the certificate chose it: printable ASCII, and not more than fits into a line.
+std::string text_of(const X509_NAME& name) {
+  constexpr std::size_t most = 100;
+  const OpensslPtr<BIO> out(BIO_new(BIO_s_mem()));
+  X509_NAME_print_ex(out.get(), &name, 0, XN_FLAG_RFC2253);
+  const char* data = nullptr;
+  const long size = BIO_get_mem_data(out.get(), &data);
+  std::string text(data, static_cast<std::size_t>(std::max(size, 0L)));
+  if (text.size() > most) text = text.substr(0, most) + "...";
+  return text;
+}
+
+struct FreeNumber {
+  void operator()(BIGNUM* number) const { BN_free(number); }
+};
+struct FreeText {
+  void operator()(char* text) const { OPENSSL_free(text); }
+};
 struct FreeAddress {
   void operator()(ASN1_OCTET_STRING* address) const { ASN1_OCTET_STRING_free(address); }
 };
@@ -41,6 +61,15 @@ std::string common_name(const X509& certificate) {
   std::string name(reinterpret_cast<const char*>(utf8), static_cast<std::size_t>(size));
   OPENSSL_free(utf8);
   return name.find('\0') == std::string::npos ? name : std::string();
+}
+
+std::string described(const X509& certificate) {
+  ASN1_INTEGER* serial = X509_get_serialNumber(const_cast<X509*>(&certificate));
+  const std::unique_ptr<BIGNUM, FreeNumber> number(ASN1_INTEGER_to_BN(serial, nullptr));
+  const std::unique_ptr<char, FreeText> digits(number ? BN_bn2hex(number.get()) : nullptr);
+  return "subject \"" + text_of(*X509_get_subject_name(&certificate)) + "\", serial number " +
+         (digits ? digits.get() : "unreadable") + ", issuer \"" +
+         text_of(*X509_get_issuer_name(&certificate)) + '"';
 }
 
 std::vector<std::string> dns_names(const X509& certificate) {

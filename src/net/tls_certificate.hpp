@@ -9,6 +9,8 @@ namespace pgproxy::net {
 
 /// The subject's common name; empty: none, or one that is no text.
 std::string common_name(const X509& certificate);
+/// For people: subject, serial number and issuer, whatever strange things stand there.
+std::string described(const X509& certificate);
 /// The DNS names of its subjectAltName.
 std::vector<std::string> dns_names(const X509& certificate);
 /// As libpq: IP addresses and DNS names of the subjectAltName, the common name only where there are

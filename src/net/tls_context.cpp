@@ -2,6 +2,7 @@
 
 #include <new>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <string_view>
 #include <utility>
 
@@ -24,6 +25,7 @@ struct Side {
   const std::string& key_file;
   const std::string& cert_file;
   const std::string& ca_file;
+  const std::string& crl_file;
   config::TlsProtocols protocols;
   const std::string& ciphers;
   const std::string& tls13_ciphers;
@@ -91,6 +93,31 @@ Outcome use_authorities(SSL_CTX& context, const Side& side) {
   return {};
 }
 
+/// As PostgreSQL and libpq: with lists, each certificate up to the root has to be on none.
+Outcome use_revocations(SSL_CTX& context, const Side& side) {
+  if (side.crl_file.empty()) return {};
+  const auto bad_file = [&side] {
+    return problem(side, "_crl_file", side.crl_file,
+                   "it is read as the user who runs pgproxy, and must hold certificate revocation "
+                   "lists in PEM form");
+  };
+  const OpensslPtr<BIO> file(BIO_new_file(side.crl_file.c_str(), "r"));
+  if (file == nullptr) return bad_file();
+  X509_STORE* store = SSL_CTX_get_cert_store(&context);
+  int count = 0;
+  while (const OpensslPtr<X509_CRL> list{
+      PEM_read_bio_X509_CRL(file.get(), nullptr, nullptr, nullptr)}) {
+    if (X509_STORE_add_crl(store, list.get()) != 1) return bad_file();
+    ++count;
+  }
+  // The end of the file is an error, too: there is no other list.
+  const bool is_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+  if (count == 0 || !is_end) return bad_file();
+  ERR_clear_error();
+  X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+  return {};
+}
+
 /// Towards clients: as PostgreSQL, ask for a certificate as soon as there is an authority to check
 /// it. Towards servers: check only where the mode says so.
 bool verifies(const Side& side) {
@@ -101,7 +128,7 @@ bool verifies(const Side& side) {
 void set_verification(SSL_CTX& context, const Side& side) {
   int mode = verifies(side) ? SSL_VERIFY_PEER : SSL_VERIFY_NONE;
   if (side.mode >= config::SslMode::verify_ca) mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-  SSL_CTX_set_verify(&context, mode, nullptr);
+  SSL_CTX_set_verify(&context, mode, TlsEngine::note_verification);
 }
 
 void set_options(SSL_CTX& context) {
@@ -176,7 +203,8 @@ std::expected<OpensslPtr<SSL_CTX>, TlsProblem> make_context(const Side& side) {
       side.role == TlsEngine::Role::server ? TLS_server_method() : TLS_client_method()));
   if (context == nullptr) throw std::bad_alloc();
   set_options(*context);
-  for (const auto use : {use_protocols, use_ciphers, use_certificate, use_authorities}) {
+  for (const auto use :
+       {use_protocols, use_ciphers, use_certificate, use_authorities, use_revocations}) {
     if (auto used = use(*context, side); !used) return std::unexpected(used.error());
   }
   set_verification(*context, side);
@@ -190,8 +218,8 @@ TlsContextResult make_client_tls(const config::Settings& settings) {
   const Side side{TlsEngine::Role::server,       "client_tls",
                   settings.client_tls_sslmode,   settings.client_tls_key_file,
                   settings.client_tls_cert_file, settings.client_tls_ca_file,
-                  settings.client_tls_protocols, settings.client_tls_ciphers,
-                  settings.client_tls13_ciphers};
+                  settings.client_tls_crl_file,  settings.client_tls_protocols,
+                  settings.client_tls_ciphers,   settings.client_tls13_ciphers};
   auto context = make_context(side);
   if (!context) return std::unexpected(context.error());
   if (auto set = set_key_exchange(**context, side, settings); !set) {
@@ -207,11 +235,16 @@ TlsContextResult make_server_tls(const config::Settings& settings) {
   const Side side{TlsEngine::Role::client,       "server_tls",
                   settings.server_tls_sslmode,   settings.server_tls_key_file,
                   settings.server_tls_cert_file, settings.server_tls_ca_file,
-                  settings.server_tls_protocols, settings.server_tls_ciphers,
-                  settings.server_tls13_ciphers};
+                  settings.server_tls_crl_file,  settings.server_tls_protocols,
+                  settings.server_tls_ciphers,   settings.server_tls13_ciphers};
   auto context = make_context(side);
   if (!context) return std::unexpected(context.error());
   SSL_CTX_set_session_cache_mode(context->get(), SSL_SESS_CACHE_OFF);
+  // Named in every handshake, as libpq 17 does: who speaks another protocol can tell.
+  const auto* protocol = reinterpret_cast<const unsigned char*>(postgresql_protocol.data());
+  if (SSL_CTX_set_alpn_protos(context->get(), protocol, postgresql_protocol.size()) != 0) {
+    throw std::bad_alloc();
+  }
   return std::make_shared<Context>(std::move(*context), side.role, verifies(side),
                                    side.mode == config::SslMode::verify_full);
 }

@@ -83,6 +83,7 @@ TlsEngine::TlsEngine(SSL_CTX& context, Role role, Expectation expected)
   } else {
     SSL_set_connect_state(ssl_.get());
   }
+  SSL_set_app_data(ssl_.get(), this);
   if (!expected_.server_name.empty()) {
     SSL_set_tlsext_host_name(ssl_.get(), expected_.server_name.c_str());
   }
@@ -109,9 +110,21 @@ std::string TlsEngine::failure() const {
   const long verified = SSL_get_verify_result(ssl_.get());
   std::string reason = take_openssl_error();
   if (expected_.is_verified && verified != X509_V_OK) {
-    reason += std::string(": ") + X509_verify_cert_error_string(verified);
+    reason += std::string(": ") + X509_verify_cert_error_string(verified) + rejected_;
   }
   return reason;
+}
+
+int TlsEngine::note_verification(int is_good, X509_STORE_CTX* context) {
+  if (is_good != 0) return is_good;
+  const auto* ssl = static_cast<const SSL*>(
+      X509_STORE_CTX_get_ex_data(context, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  const X509* certificate = X509_STORE_CTX_get_current_cert(context);
+  auto* self = static_cast<TlsEngine*>(SSL_get_app_data(ssl));
+  if (self != nullptr && certificate != nullptr) {
+    self->rejected_ = " (" + described(*certificate) + ')';
+  }
+  return is_good;
 }
 
 void TlsEngine::note_facts() {

@@ -50,6 +50,9 @@ class TlsEngine {
   /// Appends the close_notify that tells the other side that nothing was cut off.
   void finish(std::string& out);
 
+  /// For SSL_CTX_set_verify: decides nothing, but notes for error() which certificate was rejected.
+  static int note_verification(int is_good, X509_STORE_CTX* context);
+
   const io::TlsInfo& info() const { return info_; }
   /// After a failure, for people.
   const std::string& error() const { return error_; }
@@ -77,6 +80,7 @@ class TlsEngine {
   bool is_broken_ = false;  ///< after a fatal error nothing may be sent any more
   Expectation expected_;    ///< only until the handshake is done
   io::TlsInfo info_;
+  std::string rejected_;  ///< the certificate that failed verification
   std::string error_;
 };
 

@@ -22,11 +22,36 @@ struct TlsTransport::Opening {
   bool owes_drained = false;     ///< what was held has left: the listener is to hear of it
 };
 
+class TlsTransport::Step final : public io::Job {
+ public:
+  explicit Step(TlsTransport& transport)
+      : engine(std::move(transport.engine_)),
+        input(std::exchange(transport.opening_->input, {})),
+        transport_(transport),
+        place_(transport.loop_.handshakes()) {}
+
+  void run() override {
+    Bytes in = as_bytes(input);
+    progress = engine->handshake(in, out);
+    input.erase(0, input.size() - in.size());
+  }
+  void on_done() override { transport_.on_step_done(*this); }
+
+  std::unique_ptr<TlsEngine> engine;
+  std::string input;
+  std::string out;
+  TlsEngine::Handshake progress = TlsEngine::Handshake::needs_input;
+
+ private:
+  TlsTransport& transport_;  ///< may be gone by the time of run()
+  HandshakeQueue::Place place_;
+};
+
 TlsTransport::TlsTransport(UvLoop& loop, std::unique_ptr<StreamTransport> stream, SSL_CTX& context,
                            TlsEngine::Role role, TlsEngine::Expectation expected, Bytes received)
     : loop_(loop),
       stream_(std::move(stream)),
-      engine_(context, role, std::move(expected)),
+      engine_(std::make_unique<TlsEngine>(context, role, std::move(expected))),
       opening_(std::make_unique<Opening>()) {
   opening_->input = as_text(received);
   opening_->is_begun = role == TlsEngine::Role::client;
@@ -43,7 +68,7 @@ bool TlsTransport::is_established() const {
 }
 
 const io::TlsInfo* TlsTransport::tls() const {
-  return is_established() ? &engine_.info() : nullptr;
+  return is_established() ? &engine_->info() : nullptr;
 }
 
 void TlsTransport::set_listener(io::TransportListener& listener) {
@@ -52,7 +77,7 @@ void TlsTransport::set_listener(io::TransportListener& listener) {
 
 void TlsTransport::wait_for_turn() {
   stream_->pause_reading();
-  if (HandshakeTurn::is_linked()) return;
+  if (HandshakeTurn::is_linked() || step_ != nullptr) return;
   if (opening_->is_begun) {
     loop_.handshakes().add_begun(*this);
   } else {
@@ -60,41 +85,50 @@ void TlsTransport::wait_for_turn() {
   }
 }
 
-void TlsTransport::on_turn() {
-  if (!opening_->is_done) return shake_hands();
-  if (std::exchange(opening_->owes_established, false)) {
-    wait_for_turn();
-    return listener_->on_established();  // may destroy *this
-  }
-  if (std::exchange(opening_->owes_drained, false)) {
-    wait_for_turn();
-    return listener_->on_drained();  // may destroy *this
-  }
-  open();
+void TlsTransport::stop_waiting() {
+  HandshakeTurn::unlink();
+  Deferred::unlink();
+  step_.reset();
 }
 
-void TlsTransport::shake_hands() {
+/// A thread takes it from here.
+void TlsTransport::on_turn() {
   opening_->is_begun = true;
-  Bytes in = as_bytes(opening_->input);
-  std::string& out = loop_.cipher_buffer();
-  out.clear();
-  const TlsEngine::Handshake progress = engine_.handshake(in, out);
-  send(out);
-  opening_->input.erase(0, opening_->input.size() - in.size());
-  if (progress == TlsEngine::Handshake::failed) return fail_handshake();
-  if (progress == TlsEngine::Handshake::needs_input) return stream_->resume_reading();
+  step_ = loop_.executor().submit(std::make_unique<Step>(*this));
+}
+
+void TlsTransport::on_step_done(Step& step) {
+  step_.reset();
+  engine_ = std::move(step.engine);
+  opening_->input = std::move(step.input);
+  stream_->write(as_bytes(step.out));
+  if (step.progress == TlsEngine::Handshake::failed) return fail_handshake();
+  if (step.progress == TlsEngine::Handshake::needs_input) return stream_->resume_reading();
   opening_->is_done = true;
   if (const std::string held = std::exchange(opening_->held, {}); !held.empty()) {
     write(as_bytes(held));
     opening_->owes_drained = stream_->queued_bytes() == 0;
   }
-  wait_for_turn();
+  on_deferred();  // may destroy *this
+}
+
+/// What the listener is to hear of the end of the handshake, one call in each round: it may close.
+void TlsTransport::on_deferred() {
+  if (std::exchange(opening_->owes_established, false)) {
+    loop_.defer(*this);
+    return listener_->on_established();  // may destroy *this
+  }
+  if (std::exchange(opening_->owes_drained, false)) {
+    loop_.defer(*this);
+    return listener_->on_drained();  // may destroy *this
+  }
+  open();
 }
 
 /// The alert has left. Nothing was handed on, nothing will be.
 void TlsTransport::fail_handshake() {
   end_ = TlsEngine::Ending::failed;
-  report_closed("TLS handshake failed: " + engine_.error());  // may destroy *this
+  report_closed("TLS handshake failed: " + engine_->error());  // may destroy *this
 }
 
 /// Opens the way for data: first for what came with the end of the handshake.
@@ -117,7 +151,7 @@ void TlsTransport::deliver(Bytes bytes) {
   std::string& out = loop_.cipher_buffer();
   out.clear();
   const std::span<std::uint8_t> plain = loop_.plain_buffer();
-  const TlsEngine::Read read = engine_.read(bytes, plain, out);
+  const TlsEngine::Read read = engine_->read(bytes, plain, out);
   end_ = read.end;
   if (!out.empty()) {
     send(out);
@@ -133,14 +167,14 @@ void TlsTransport::on_drained() {
 }
 
 void TlsTransport::on_closed(const std::string& reason) {
-  HandshakeTurn::unlink();
+  stop_waiting();
   if (!is_established()) return report_closed("TLS handshake not finished: " + reason);
   switch (end_) {
     case TlsEngine::Ending::closed: return report_closed("EOF");
     case TlsEngine::Ending::failed:
-      return report_closed("TLS error: " + (engine_.error().empty()
+      return report_closed("TLS error: " + (engine_->error().empty()
                                                 ? "key updates are asked for, but not read"
-                                                : engine_.error()));
+                                                : engine_->error()));
     case TlsEngine::Ending::none: break;
   }
   report_closed(reason == "EOF" ? "EOF without TLS close_notify" : reason);
@@ -166,7 +200,7 @@ void TlsTransport::write(Bytes first, Bytes second) {
   if (stream_->is_broken()) return;
   std::string& out = loop_.cipher_buffer();
   out.clear();
-  engine_.write(first, second, out);
+  engine_->write(first, second, out);
   send(out);
 }
 
@@ -183,20 +217,20 @@ void TlsTransport::pause_reading() {
 void TlsTransport::resume_reading() {
   is_paused_ = false;
   if (opening_ == nullptr) return stream_->resume_reading();
-  if (opening_->is_done) wait_for_turn();
+  if (opening_->is_done && !Deferred::is_linked()) loop_.defer(*this);
 }
 
 void TlsTransport::say_goodbye() {
   if (stream_ == nullptr || !is_established() || stream_->is_broken()) return;
   std::string& out = loop_.cipher_buffer();
   out.clear();
-  engine_.finish(out);
+  engine_->finish(out);
   send(out);
 }
 
 std::unique_ptr<StreamTransport> TlsTransport::release_stream() {
   say_goodbye();
-  HandshakeTurn::unlink();
+  stop_waiting();
   return std::move(stream_);
 }
 

@@ -10,12 +10,13 @@
 namespace pgproxy::net {
 
 /// TLS over a StreamTransport. Idle it holds what OpenSSL keeps for a connection, and no buffer.
-/// The steps of its handshake wait for their turn in the loop's HandshakeQueue; the socket is not
-/// read meanwhile. What is written before the handshake is done is kept, and leaves only to a peer
-/// that is who it has to be.
+/// The steps of its handshake wait for their turn in the loop's HandshakeQueue and are taken by a
+/// thread, which has the engine for that time; the socket is not read meanwhile. What is written
+/// before the handshake is done is kept, and leaves only to a peer that is who it has to be.
 class TlsTransport final : public io::Transport,
                            private io::TransportListener,
-                           private HandshakeTurn {
+                           private HandshakeTurn,
+                           private Deferred {
  public:
   TlsTransport(UvLoop& loop, std::unique_ptr<StreamTransport> stream, SSL_CTX& context,
                TlsEngine::Role role, TlsEngine::Expectation expected, Bytes received);
@@ -36,15 +37,19 @@ class TlsTransport final : public io::Transport,
  private:
   /// What is needed only until the first plain bytes were delivered.
   struct Opening;
+  /// What a thread does of the handshake.
+  class Step;
 
   void on_data(Bytes bytes) override;
   void on_drained() override;
   void on_closed(const std::string& reason) override;
   void on_turn() override;
+  void on_deferred() override;
+  void on_step_done(Step& step);
 
   bool is_established() const;
   void wait_for_turn();
-  void shake_hands();
+  void stop_waiting();
   void fail_handshake();
   void open();
   void deliver(Bytes bytes);
@@ -54,7 +59,8 @@ class TlsTransport final : public io::Transport,
 
   UvLoop& loop_;
   std::unique_ptr<StreamTransport> stream_;
-  TlsEngine engine_;
+  std::unique_ptr<TlsEngine> engine_;  ///< nullptr: a step has it
+  std::unique_ptr<io::PendingJob> step_;
   io::TransportListener* listener_ = nullptr;
   std::unique_ptr<Opening> opening_;
   bool is_paused_ = false;  ///< by the listener

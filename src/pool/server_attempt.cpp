@@ -17,6 +17,7 @@ void ServerAttempt::on_connected(std::unique_ptr<io::Transport> transport) {
   if (!wants_tls || address_.is_unix()) return listener_.on_connected(std::move(transport));
   PGPROXY_ASSERT(pool_.context().server_tls != nullptr);
   transport_ = std::move(transport);
+  if (is_direct()) return start_tls();
   transport_->set_listener(*this);
   std::string packet;
   wire::put_ssl_request(packet);
@@ -43,6 +44,10 @@ void ServerAttempt::on_data(Bytes bytes) {
        "more.");
 }
 
+bool ServerAttempt::is_direct() const {
+  return pool_.global().server_tls_sslnegotiation == config::SslNegotiation::direct;
+}
+
 void ServerAttempt::start_tls() {
   transport_ = pool_.context().server_tls->start(std::move(transport_), {}, address_.host);
   transport_->set_listener(*this);
@@ -58,11 +63,18 @@ void ServerAttempt::go_on_unencrypted() {
 }
 
 void ServerAttempt::on_established() {
+  // Without it, TLS may have been made with a server of another protocol.
+  if (is_direct() && transport_->tls()->application_protocol.empty()) {
+    return fail(
+        "the server does not name PostgreSQL's protocol (ALPN) in direct TLS",
+        "Check that host and port of the database entry name a PostgreSQL server of version "
+        "17 or later, or set server_tls_sslnegotiation = postgres.");
+  }
   listener_.on_connected(std::move(transport_));  // may destroy *this
 }
 
 void ServerAttempt::on_closed(const std::string& reason) {
-  if (reason.starts_with("TLS")) return fail(reason, tls_hint(reason));
+  if (reason.starts_with("TLS")) return fail(reason, tls_hint(reason, is_direct()));
   fail("server closed the connection when asked for TLS: " + reason, "See the server's log.");
 }
 
@@ -73,13 +85,21 @@ void ServerAttempt::fail(std::string what, std::string hint) {
                                .hint = std::move(hint)});  // may destroy *this
 }
 
-std::string tls_hint(const std::string& reason) {
+std::string tls_hint(const std::string& reason, bool is_direct) {
   const auto tells = [&reason](std::string_view part) {
     return reason.find(part) != std::string::npos;
   };
   if (tells("does not match host name")) {
     return "Give the database entry a host that the certificate names, or set server_tls_sslmode = "
            "verify-ca.";
+  }
+  if (tells("certificate revoked")) {
+    return "server_tls_crl_file has the server's certificate, or one above it: give the server a "
+           "new one.";
+  }
+  if (tells("CRL")) {
+    return "Let server_tls_crl_file hold a current list of each authority between the server's "
+           "certificate and its root, the root's too.";
   }
   if (tells("certificate verify failed")) {
     return "Let server_tls_ca_file hold the authority that signed the server's certificate, or set "
@@ -88,6 +108,10 @@ std::string tls_hint(const std::string& reason) {
   if (tells("alert")) {
     return "The server refused us: it may want server_tls_cert_file and server_tls_key_file, "
            "signed by its ssl_ca_file; see its log.";
+  }
+  if (is_direct) {
+    return "Direct TLS needs PostgreSQL 17 or later: set server_tls_sslnegotiation = postgres for "
+           "older servers.";
   }
   return "Compare server_tls_protocols (secure) and server_tls_ciphers (default) with the server's "
          "ssl_min_protocol_version and ssl_ciphers; see its log.";

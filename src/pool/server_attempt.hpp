@@ -25,6 +25,7 @@ class ServerAttempt final : public io::ConnectAttempt,
   void on_closed(const std::string& reason) override;
   void on_established() override;
 
+  bool is_direct() const;
   void start_tls();
   void go_on_unencrypted();
   void fail(std::string what, std::string hint);
@@ -36,7 +37,8 @@ class ServerAttempt final : public io::ConnectAttempt,
   std::unique_ptr<io::Transport> transport_;
 };
 
-/// What may help when TLS with a server failed for `reason`.
-std::string tls_hint(const std::string& reason);
+/// What may help when TLS with a server failed for `reason`; `is_direct`: it was begun without a
+/// request.
+std::string tls_hint(const std::string& reason, bool is_direct = false);
 
 }  // namespace pgproxy::pool

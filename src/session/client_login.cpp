@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <unistd.h>
 
+#include "session/login_jobs.hpp"
+
 #include "pgproxy/auth/random.hpp"
 #include "pgproxy/session/sessions.hpp"
 #include "pgproxy/wire/decode.hpp"
@@ -42,6 +44,16 @@ bool wants_replication(std::string_view value) {
 }
 
 }  // namespace
+
+std::optional<std::string> ClientSession::Login::Facts::user_name(std::uint32_t uid) {
+  if (known_name) return *known_name;
+  wanted_uid = uid;
+  return {};
+}
+
+std::optional<std::vector<config::IpRange>> ClientSession::Login::Facts::own_networks() {
+  return auth::operating_system().own_networks();
+}
 
 void ClientSession::on_login_data(Bytes bytes) {
   login_->input += as_text(bytes);
@@ -136,14 +148,38 @@ void ClientSession::begin_authentication() {
     login_->is_owner = peer.is_unix && peer.peer_uid == geteuid();
     if (login_->is_owner) return on_authenticated();
   }
-  const auth::LoginDecision& decision = login_->decision =
-      auth::decide_login(settings,
-                         {.peer = transport_->peer(),
-                          .tls = transport_->tls(),
-                          .user = startup.user,
-                          .database = startup.database,
-                          .other_database = other_console_name(startup.database)},
-                         auth::operating_system());
+  decide_login();
+}
+
+void ClientSession::decide_login() {
+  const wire::StartupMessage& startup = login_->startup;
+  login_->decision = auth::decide_login(sessions_.settings(),
+                                        {.peer = transport_->peer(),
+                                         .tls = transport_->tls(),
+                                         .user = startup.user,
+                                         .database = startup.database,
+                                         .other_database = other_console_name(startup.database)},
+                                        login_->facts);
+  if (const auto uid = std::exchange(login_->facts.wanted_uid, std::nullopt)) {
+    login_->job =
+        sessions_.loop().executor().submit(std::make_unique<Login::NameLookup>(*this, *uid));
+    return;  // to be decided again, with the name
+  }
+  begin_proof();
+}
+
+void ClientSession::on_peer_name(std::optional<std::string> name) {
+  if (state_ != ClientState::authenticating) return;
+  login_->job.reset();
+  login_->facts.known_name = std::move(name);
+  decide_login();
+  if (state_ == ClientState::authenticating) on_login_data({});  // what came ahead
+}
+
+void ClientSession::begin_proof() {
+  const config::Settings& settings = sessions_.settings();
+  const wire::StartupMessage& startup = login_->startup;
+  const auth::LoginDecision& decision = login_->decision;
   if (decision.refusal) {
     note_refused_login(decision.log_reason);
     return fail(*decision.refusal);
@@ -160,6 +196,7 @@ void ClientSession::begin_authentication() {
 
 /// Whether there is such a user, and what is stored, is known now.
 void ClientSession::on_secret(const io::FoundSecret& found) {
+  if (state_ != ClientState::authenticating) return;
   if (!found) return fail(found.error());
   login_->found.secret = *found;
   start_authentication(login_->found.secret ? &*login_->found.secret : nullptr);
@@ -169,8 +206,9 @@ void ClientSession::on_secret(const io::FoundSecret& found) {
 void ClientSession::start_authentication(const std::string* secret) {
   const io::TlsInfo* tls = transport_->tls();
   const auth::LoginDecision& decision = login_->decision;
-  login_->auth.emplace(decision.method, login_->startup.user, secret, sessions_.verifiers(),
-                       tls != nullptr ? tls->server_end_point : "");
+  login_->auth = std::make_unique<auth::ClientAuth>(decision.method, login_->startup.user, secret,
+                                                    sessions_.verifiers(),
+                                                    tls != nullptr ? tls->server_end_point : "");
   if (!decision.must_fail.empty()) login_->auth->must_fail(decision.must_fail);
   std::string out;
   const auth::ClientAuth::Outcome outcome = login_->auth->start(out);
@@ -178,7 +216,7 @@ void ClientSession::start_authentication(const std::string* secret) {
 }
 
 bool ClientSession::read_password_message() {
-  if (!login_->auth) return false;  // auth_query is on its way
+  if (login_->auth == nullptr) return false;  // auth_query or a job is on its way
   wire::Header header;
   const Bytes input = as_bytes(login_->input);
   const wire::HeaderStatus status = wire::parse_header(input, header);
@@ -193,12 +231,26 @@ bool ClientSession::read_password_message() {
     return false;
   }
   if (input.size() < header.total_bytes()) return false;
-  std::string out;
-  const auth::ClientAuth::Outcome outcome =
-      login_->auth->on_password_message(input.subspan(wire::header_bytes, header.body_bytes), out);
+  const std::string body(as_text(input.subspan(wire::header_bytes, header.body_bytes)));
   login_->input.erase(0, header.total_bytes());
+  if (login_->auth->is_next_slow()) {
+    login_->job = sessions_.loop().executor().submit(
+        std::make_unique<Login::PasswordCheck>(*this, std::move(login_->auth), body));
+    return false;
+  }
+  std::string out;
+  const auth::ClientAuth::Outcome outcome = login_->auth->on_password_message(as_bytes(body), out);
   on_authentication(outcome, out);
   return true;
+}
+
+void ClientSession::on_password_checked(std::unique_ptr<auth::ClientAuth> auth,
+                                        auth::ClientAuth::Outcome outcome, const std::string& out) {
+  if (state_ != ClientState::authenticating) return;
+  login_->job.reset();
+  login_->auth = std::move(auth);
+  on_authentication(outcome, out);
+  if (state_ == ClientState::authenticating) on_login_data({});  // what came ahead
 }
 
 void ClientSession::on_authentication(auth::ClientAuth::Outcome outcome, const std::string& out) {

@@ -26,9 +26,22 @@ struct ClientSession::Login {
     ClientSession& session_;
   };
 
-  auth::LoginDecision decision;          ///< what the client has to prove
-  std::optional<auth::ClientAuth> auth;  ///< none: the client has not said who it is
+  /// What the operating system says: at once, but for names of its users.
+  struct Facts final : auth::SystemFacts {
+    std::optional<std::string> user_name(std::uint32_t uid) override;
+    std::optional<std::vector<config::IpRange>> own_networks() override;
+    std::optional<std::uint32_t> wanted_uid = {};  ///< whose name has to be looked up first
+    std::optional<std::optional<std::string>> known_name = {};
+  };
+  class NameLookup;
+  class PasswordCheck;
+
+  Facts facts;
+  auth::LoginDecision decision;  ///< what the client has to prove
+  /// nullptr: the client has not said who it is, or a PasswordCheck has it.
+  std::unique_ptr<auth::ClientAuth> auth;
   Found found;
+  std::unique_ptr<io::PendingJob> job;  ///< the login goes on when it is done
   bool asked_for_ssl = false;
   bool asked_for_gssenc = false;
   bool is_direct_tls = false;  ///< began with TLS instead of asking for it

@@ -131,9 +131,14 @@ class ClientSession final : public io::Disposable,
   std::string tls_text() const;
 
   void begin_authentication();
+  void decide_login();
+  void begin_proof();
+  void on_peer_name(std::optional<std::string> name);
   void on_secret(const io::FoundSecret& found);
   void start_authentication(const std::string* secret);
   bool read_password_message();
+  void on_password_checked(std::unique_ptr<auth::ClientAuth> auth,
+                           auth::ClientAuth::Outcome outcome, const std::string& out);
   void on_authentication(auth::ClientAuth::Outcome outcome, const std::string& out);
   void note_refused_login(const std::string& reason) const;
   void on_authenticated();

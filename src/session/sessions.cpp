@@ -28,7 +28,7 @@ Sessions::Sessions(io::Loop& loop, const config::Settings& settings, pool::Pools
       pools_(pools),
       console_(console),
       secret_source_(secret_source),
-      verifiers_(settings.scram_iterations) {}
+      verifiers_(std::make_shared<auth::VerifierCache>(settings.scram_iterations)) {}
 
 Sessions::~Sessions() {
   close_all();

@@ -1,5 +1,6 @@
 """Authorities and certificates for one test run, made by openssl."""
 
+import datetime
 import os
 import shutil
 import subprocess
@@ -31,6 +32,22 @@ class Authority:
         for file in (key, certificate):
             own(file)
         return certificate, key
+
+
+    def revoke(self, *pairs, days=2):
+        """A revocation list with these certificates of ours on it; days=-1: out of date."""
+        number = len(list(self.directory.glob(f"{self.name}*.crl")))
+        stem = self.directory / f"{self.name}{number}"
+        stem.with_suffix(".index").write_text("")
+        stem.with_suffix(".cnf").write_text(f"[ca]\ndefault_ca=ours\n[ours]\ndatabase={stem}.index\ndefault_md=sha256\n")
+        command = ["ca", "-config", stem.with_suffix(".cnf"), "-cert", self.certificate, "-keyfile", self.key]
+        for certificate, _ in pairs:
+            openssl(*command, "-revoke", certificate)
+        end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=days)
+        begin = end - datetime.timedelta(days=10)
+        openssl(*command, "-gencrl", "-out", stem.with_suffix(".crl"), "-crl_lastupdate", f"{begin:%Y%m%d%H%M%SZ}",
+                "-crl_nextupdate", f"{end:%Y%m%d%H%M%SZ}")
+        return own(stem.with_suffix(".crl"))
 
 
 def openssl(*arguments):
@@ -69,7 +86,12 @@ class Certificates:
         self.elsewhere = self.authority.sign("elsewhere", "elsewhere.example", "DNS:elsewhere.example")
         self.by_name_only = self.authority.sign("by_name_only", "localhost")
         self.app = self.authority.sign("app", "app")
+        self.lost_app = self.authority.sign("lost_app", "app")
+        self.lost_server = self.authority.sign("lost_server", "pooler", here)
         self.false_app = self.stranger.sign("false_app", "app")
+        self.revocations = self.authority.revoke(self.lost_app, self.lost_server)
+        self.old_revocations = self.authority.revoke(days=-1)
+        self.strangers_revocations = self.stranger.revoke()
         self.root = self.authority.certificate
         self.false_root = self.stranger.certificate
 

@@ -53,13 +53,24 @@ create role by_md5 login password '{PASSWORD}';
 """
 
 
+_reservations = []
+
+
 def free_port():
-    """A port outside the range from which the system takes ports for outgoing connections."""
+    """A port outside the range from which the system takes ports for outgoing connections. It is this process's to the
+    end: a name that no file system has says so to the other tests."""
     while True:
         port = random.SystemRandom().randrange(20000, 32000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+        reservation = socket.socket(socket.AF_UNIX)
+        with socket.socket() as probe:
+            try:
+                reservation.bind(f"\0pgproxy-test-port-{port}")
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                reservation.close()
+                continue
+        _reservations.append(reservation)
+        return port
 
 
 def eventually(condition, what, patience_seconds=PATIENCE_SECONDS):

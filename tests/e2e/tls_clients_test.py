@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import ssl
 import struct
 import subprocess
@@ -213,6 +214,23 @@ class Certified(TlsTest):
             self.assertEqual(connection.execute("select 1").fetchone(), (1,))
         self.assertIn("unknown ca", self.refusal(**self.client_options(self.certificates.false_app)))
 
+    def test_a_revoked_certificate_is_refused_and_named_in_the_log(self):
+        for mode in ("require", "verify-full"):
+            self.start(mode, {"client_tls_crl_file": self.certificates.revocations}, ca=self.certificates.root)
+            with self.connect(**self.client_options(self.certificates.app)) as connection:
+                self.assertEqual(connection.execute("select 1").fetchone(), (1,))
+            self.assertIn("certificate revoked", self.refusal(**self.client_options(self.certificates.lost_app)))
+            harness.eventually(lambda: 'certificate verify failed: certificate revoked (subject "CN=app", serial number '
+                               in self.pooler.log_text(), "the log tells which")
+            self.assertIn('issuer "CN=root"', self.pooler.log_text())
+
+    def test_without_a_current_list_of_the_authority_every_certificate_is_refused(self):
+        for list_, reason in ((self.certificates.old_revocations, "CRL has expired"),
+                              (self.certificates.strangers_revocations, "unable to get certificate CRL")):
+            self.start("require", {"client_tls_crl_file": list_}, ca=self.certificates.root)
+            self.refusal(**self.client_options(self.certificates.app))
+            harness.eventually(lambda reason=reason: reason in self.pooler.log_text(), "the log tells why")
+
 
 class Protocol(TlsTest):
     def test_direct_tls_with_alpn(self):
@@ -341,6 +359,32 @@ class Protocol(TlsTest):
             with self.connect(sslmode="require") as connection:
                 self.assertEqual(connection.execute("select 1").fetchone(), (1,))
 
+    def begin_handshakes(self, count):
+        """Clients that have sent the first message of theirs."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        with self.assertRaises(ssl.SSLWantReadError):
+            trusting("postgresql").wrap_bio(incoming, outgoing).do_handshake()
+        hello = outgoing.read()
+        clients = [raw.RawClient(self.pooler.address()).send(hello) for _ in range(count)]
+        for client in clients:
+            self.addCleanup(client.close)
+        return clients
+
+    def test_clients_that_vanish_in_their_handshakes_are_forgotten(self):
+        self.start("prefer")
+        for client in self.begin_handshakes(100):
+            client.close()
+        with self.connect(sslmode="require") as connection:
+            self.assertEqual(connection.execute("select 1").fetchone(), (1,))
+        harness.eventually(lambda: len(self.pooler.console("show clients")) == 1, "only the console is left")
+
+    def test_a_stop_amid_handshakes_is_a_clean_one(self):
+        for how in (signal.SIGQUIT, signal.SIGTERM):
+            self.start()
+            self.begin_handshakes(100)
+            self.assertEqual(self.pooler.stop(how), 0)
+            self.forget(self.pooler)
+
     def test_a_handshake_that_is_never_begun_ends_at_client_login_timeout(self):
         """Without a word: the error is for encrypted eyes only."""
         self.start("require", {"client_login_timeout": 1})
@@ -417,6 +461,18 @@ class Files(TlsTest):
         text, at = self.problem(self.certificates.for_clients("require") | {"client_tls_cert_file": "/etc/passwd"})
         self.assertIn(at("client_tls_cert_file"), text)
         self.assertIn("no start line", text)
+
+    def test_revocation_lists(self):
+        half = harness.scratch_directory() / "half.crl"
+        half.write_text(self.certificates.revocations.read_text() + "-----BEGIN X509 CRL-----\nhalf a list\n")
+        for file, reason in (("/nowhere/file", "No such file or directory"), (self.certificates.root, "no start line"),
+                             (half, "")):
+            text, at = self.problem(self.certificates.for_clients("require", ca=self.certificates.root)
+                                    | {"client_tls_crl_file": file})
+            self.assertIn(at("client_tls_crl_file") + f'"{file}": {reason}', text)
+        text, _ = self.problem(self.certificates.for_clients("require")
+                               | {"client_tls_crl_file": self.certificates.revocations})
+        self.assertIn("client_tls_ca_file must be given", text)
 
     def test_a_key_of_another_certificate(self):
         pair = self.certificates.server[0], self.certificates.expired[1]

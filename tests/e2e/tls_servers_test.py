@@ -3,10 +3,12 @@
 import contextlib
 import signal
 import socket
+import ssl
 import threading
 import unittest
 
 import harness
+import psycopg
 import raw
 from certificates import Certificates
 from harness import PASSWORD
@@ -82,10 +84,10 @@ class Relay:
 class FalseServer:
     """Answers the first bytes of each connection with `answer`, and closes when told."""
 
-    def __init__(self, answer, closes=False):
+    def __init__(self, answer, closes=False, tls=None):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
-        self.answer, self.closes = answer, closes
+        self.answer, self.closes, self.tls = answer, closes, tls
         self.received = []
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -96,8 +98,11 @@ class FalseServer:
                 threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
     def serve(self, connection):
-        with connection, contextlib.suppress(OSError):
-            self.received.append(connection.recv(8, socket.MSG_WAITALL))
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            if self.tls:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+            stack.enter_context(connection)
+            self.received.append(connection.recv(8, 0 if self.tls else socket.MSG_WAITALL))
             connection.sendall(self.answer)
             while not self.closes and (data := connection.recv(65536)):
                 self.received.append(data)
@@ -215,6 +220,28 @@ class Verification(ServerTest):
         self.start("verify-full", host="127.0.0.1", ca=self.certificates.root)
         self.assertIn("does not match host name", self.refusal()["M"])
 
+    def test_a_revoked_certificate(self):
+        lists = {"server_tls_crl_file": self.certificates.revocations}
+        for mode in ("verify-ca", "verify-full"):
+            self.start(mode, ca=self.certificates.root, settings=lists)
+            self.assertEqual(self.encryption()[0], "t")
+        self.use(self.certificates.lost_server)
+        for mode in ("verify-ca", "verify-full"):
+            self.start(mode, ca=self.certificates.root, settings=lists)
+            fields = self.refusal()
+            self.assertIn('certificate revoked (subject "CN=pooler", serial number', fields["M"])
+            self.assertIn("server_tls_crl_file", fields["H"])
+            self.start(mode, ca=self.certificates.root)
+            self.assertEqual(self.encryption()[0], "t")
+
+    def test_without_a_current_list_of_the_authority_no_server_is_trusted(self):
+        for list_, reason in ((self.certificates.old_revocations, "CRL has expired"),
+                              (self.certificates.strangers_revocations, "unable to get certificate CRL")):
+            self.start("verify-ca", ca=self.certificates.root, settings={"server_tls_crl_file": list_})
+            fields = self.refusal()
+            self.assertIn(reason, fields["M"])
+            self.assertIn("a current list", fields["H"])
+
     def test_an_expired_certificate(self):
         self.use(self.certificates.expired)
         self.start("verify-ca", ca=self.certificates.root)
@@ -222,9 +249,9 @@ class Verification(ServerTest):
 
 
 class AuthQuery(ServerTest):
-    def start_looking(self, sslmode, **options):
+    def start_looking(self, sslmode, settings=None, **options):
         self.secrets = {"looker": PASSWORD}
-        self.start(sslmode, settings={"auth_type": "scram-sha-256", "auth_user": "looker"}, **options)
+        self.start(sslmode, settings={"auth_type": "scram-sha-256", "auth_user": "looker"} | (settings or {}), **options)
 
     def test_it_asks_over_tls_and_what_the_client_proves_logs_in_over_tls(self):
         for mode, ca in (("require", None), ("verify-full", self.certificates.root)):
@@ -239,6 +266,14 @@ class AuthQuery(ServerTest):
         self.start_looking("verify-full", ca=self.certificates.false_root)
         self.assertIn("could not be looked up", self.refusal("looked_up")["M"])
         self.assertIn("certificate verify failed", self.pooler.log_text())
+
+    def test_it_trusts_no_revoked_certificate(self):
+        self.cluster.configure(self.certificates.lost_server)
+        self.addCleanup(self.cluster.configure, self.certificates.server)
+        self.start_looking("verify-full", {"server_tls_crl_file": self.certificates.revocations},
+                           ca=self.certificates.root)
+        self.assertIn("could not be looked up", self.refusal("looked_up")["M"])
+        self.assertIn("certificate verify failed", self.pooler.log_text())  # libpq says no more
 
 
 class ClientCertificates(ServerTest):
@@ -311,6 +346,72 @@ class Protocol(ServerTest):
     def test_a_server_that_never_answers_meets_server_connect_timeout(self):
         self.start("require", port=self.serve(b"S").port, settings={"server_connect_timeout": 1})
         self.assertIn("server_connect_timeout", self.refusal()["M"])
+
+
+class Direct(ServerTest):
+    """server_tls_sslnegotiation = direct; a second pgproxy is the server that can do it."""
+
+    def start_direct(self, sslmode="verify-full", port=None, settings=None, **options):
+        self.start(sslmode, port=port, settings={"server_tls_sslnegotiation": "direct"} | (settings or {}), **options)
+
+    def start_server(self):
+        """A pgproxy in front of PostgreSQL, and a relay that sees how connections to it begin."""
+        server = self.start_pooler(self.certificates.for_clients("require"),
+                                   databases={"test": f"host=127.0.0.1 port={self.cluster.port} user=app2"})
+        relay = Relay(server.port)
+        self.addCleanup(relay.close)
+        return relay
+
+    def test_tls_begins_at_once_for_sessions_and_cancel_requests(self):
+        relay = self.start_server()
+        self.start_direct(port=relay.port, ca=self.certificates.root)
+        client = self.client()
+        self.assertEqual(client.value("select 7"), "7")
+        row, = self.pooler.console("show servers")
+        self.assertTrue(row["tls"].startswith("TLSv1.3/"))
+        client.send(raw.query("select pg_sleep(600)"))
+        harness.eventually(lambda: self.cluster.server_pids("state = 'active' and query like '%pg_sleep(600)%'"),
+                           "the query runs")
+        with raw.RawClient(self.pooler.address()) as canceller:
+            canceller.send(raw.cancel_packet(client.pid, client.secret))
+            self.assertEqual(canceller.read_to_end(), [])
+        self.assert_sqlstate(client.read_until("Z"), "57014")
+        self.assertEqual([opening[:3] for opening in relay.openings], [b"\x16\x03\x01"] * 2)
+
+    def test_the_certificate_is_verified_all_the_same(self):
+        relay = self.start_server()
+        self.start_direct(port=relay.port, ca=self.certificates.false_root)
+        fields = self.refusal()
+        self.assertIn("certificate verify failed", fields["M"])
+        self.assertIn("server_tls_ca_file", fields["H"])
+
+    def test_postgresql_15_cannot_do_it_and_the_hint_says_what_to_do(self):
+        self.start_direct("require")
+        fields = self.refusal()
+        self.assertEqual(fields["C"], "08006")
+        self.assertIn("TLS handshake not finished", fields["M"])
+        self.assertIn("server_tls_sslnegotiation = postgres", fields["H"])
+
+    def test_a_server_of_another_protocol_is_refused(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.certificates.server)
+        server = self.serve(b"", tls=context)
+        self.start_direct("require", port=server.port)
+        fields = self.refusal()
+        self.assertIn("(ALPN)", fields["M"])
+        self.assertIn("server_tls_sslnegotiation = postgres", fields["H"])
+        self.assertEqual(server.received, [b""])
+
+    def test_auth_query_over_an_older_libpq_says_that_it_asks(self):
+        relay = self.start_server()
+        self.secrets = {"looker": PASSWORD}
+        self.start_direct("require", port=relay.port, settings={"auth_type": "scram-sha-256", "auth_user": "looker"})
+        self.refusal("looked_up")
+        if psycopg.pq.version() < 170000:
+            self.assertIn("auth_query asks for TLS with a request", self.pooler.log_text())
+            self.assertEqual(relay.openings[0], raw.SSL_REQUEST)
+        else:
+            self.assertEqual(relay.openings[0][:3], b"\x16\x03\x01")
 
 
 if __name__ == "__main__":

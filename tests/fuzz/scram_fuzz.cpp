@@ -58,8 +58,8 @@ void run_client_side(unsigned choice, const std::vector<std::string>& messages) 
   const unsigned which = choice / 5 % 5;
   const std::string* secret = which < 4 ? &secrets[which] : nullptr;
 
-  VerifierCache cache(iterations);
-  ClientAuth auth(type, "joe", secret, cache);
+  const auto verifiers = std::make_shared<VerifierCache>(iterations);
+  ClientAuth auth(type, "joe", secret, verifiers);
   std::string out;
   std::string nonce;
   auto outcome = auth.start(out);

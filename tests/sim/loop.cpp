@@ -22,6 +22,20 @@ void Loop::after(Duration delay, std::function<void()> event) {
   events_.emplace(now_ + delay, std::move(event));
 }
 
+std::unique_ptr<io::PendingJob> Loop::submit(std::unique_ptr<io::Job> job) {
+  struct Pending final : io::PendingJob {
+    ~Pending() override { *is_wanted = false; }
+    std::shared_ptr<bool> is_wanted = std::make_shared<bool>(true);
+  };
+  auto pending = std::make_unique<Pending>();
+  after(job_time, [is_wanted = pending->is_wanted, job = std::shared_ptr<io::Job>(std::move(job))] {
+    if (!*is_wanted) return;
+    job->run();
+    job->on_done();
+  });
+  return pending;
+}
+
 bool Loop::step() {
   const bool has_event = !events_.empty();
   if (!has_event && !alarm_) return false;

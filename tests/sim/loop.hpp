@@ -12,13 +12,16 @@ namespace pgproxy::sim {
 
 /// An event loop over virtual time: events happen in the order of their time, nothing ever waits.
 /// The clock stands still during an event.
-class Loop final : public io::Loop, private AlarmSetter {
+class Loop final : public io::Loop, private io::Executor, private AlarmSetter {
  public:
   ~Loop();
   TimePoint now() const override { return now_; }
   WallTime wall_now() const override { return WallTime(now_.time_since_epoch()); }
   Timeouts& timeouts() override { return timeouts_; }
   io::Connector& connector() override { return *connector_; }
+  /// A job takes `job_time`, and its result is there at once or never.
+  io::Executor& executor() override { return *this; }
+  Duration job_time{100};
   void destroy_later(std::unique_ptr<io::Disposable> object) override;
   void close_gracefully(std::unique_ptr<io::Transport> transport) override;
 
@@ -36,6 +39,8 @@ class Loop final : public io::Loop, private AlarmSetter {
 
  private:
   void set_alarm(TimePoint when) override { alarm_ = when; }
+  std::unique_ptr<io::PendingJob> submit(std::unique_ptr<io::Job> job) override;
+  unsigned thread_count() const override { return 1; }
 
   TimePoint now_{Duration(1'000'000)};
   Timeouts timeouts_{*this};

@@ -12,7 +12,8 @@
 namespace pgproxy::auth {
 
 /// How one client proves who it is (PostgreSQL docs 55.2.1, 55.3 "SASL Authentication"; RFC 5802,
-/// RFC 7677). Messages in, messages out: no sockets, no clock. One object per login.
+/// RFC 7677). Messages in, messages out: no sockets, no clock. One object per login, used by one
+/// thread at a time.
 class ClientAuth {
  public:
   enum class Outcome { need_more, accepted, refused };
@@ -22,13 +23,13 @@ class ClientAuth {
   static constexpr std::uint32_t max_message_bytes = 65535;
 
   /// `secret`: what auth_file holds for the user, nullptr for an unknown user, who is challenged
-  /// like a known one and then refused alike; copied. `cache` must outlive the object. With
+  /// like a known one and then refused alike; copied. With
   /// AuthType::md5 a stored SCRAM secret leads to SCRAM, as in PostgreSQL and PgBouncer. `type` is
   /// neither hba nor reject: decide_login() has dealt with these. `channel_binding`:
   /// tls-server-end-point data of the client's TLS connection (RFC 5929, raw bytes); with it
   /// SCRAM-SHA-256-PLUS is offered. Empty: no TLS.
   ClientAuth(config::AuthType type, std::string user, const std::string* secret,
-             VerifierCache& cache, std::string channel_binding = {});
+             std::shared_ptr<VerifierCache> cache, std::string channel_binding = {});
   ~ClientAuth();
 
   /// Whatever the client proves, it is refused as for a wrong password; `reason` is for the log.
@@ -39,6 +40,9 @@ class ClientAuth {
   /// unknown user is refused like anybody else who is not: 28000). Call it once. AuthenticationOk
   /// is the caller's to send.
   Outcome start(std::string& out);
+  /// The next message, if it is a good one, costs a millisecond or more (PBKDF2): better not on a
+  /// loop's thread.
+  bool is_next_slow() const;
   /// Takes the body of one PasswordMessage/SASLInitialResponse/SASLResponse ('p'). May append.
   Outcome on_password_message(Bytes body, std::string& out);
   /// After refused: 28P01 for a wrong password or unknown user, 08P01 for a malformed message.

@@ -38,7 +38,8 @@ class SystemFacts {
  protected:
   ~SystemFacts() = default;
 };
-/// The real one: getpwuid_r() and getifaddrs(). Name services over a network may make it block.
+/// The real one: getpwuid_r() and getifaddrs(). Thread safe. Name services over a network may make
+/// user_name() block.
 SystemFacts& operating_system();
 
 /// The first of `lines` that matches; nullptr: none, or it is not known whether one does. Pure but

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -10,7 +11,8 @@
 namespace pgproxy::auth {
 
 /// SCRAM verifiers made from plain passwords, one per user, so that a login storm does not pay
-/// PBKDF2 each time. Not thread safe: one per loop. Also makes the mock verifiers of unknown users.
+/// PBKDF2 each time. Thread safe: what takes long is done without a lock. Also makes the mock
+/// verifiers of unknown users.
 /// Salts are derived from the user's name with a key drawn once per process: known and unknown
 /// users alike show one salt for the life of the process, on every loop.
 class VerifierCache {
@@ -19,14 +21,16 @@ class VerifierCache {
   static constexpr std::uint32_t default_iterations = 4096;
 
   /// `iterations`: PBKDF2 rounds of the verifiers made here, at least 1 (setting scram_iterations).
-  /// To change it later, assign a new cache.
+  /// To change it later, make a new cache.
   explicit VerifierCache(std::uint32_t iterations = default_iterations);
 
   /// The verifier of a plain `password`; derived (a millisecond or so) when the user has none yet
   /// or another password than last time. Holds one entry per name ever given: known users only.
   /// The password's bytes go in as they are, without SASLprep: exact for ASCII, and for whatever
   /// SASLprep leaves unchanged or refuses; other non-ASCII passwords need a stored SCRAM secret.
-  const ScramVerifier& of_password(const std::string& user, std::string_view password);
+  ScramVerifier of_password(const std::string& user, std::string_view password);
+  /// Whether of_password() has it already.
+  bool has(const std::string& user, std::string_view password) const;
 
   /// A verifier that no password satisfies; looks from outside as that of a known user does.
   ScramVerifier mock(std::string_view user) const;
@@ -37,7 +41,8 @@ class VerifierCache {
     ScramVerifier verifier;
   };
 
-  std::uint32_t iterations_;
+  const std::uint32_t iterations_;
+  mutable std::mutex mutex_;  ///< guards what follows
   std::unordered_map<std::string, Entry> entries_;
 };
 

@@ -32,6 +32,8 @@ enum class LoadBalanceHosts { round_robin, disable };
 enum class SslMode { disable, allow, prefer, require, verify_ca, verify_full };
 /// libpq's word for it.
 std::string to_string(SslMode mode);
+/// How TLS with a server begins: by asking for it, or at once.
+enum class SslNegotiation { postgres, direct };
 /// Versions of TLS that may be spoken.
 struct TlsProtocols {
   bool v1_2 = false;
@@ -156,13 +158,17 @@ struct Settings {
   std::string client_tls_key_file;
   std::string client_tls_cert_file;
   std::string client_tls_ca_file;
+  std::string client_tls_crl_file;
   TlsProtocols client_tls_protocols;
   std::string client_tls_ciphers;
   std::string client_tls13_ciphers;
   std::string client_tls_ecdhcurve;
   DheParams client_tls_dheparams = DheParams::automatic;
+  std::uint32_t worker_threads = 0;  ///< ours: for handshakes and the like; 0: as processors
   SslMode server_tls_sslmode = SslMode::disable;
+  SslNegotiation server_tls_sslnegotiation = SslNegotiation::postgres;
   std::string server_tls_ca_file;
+  std::string server_tls_crl_file;
   std::string server_tls_key_file;
   std::string server_tls_cert_file;
   TlsProtocols server_tls_protocols;

@@ -21,6 +21,8 @@ namespace pgproxy::control {
 /// Takes libpq's variables out of the environment: connections go where the configuration says. To
 /// be called once, before there are threads.
 void ignore_environment();
+/// Whether the libpq at hand has sslnegotiation (17).
+bool knows_direct_tls();
 
 /// What connections of ours need of the world.
 struct Services {

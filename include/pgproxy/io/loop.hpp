@@ -4,6 +4,7 @@
 
 #include "pgproxy/base/time.hpp"
 #include "pgproxy/base/timeouts.hpp"
+#include "pgproxy/io/executor.hpp"
 #include "pgproxy/io/transport.hpp"
 
 namespace pgproxy::io {
@@ -23,6 +24,8 @@ class Loop {
   /// The timeouts of this loop.
   virtual Timeouts& timeouts() = 0;
   virtual Connector& connector() = 0;
+  /// Threads for what takes long.
+  virtual Executor& executor() = 0;
   /// Frees `object` when no callback is on the stack any more.
   virtual void destroy_later(std::unique_ptr<Disposable> object) = 0;
   /// Sends what is still queued, then FIN, then reads and drops what the other side still sends

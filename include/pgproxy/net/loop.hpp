@@ -25,6 +25,7 @@ namespace pgproxy::net {
 class HandshakeQueue;
 class LingeringClose;
 class UvConnector;
+class UvExecutor;
 
 /// Closes a libuv handle and frees it where libuv allows it: in the close callback.
 struct CloseHandle {
@@ -48,8 +49,8 @@ class Deferred : public ListHook<Deferred> {
 class UvLoop final : public io::Loop, private AlarmSetter {
  public:
   /// Also makes the process ignore SIGPIPE: a broken connection is an error of write().
-  /// Throws std::system_error when the kernel has no descriptors left for a loop.
-  explicit UvLoop(const SocketOptions& options);
+  /// Throws std::system_error when the system has no descriptors or threads left for a loop.
+  explicit UvLoop(const SocketOptions& options, unsigned thread_count = 1);
   ~UvLoop();
   UvLoop(const UvLoop&) = delete;
   UvLoop& operator=(const UvLoop&) = delete;
@@ -68,6 +69,7 @@ class UvLoop final : public io::Loop, private AlarmSetter {
   WallTime wall_now() const override;
   Timeouts& timeouts() override { return timeouts_; }
   io::Connector& connector() override;
+  io::Executor& executor() override;
   void destroy_later(std::unique_ptr<io::Disposable> object) override;
   /// Two seconds without progress end the flush as well: a client that stopped reading must not
   /// hold its socket for ever.
@@ -116,6 +118,7 @@ class UvLoop final : public io::Loop, private AlarmSetter {
   std::vector<std::unique_ptr<io::Disposable>> doomed_;
   std::list<LingeringClose> lingering_;
   std::unique_ptr<UvConnector> connector_;
+  std::unique_ptr<UvExecutor> executor_;
   std::unique_ptr<HandshakeQueue> handshakes_;
 };
 

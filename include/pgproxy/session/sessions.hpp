@@ -66,7 +66,7 @@ class Sessions final : public io::AcceptListener {
   const config::Settings& settings() const { return settings_; }
   pool::Pools& pools() { return pools_; }
   ConsoleTarget& console() { return console_; }
-  auth::VerifierCache& verifiers() { return verifiers_; }
+  const std::shared_ptr<auth::VerifierCache>& verifiers() { return verifiers_; }
   /// Users whom auth_file does not have.
   io::SecretSource& secret_source() { return secret_source_; }
   /// Of one pool; lives as long as this object.
@@ -96,7 +96,7 @@ class Sessions final : public io::AcceptListener {
   pool::Pools& pools_;
   ConsoleTarget& console_;
   io::SecretSource& secret_source_;
-  auth::VerifierCache verifiers_;
+  std::shared_ptr<auth::VerifierCache> verifiers_;
   std::shared_ptr<const io::TlsContext> tls_;
   std::unordered_map<std::uint64_t, std::unique_ptr<ClientSession>> sessions_;
   std::unordered_map<std::uint32_t, ClientSession*> by_pid_;

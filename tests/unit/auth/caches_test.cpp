@@ -18,6 +18,9 @@ TEST_CASE("a verifier is derived once per password, and anew when that changes")
   CHECK(cache.of_password("joe", "one").stored_key == first.stored_key);
   CHECK(cache.of_password("joe", "two").stored_key != first.stored_key);
   CHECK(cache.of_password("joe", "one").stored_key == first.stored_key);
+  CHECK(cache.has("joe", "one"));
+  CHECK_FALSE(cache.has("joe", "two"));
+  CHECK_FALSE(cache.has("ann", "one"));
 }
 
 TEST_CASE("unknown and known users show one salt per name, on every loop") {

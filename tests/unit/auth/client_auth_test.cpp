@@ -107,7 +107,7 @@ class Login {
 
  private:
   std::optional<std::string> secret_;
-  VerifierCache cache_{iterations};
+  std::shared_ptr<VerifierCache> cache_ = std::make_shared<VerifierCache>(iterations);
   std::string out_;
   ClientAuth auth_;
 };
@@ -125,7 +125,7 @@ std::string salt_shown_for(AuthType type, std::optional<std::string> secret) {
 TEST_CASE("peer and cert take a known user, and refuse another in their own words") {
   CHECK(Login(AuthType::peer, "").outcome == Outcome::accepted);
   CHECK(Login(AuthType::cert, "x").asked_nothing());
-  VerifierCache cache{1};
+  const auto cache = std::make_shared<VerifierCache>(1);
   for (const auto& [type, message] :
        {std::pair(AuthType::peer, "Peer authentication failed for user \"joe\""),
         std::pair(AuthType::cert, "certificate authentication failed for user \"joe\"")}) {
@@ -139,7 +139,7 @@ TEST_CASE("peer and cert take a known user, and refuse another in their own word
 }
 
 TEST_CASE("who must fail is asked, and refused as for a wrong password") {
-  VerifierCache cache{1};
+  const auto cache = std::make_shared<VerifierCache>(1);
   const std::string secret = "secret";
   ClientAuth auth(AuthType::plain, "joe", &secret, cache);
   auth.must_fail("wrong certificate");
@@ -400,7 +400,7 @@ TEST_CASE("messages out of order, repeated, or after the end are refused") {
 }
 
 TEST_CASE("a password message before anything was asked is refused") {
-  VerifierCache cache(iterations);
+  const auto cache = std::make_shared<VerifierCache>(iterations);
   const std::string secret = "secret";
   for (const AuthType type : {AuthType::plain, AuthType::any}) {
     ClientAuth auth(type, "joe", &secret, cache);
@@ -408,4 +408,26 @@ TEST_CASE("a password message before anything was asked is refused") {
     CHECK(auth.on_password_message(as_bytes("secret\0"sv), out) == Outcome::refused);
     CHECK(auth.error().sqlstate == "08P01");
   }
+}
+
+TEST_CASE("a message that costs many rounds of hashing is announced") {
+  const auto cache = std::make_shared<VerifierCache>(iterations);
+  const std::string plain = "secret";
+  const std::string stored = scram_secret;
+  const auto is_slow = [&cache](AuthType type, const std::string* secret) {
+    ClientAuth auth(type, "joe", secret, cache);
+    std::string out;
+    auth.start(out);
+    return auth.is_next_slow();
+  };
+  CHECK(is_slow(AuthType::plain, &stored));
+  CHECK_FALSE(is_slow(AuthType::plain, &plain));
+  CHECK_FALSE(is_slow(AuthType::scram_sha_256, &stored));
+  CHECK_FALSE(is_slow(AuthType::scram_sha_256, nullptr));
+  CHECK_FALSE(is_slow(AuthType::md5, &plain));
+  CHECK(is_slow(AuthType::scram_sha_256, &plain));
+  cache->of_password("joe", plain);
+  CHECK_FALSE(is_slow(AuthType::scram_sha_256, &plain));
+  cache->of_password("joe", "another");
+  CHECK(is_slow(AuthType::scram_sha_256, &plain));
 }

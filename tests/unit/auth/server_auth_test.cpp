@@ -136,7 +136,7 @@ TEST_CASE("our two sides log in to each other by every method") {
     return list;
   };
   for (const config::AuthType type : {any, trust, plain, md5, scram_sha_256}) {
-    VerifierCache verifiers(4);
+    const auto verifiers = std::make_shared<VerifierCache>(4);
     ClientKeyCache keys;
     const std::string secret = "secret";
     ClientAuth asking(type, "joe", &secret, verifiers);

@@ -112,3 +112,21 @@ TEST_CASE("TLS settings that need each other") {
                  "server_tls_key_file and server_tls_cert_file belong together"));
   CHECK(contains(warnings_of(load_with("server_tls_ca_file = c")), "is not used"));
 }
+
+TEST_CASE("TLS without a question is for those who insist on it") {
+  const std::string direct = "server_tls_sslnegotiation = direct\n";
+  CHECK(
+      contains(problems_of(load_with(direct)), "test.ini:12: server_tls_sslnegotiation = direct"));
+  CHECK(contains(problems_of(load_with(direct + "server_tls_sslmode = prefer")), "test.ini:12: "));
+  CHECK(problems_of(load_with(direct + "server_tls_sslmode = require")) == "");
+}
+
+TEST_CASE("revocation lists without authorities are a mistake") {
+  const std::string client =
+      "client_tls_sslmode = require\nclient_tls_key_file = k\nclient_tls_cert_file = c\n";
+  CHECK(contains(problems_of(load_with(client + "client_tls_crl_file = l")),
+                 "client_tls_ca_file must be given"));
+  CHECK(problems_of(load_with(client + "client_tls_crl_file = l\nclient_tls_ca_file = a")) == "");
+  CHECK(contains(problems_of(load_with("server_tls_crl_file = l")),
+                 "test.ini:12: server_tls_crl_file would not be used"));
+}

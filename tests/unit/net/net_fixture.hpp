@@ -35,6 +35,12 @@ class TestLoop final : private TimeoutListener {
     guard_.disarm();
   }
 
+  /// One round of events, the threads' included.
+  void run_round() {
+    loop.post([this] { loop.stop(); });
+    loop.run();
+  }
+
  private:
   void on_timeout(Timeout&) override {
     timed_out_ = true;

@@ -1,6 +1,5 @@
 #include "net/tls_transport.hpp"
 
-#include <list>
 #include <sys/socket.h>
 
 #include "tls_fixture.hpp"
@@ -168,39 +167,31 @@ TEST_CASE("TLS: plain bytes in place of a handshake end it") {
   CHECK(far.closed[0] == "TLS handshake failed: http request");
 }
 
-TEST_CASE("handshakes take turns: one newcomer in a round of events, those begun first") {
+TEST_CASE("TLS: either end may vanish while a thread is at its handshake") {
   TestLoop test;
-  struct Turn final : HandshakeTurn {
-    Turn(std::string& of, char as) : log(of), name(as) {}
-    void on_turn() override { log += name; }
-    std::string& log;
-    char name;
-  };
-  struct Round final : Deferred {
-    Round(UvLoop& of, std::string& to) : loop(of), log(to) {}
-    void on_deferred() override {
-      log += ' ';
-      loop.stop();
-    }
-    UvLoop& loop;
-    std::string& log;
-  };
-  std::string log;
-  std::list<Turn> turns;
-  for (const char name : {'a', 'b', 'c'}) {
-    test.loop.handshakes().add_newcomer(turns.emplace_back(log, name));
+  TlsPair pair(test);
+  const HandshakeQueue& handshakes = test.loop.handshakes();
+  REQUIRE(handshakes.in_progress() == 1);  // near's first step
+  SUBCASE("the client, before it sent anything") {
+    pair.near.reset();
+    test.run_until([&] { return !pair.far_end.closed.empty(); });
+    CHECK(pair.far_end.closed[0] == "TLS handshake not finished: EOF");
   }
-  for (const char name : {'1', '2', '3', '4', '5'}) {
-    test.loop.handshakes().add_begun(turns.emplace_back(log, name));
+  SUBCASE("the server, when it had the client's first message") {
+    while (test.loop.handshakes().in_progress() == 1) test.run_round();
+    while (test.loop.handshakes().in_progress() == 0) test.run_round();
+    pair.far.reset();
+    test.run_until([&] { return !pair.near_end.closed.empty(); });
+    CHECK(pair.near_end.closed[0] == "TLS handshake not finished: EOF");
   }
-  test.loop.handshakes().add_begun(turns.emplace_back(log, 'x'));
-  turns.pop_back();  // leaves the queue
-  for (int rounds = 3; rounds > 0; --rounds) {
-    Round others(test.loop, log);  // stands behind the queue
-    test.loop.defer(others);
-    test.loop.run();
-  }
-  CHECK(log == "1234a 5b c ");
+  while (handshakes.in_progress() > 0) test.run_round();
+  CHECK(pair.near_end.established_count + pair.far_end.established_count == 0);
+}
+
+TEST_CASE("TLS: a loop may end while a thread is at a handshake") {
+  TestLoop test;
+  TlsPair pair(test);
+  CHECK(test.loop.handshakes().in_progress() == 1);
 }
 
 TEST_CASE("settings that OpenSSL cannot use name themselves and OpenSSL's reason") {
