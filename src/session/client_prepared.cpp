@@ -362,7 +362,9 @@ ClientSession::Step ClientSession::on_named_bind(Pass& pass, const wire::Header&
   }
   pool::StatementRef statement;
   if (found != nullptr && *found != nullptr) statement = as_of_now(names.statement, *found);
-  if (statement != nullptr && !is_described_next(pass.in, pass.pos, header)) {
+  if (is_described_next(pass.in, pass.pos, header)) {
+    is_describing_ = false;  // it waited for what is not needed any more
+  } else if (statement != nullptr) {
     const Step step =
         hold_to_description(names.statement, statement, entry->description, ReplyKind::bind);
     if (step != Step::forward) return step;

@@ -103,16 +103,17 @@ void Script::put_bind(const std::string& name, const std::string& parameter) {
 
 /// The parameter comes behind "|" with nothing, or "/", behind it.
 void Script::bind_and_execute(const std::string& name, const std::string& text,
-                              std::vector<std::string> answers) {
+                              std::vector<std::string> answers, bool describes) {
   const std::string parameter = tag() + "p";
   put_bind(name, parameter);
-  message('D', std::string_view("P\0", 2));
+  if (describes) message('D', std::string_view("P\0", 2));
   std::string execute(1, '\0');
   wire::put_u32(execute, 0);
   message('E', execute);
   if (is_skipping) return;
   if (status == 'E') return fail("25P02");
-  expect({"2", text.starts_with("select") || text.starts_with("show") ? "T" : "n"});
+  expect({"2"});
+  if (describes) expect({text.starts_with("select") || text.starts_with("show") ? "T" : "n"});
   for (std::string& answer : answers) {
     const std::size_t behind = answer.find('|') + 1;  // 0: none
     if (behind != 0 && (behind == answer.size() || answer[behind] == '/')) {

@@ -36,8 +36,9 @@ class Script {
   /// Messages of the extended protocol for the statement called `name`, with their answers.
   void parse(const std::string& name, const std::string& text, const char* error = nullptr);
   void describe(const std::string& name, const std::string& text);
+  /// `describes`: the portal, in between.
   void bind_and_execute(const std::string& name, const std::string& text,
-                        std::vector<std::string> answers);
+                        std::vector<std::string> answers, bool describes = true);
   /// A Bind that fails, whatever the transaction is.
   void failing_bind(const std::string& name, const std::string& sqlstate);
   void close(const std::string& name);

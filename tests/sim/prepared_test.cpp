@@ -3,6 +3,8 @@
 
 #include "world.hpp"
 
+#include "pgproxy/wire/message.hpp"
+
 using namespace pgproxy;
 using namespace pgproxy::sim;
 
@@ -35,6 +37,28 @@ class Talk {
   void run(const std::string& name, const std::string& text, std::vector<std::string> answers) {
     Script script = next();
     script.bind_and_execute(name, text, std::move(answers));
+    script.sync();
+    play(script);
+  }
+  /// The Bind comes by itself, its Describe before anything can be answered.
+  void run_in_pieces(const std::string& name, const std::string& text,
+                     std::vector<std::string> answers) {
+    Script script = next();
+    script.bind_and_execute(name, text, std::move(answers));
+    script.sync();
+    number_ = script.number();
+    client_.expect(script.replies);
+    const std::size_t bind_bytes = 1 + wire::load_u32(as_bytes(script.bytes).data() + 1);
+    client_.send(script.bytes.substr(0, bind_bytes));
+    world_.loop.step();
+    client_.send(script.bytes.substr(bind_bytes));
+    world_.run();
+    CHECK(client_.is_content());
+  }
+  void run_undescribed(const std::string& name, const std::string& text,
+                       std::vector<std::string> answers) {
+    Script script = next();
+    script.bind_and_execute(name, text, std::move(answers), false);
     script.sync();
     play(script);
   }
@@ -147,6 +171,38 @@ TEST_CASE(
   two.end();
   world.drain();
   CHECK(world.violation_text() == "");
+}
+
+TEST_CASE(
+    "a Describe that comes behind its Bind leaves nothing to wait for, or to hold against it") {
+  const std::string text = "select 'row', $1";
+  const std::vector<std::string> rows = {"D:row|", "C:SELECT 1"};
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    INFO(seed);
+    config::Settings settings = plain_settings();
+    settings.default_pool_size = 3;
+    World world(settings, seed);
+    Talk one(world);
+    Talk holder(world);
+    Talk other(world);
+    Talk third(world);
+    holder.begin();
+    other.begin();
+    holder.parse("m", text);
+    other.parse("m", text);  // on two servers, and described on none of them
+    one.parse("m", text);
+    one.describe("m", text);
+    third.begin();  // on the server that is left
+    holder.end();
+    one.run_in_pieces("m", text, rows);
+    holder.begin();
+    other.end();
+    one.run_undescribed("m", text, rows);
+    holder.end();
+    third.end();
+    world.drain();
+    CHECK(world.violation_text() == "");
+  }
 }
 
 TEST_CASE("EXECUTE finds the statements of the protocol though others are by PREPARE") {
