@@ -191,6 +191,9 @@ query_wait_timeout = 10
 query_timeout = 60
 ; How long a transaction may sit idle and keep a server connection from the others.
 idle_transaction_timeout = 60
+; From when on a client that sits idle in a transaction is named in the log.
+leak_warning = 30
+on_exhausted = queue
 on_residue = pin
 max_pinned_fraction = 0.5
 ; How long connecting and logging in to a server may take.
@@ -198,6 +201,20 @@ server_connect_timeout = 5
 
 ; The server is on this machine: no TLS to it.
 server_tls_sslmode = disable
+
+; A server that goes away is tried again every two seconds, for two minutes.
+[recovery]
+auto_recover = 1
+max_attempts = 60
+attempt_interval = 2
+while_recovering = queue
+failed_until = health_check
 rerun_on = none
+
+[health]
+check_interval = 2
+check_timeout = 1
+failure_threshold = 3
+health_query = SELECT 1
 END
 }

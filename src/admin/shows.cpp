@@ -76,6 +76,10 @@ constexpr Column<PoolRow> pool_columns[] = {
     column<&PoolRow::sv_pinned>("sv_pinned"),
     column<&PoolRow::pool_size>("pool_size"),
     column<&PoolRow::sv_unencrypted>("sv_unencrypted"),
+    column<&PoolRow::exhaustions>("exhaustions"),
+    column<&PoolRow::refusals>("refusals"),
+    column<&PoolRow::host_switches>("host_switches"),
+    column<&PoolRow::leak_warnings>("leak_warnings"),
 };
 
 constexpr Column<config::ConfigRow> config_columns[] = {
@@ -110,6 +114,12 @@ constexpr Column<PinTotalRow> pin_total_columns[] = {
     column<&PinTotalRow::database>("database"), column<&PinTotalRow::user>("user"),
     column<&PinTotalRow::reason>("reason"),     column<&PinTotalRow::pins>("pins"),
     column<&PinTotalRow::refusals>("refusals"),
+};
+
+constexpr Column<HealthRow> health_columns[] = {
+    column<&HealthRow::kind>("kind"),   column<&HealthRow::name>("name"),
+    column<&HealthRow::state>("state"), column<&HealthRow::reason>("reason"),
+    column<&HealthRow::hint>("hint"),   column<&HealthRow::since>("since"),
 };
 
 template <auto member>
@@ -199,6 +209,10 @@ ResultSet show_pin_totals(const StatusSource& source, const config::Loaded&) {
   return table(pin_total_columns, source.pin_totals());
 }
 
+ResultSet show_health(const StatusSource& source, const config::Loaded&) {
+  return table(health_columns, source.health());
+}
+
 ResultSet show_queries(const StatusSource& source, const config::Loaded&) {
   return table(query_columns, source.queries());
 }
@@ -247,6 +261,7 @@ std::span<const Show> shows() {
       {"totals", show_totals},
       {"pins", show_pins},
       {"pin_totals", show_pin_totals},
+      {"health", show_health},
       {"queries", show_queries},
       {"slow_queries", show_slow_queries},
       {"config", show_config},

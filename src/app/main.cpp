@@ -26,6 +26,23 @@ bool report(const config::Loaded& loaded) {
   return false;
 }
 
+/// The terms of the sum, and what it is compared with.
+void print_detection(const config::Settings& settings) {
+  const auto seconds = [](Duration duration) {
+    return std::chrono::duration<double>(duration).count();
+  };
+  if (settings.check_interval == Duration::zero()) {
+    fmt::print("a server that stops answering is not noticed: check_interval = 0\n");
+    return;
+  }
+  fmt::print(
+      "a server that stops answering is noticed after {} s at the latest: failure_threshold {} * "
+      "(check_interval {} + check_timeout {}); query_wait_timeout is {}\n",
+      seconds(config::worst_case_detection(settings)), settings.failure_threshold,
+      seconds(settings.check_interval), seconds(settings.check_timeout),
+      seconds(settings.query_wait_timeout));
+}
+
 int check(const std::string& path) {
   config::Loaded loaded = config::load(path);
   load_tls(loaded);
@@ -35,6 +52,7 @@ int check(const std::string& path) {
     fmt::print("{} = {}  # {}\n", row.name, row.value,
                row.given ? "given" : "default: " + row.reason);
   }
+  print_detection(loaded.settings);
   fmt::print("{}: configuration is valid\n", path);
   return 0;
 }

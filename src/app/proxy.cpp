@@ -32,12 +32,14 @@ Proxy::Proxy(const config::Loaded& loaded, const Tls& tls)
       resolver_(loop_),
       auth_query_({loop_, fd_watcher_, resolver_}, loaded.settings),
       pools_(loop_, loaded.settings, tls.servers),
+      health_checks_({loop_, fd_watcher_, resolver_}, loaded.settings,
+                     [this](const control::HealthResult& result) { on_health_checked(result); }),
       sessions_(loop_, loaded.settings, pools_, *this, auth_query_),
       console_(*this, loaded),
+      started_at_(loop_.wall_now()),
       web_source_(loop_, {.status = [this] { return status(); },
                           .config = [this] { return config::describe(loaded_); },
-                          .slow_queries = [this] { return slow_queries(); }}),
-      started_at_(loop_.wall_now()) {
+                          .slow_queries = [this] { return slow_queries(); }}) {
   control::ignore_environment();
   sessions_.use_tls(tls.clients);
 }
@@ -46,7 +48,14 @@ Proxy::~Proxy() {
   pools_.shut_down();
 }
 
+void Proxy::on_health_checked(const control::HealthResult& result) {
+  pools_.on_check_done(result.address, result.latency, result.error ? &*result.error : nullptr,
+                       result.is_silent);
+}
+
+/// Who can connect finds everything else there already.
 Result<void> Proxy::open() {
+  if (auto opened = open_web(); !opened) return opened;
   std::vector<int> activated;
   for (int i = 0, count = sd_listen_fds(0); i < count; ++i) {
     activated.push_back(SD_LISTEN_FDS_START + i);
@@ -58,7 +67,7 @@ Result<void> Proxy::open() {
   for (const std::string& address : listener_->addresses()) {
     log::line(log::Level::log, "listening on {}", address);
   }
-  return open_web();
+  return {};
 }
 
 Result<void> Proxy::open_web() {
@@ -143,6 +152,7 @@ std::vector<PoolRow> Proxy::pools() const {
 
 metrics::Status Proxy::status() const {
   metrics::Status status{.pins = sessions_.describe_pin_totals(),
+                         .health = health(),
                          .lists = lists(),
                          .started_at = started_at_,
                          .loop_cpu_time = thread_cpu_time(),
@@ -168,6 +178,20 @@ std::vector<PinRow> Proxy::pins() const {
 
 std::vector<PinTotalRow> Proxy::pin_totals() const {
   return sessions_.describe_pin_totals();
+}
+
+std::vector<HealthRow> Proxy::health() const {
+  std::vector<HealthRow> rows;
+  if (loaded_.settings.check_interval == Duration::zero()) {
+    rows.push_back({.kind = "configuration",
+                    .name = "check_interval",
+                    .state = "degraded",
+                    .reason = "check_interval = 0: no server's health is checked",
+                    .hint = "Set check_interval = 5.",
+                    .since = started_at_});
+  }
+  pools_.describe_health(rows);
+  return rows;
 }
 
 std::vector<QueryRow> Proxy::queries() const {

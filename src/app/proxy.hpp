@@ -9,6 +9,7 @@
 #include "pgproxy/admin/console.hpp"
 #include "pgproxy/config/load.hpp"
 #include "pgproxy/control/auth_query.hpp"
+#include "pgproxy/control/health_checks.hpp"
 #include "pgproxy/net/fd_watcher.hpp"
 #include "pgproxy/net/listener.hpp"
 #include "pgproxy/net/loop.hpp"
@@ -38,11 +39,13 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   ListCounts lists() const override;
   std::vector<PinRow> pins() const override;
   std::vector<PinTotalRow> pin_totals() const override;
+  std::vector<HealthRow> health() const override;
   std::vector<QueryRow> queries() const override;
   std::vector<SlowQueryRow> slow_queries() const override;
   void execute(std::string_view text, std::string& out) override;
   std::vector<std::pair<std::string, std::string>> parameters() const override;
 
+  void on_health_checked(const control::HealthResult& result);
   void watch_signals();
   void drain(std::string_view signal);
   Result<void> open_web();
@@ -54,12 +57,13 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   net::UvResolver resolver_;
   control::AuthQuery auth_query_;
   pool::Pools pools_;
+  control::HealthChecks health_checks_;
   session::Sessions sessions_;
   admin::Console console_;
+  const WallTime started_at_;
   std::unique_ptr<net::Listener> listener_;
   WebSource web_source_;
   std::unique_ptr<web::Server> web_;  ///< gone before what it asks
-  WallTime started_at_;
   bool is_draining_ = false;
 };
 

@@ -49,6 +49,11 @@ PoolCounters& PoolCounters::operator+=(const PoolCounters& other) {
   protocol_doubt_count += other.protocol_doubt_count;
   wait_timeout_count += other.wait_timeout_count;
   rerun_count += other.rerun_count;
+  exhausted_count += other.exhausted_count;
+  refused_count += other.refused_count;
+  host_switch_count += other.host_switch_count;
+  leak_count += other.leak_count;
+  inconsistency_count += other.inconsistency_count;
   slow_query_count += other.slow_query_count;
   xact_times += other.xact_times;
   query_times += other.query_times;
@@ -73,6 +78,10 @@ PoolRow& PoolRow::operator+=(const PoolRow& other) {
   sv_pinned += other.sv_pinned;
   pool_size += other.pool_size;
   sv_unencrypted += other.sv_unencrypted;
+  exhaustions += other.exhaustions;
+  refusals += other.refusals;
+  host_switches += other.host_switches;
+  leak_warnings += other.leak_warnings;
   maxwait = std::max(maxwait, other.maxwait);
   return *this;
 }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <utility>
 
+#include "config/server_settings.hpp"
 #include "config/text.hpp"
 
 namespace pgproxy::config {
@@ -149,11 +150,62 @@ class Checker {
                             : "server_tls_key_file = /etc/pgproxy/client.key");
   }
 
-  void check_login_retry() const {
-    if (settings_.server_login_retry > Duration::zero()) return;
-    report_.problem(setting("server_login_retry"),
-                    "server_login_retry: 0 would log in to a failing server without a pause",
-                    "server_login_retry = 0.1 is ten attempts a second");
+  void check_recovery() const {
+    if (settings_.attempt_interval == Duration::zero() && is_usable("attempt_interval")) {
+      report_.problem(setting("attempt_interval"),
+                      "attempt_interval: 0 would log in to a failing server without a pause",
+                      "attempt_interval = 0.1 is ten attempts a second");
+    }
+    if (settings_.failed_until == FailedUntil::health_check &&
+        settings_.check_interval == Duration::zero() && is_usable("check_interval") &&
+        is_usable("failed_until")) {
+      report_.problem(setting("failed_until"),
+                      "failed_until = health_check, but check_interval = 0: there are no checks",
+                      "check_interval = 5, or failed_until = reconnect");
+    }
+  }
+
+  void check_health() const {
+    if (settings_.check_interval == Duration::zero()) {
+      if (!is_usable("check_interval")) return;
+      return report_.warning(setting("check_interval"),
+                             "check_interval = 0: no server's health is checked; one that stops "
+                             "answering is noticed by query_timeout only");
+    }
+    if (settings_.check_timeout == Duration::zero() && is_usable("check_timeout")) {
+      report_.problem(setting("check_timeout"),
+                      "check_timeout: 0 would let one check last for ever",
+                      "check_timeout = 3 is three seconds");
+    }
+  }
+
+  void check_server_settings() const {
+    for_each_database([this](const Database& database) {
+      for (const auto& [name, value] : database.server_settings) {
+        if (!belongs_to_the_server(name)) continue;
+        report_.problem(origins_.of(origins_.databases, database.name),
+                        fmt::format("database {}: server_settings: {} cannot be set for a session",
+                                    in_quotes(database.name), name),
+                        "set it in postgresql.conf, for the whole server");
+      }
+    });
+  }
+
+  /// Who waits hears the reason from the timeout that is meant for it.
+  void check_waits() const {
+    if (!is_usable("query_wait_timeout")) return;
+    check_wait(setting("query_wait_timeout"), "", settings_.query_wait_timeout);
+    for_each_database([this](const Database& database) {
+      if (!database.query_wait_timeout) return;
+      check_wait(origins_.of(origins_.databases, database.name),
+                 fmt::format("database {}: ", in_quotes(database.name)),
+                 *database.query_wait_timeout);
+    });
+    for (const User& user : settings_.users) {
+      if (!user.query_wait_timeout) continue;
+      check_wait(origins_.of(origins_.users, user.name),
+                 fmt::format("user {}: ", in_quotes(user.name)), *user.query_wait_timeout);
+    }
   }
 
  private:
@@ -232,6 +284,40 @@ class Checker {
                                     line.map));
   }
 
+  void check_wait(const Origin& at, const std::string& whose, Duration wait) const {
+    const auto text = [](Duration value) { return print_seconds(value); };
+    if (wait == Duration::zero()) return;  // for ever
+    const Duration login = settings_.client_login_timeout;
+    if (login > Duration::zero() && wait >= login) {
+      report_.problem(at,
+                      fmt::format("{}query_wait_timeout = {} is not less than client_login_timeout "
+                                  "= {}: a client that waits at its login would not hear why",
+                                  whose, text(wait), text(login)),
+                      fmt::format("client_login_timeout = {}, or a shorter query_wait_timeout",
+                                  text(wait + wait / 5 + std::chrono::seconds(1))));
+    }
+    const Duration detection = worst_case_detection(settings_);
+    if (settings_.check_interval == Duration::zero() || detection < wait) return;
+    if (!is_usable("check_interval") || !is_usable("check_timeout") ||
+        !is_usable("failure_threshold")) {
+      return;
+    }
+    report_.problem(
+        at,
+        fmt::format("{}query_wait_timeout = {} is over before a dead server is known as one: "
+                    "failure_threshold * (check_interval + check_timeout) = {} * ({} + {}) = {}",
+                    whose, text(wait), settings_.failure_threshold, text(settings_.check_interval),
+                    text(settings_.check_timeout), text(detection)),
+        fmt::format("query_wait_timeout = {}, or less of the others",
+                    text(detection + detection / 5 + std::chrono::seconds(1))));
+  }
+
+  /// It was given, and understood.
+  bool is_usable(std::string_view name) const {
+    const auto given = origins_.settings.find(name);
+    return given != origins_.settings.end() && given->second.usable;
+  }
+
   Origin setting(std::string_view name) const { return origins_.of(origins_.settings, name); }
 
   template <class Visit>
@@ -275,7 +361,10 @@ void check(const Settings& settings, const Origins& origins, Report& report) {
   checker.check_hba_files();
   checker.check_databases();
   checker.check_pool_sizes();
-  checker.check_login_retry();
+  checker.check_recovery();
+  checker.check_health();
+  checker.check_waits();
+  checker.check_server_settings();
   checker.check_client_tls();
   checker.check_server_tls();
 }

@@ -14,7 +14,8 @@ namespace pgproxy::config {
 struct Origins {
   struct Given {
     Origin at;
-    bool usable = true;  ///< its value was taken
+    bool usable = true;     ///< its value was taken
+    bool is_alias = false;  ///< given under the row's second name
   };
   using Places = std::map<std::string, Given, std::less<>>;
 

@@ -70,13 +70,18 @@ std::string prose(std::string_view text) {
 }
 
 std::string group_section(const Group& group) {
-  std::string text = fmt::format(
-      "\n### {}\n\n| setting | default | allowed | meaning |\n|---|---|---|---|\n", group.title);
+  const bool is_own = group.section != "pgproxy";
+  std::string text =
+      fmt::format("\n{} {}\n\n| setting | default | allowed | meaning |\n|---|---|---|---|\n",
+                  is_own ? "##" : "###",
+                  is_own ? fmt::format("[{}]", group.section) : std::string(group.title));
   for (const auto& row : group.rows) {
+    const std::string alias =
+        row.extra.alias.empty() ? "" : fmt::format(" (or {} in [pgproxy])", cell(row.extra.alias));
     const std::string value = row.standard.must_be_given
                                   ? fmt::format("**must be given**; {}", cell(row.standard.text))
                                   : cell(row.standard.text);
-    text += fmt::format("| {} | {}{}{} | {} | {}{} |\n", cell(row.name), value,
+    text += fmt::format("| {}{} | {}{}{} | {} | {}{} |\n", cell(row.name), alias, value,
                         value.empty() ? "" : ": ", prose(row.standard.reason), allowed(row),
                         prose(row.doc), row.apply == Apply::on_restart ? " Needs a restart." : "");
   }
@@ -138,8 +143,13 @@ Numbers are decimal, `0x` hexadecimal or, with a leading `0`, octal. Times are i
 
 std::string example_file() {
   std::string text(kExampleHead);
+  std::string_view section = "pgproxy";
   for (const Group& group : setting_groups()) {
-    text += fmt::format("\n# ---- {} ----\n", group.title);
+    if (section != group.section) {
+      text += fmt::format("\n[{}]\n", section = group.section);
+    } else {
+      text += fmt::format("\n# ---- {} ----\n", group.title);
+    }
     for (const auto& row : group.rows) {
       text += fmt::format("\n{}\n", trim(example_entry(row, example_value(row))));
     }

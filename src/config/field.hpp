@@ -158,6 +158,21 @@ constexpr auto choices<OnSequenceState>() {
                                                  {"error", OnSequenceState::error}});
 }
 template <>
+constexpr auto choices<WhileRecovering>() {
+  return std::to_array<Choice<WhileRecovering>>(
+      {{"queue", WhileRecovering::queue}, {"reject", WhileRecovering::reject}});
+}
+template <>
+constexpr auto choices<FailedUntil>() {
+  return std::to_array<Choice<FailedUntil>>(
+      {{"reconnect", FailedUntil::reconnect}, {"health_check", FailedUntil::health_check}});
+}
+template <>
+constexpr auto choices<OnExhausted>() {
+  return std::to_array<Choice<OnExhausted>>(
+      {{"queue", OnExhausted::queue}, {"reject", OnExhausted::reject}});
+}
+template <>
 constexpr auto choices<CheckoutOrder>() {
   return std::to_array<Choice<CheckoutOrder>>({{"lifo", CheckoutOrder::lifo},
                                                {"round_robin", CheckoutOrder::round_robin},

@@ -97,7 +97,7 @@ class Writer {
       result_.text += fmt::format(";{} = {}\n", entry.name, entry.value);
     } else {
       result_.text += fmt::format("{} = {}\n", entry.name, entry.value);
-      kept_.push_back(entry.name);
+      kept_.push_back(std::string(row->name));  // not its alias
     }
   }
 
@@ -123,7 +123,11 @@ class Writer {
   }
 
   void write_added() {
+    std::string_view section = "pgproxy";
     for (const Group& group : setting_groups()) {
+      if (group.section != section) {
+        result_.text += fmt::format("\n[{}]\n", section = group.section);
+      }
       for (const auto& row : group.rows) {
         const bool is_kept = std::ranges::find(kept_, row.name) != kept_.end();
         if (row.standard.must_be_given && !is_kept) write_added(row);

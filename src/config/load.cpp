@@ -30,10 +30,9 @@ struct Section {
 };
 
 constexpr Section kSections[] = {
-    {"pgproxy", Holds::settings},     {"pgbouncer", Holds::settings},
-    {"databases", Holds::databases},  {"users", Holds::users},
-    {"peers", Holds::nothing_yet},    {"capacity", Holds::nothing_yet},
-    {"recovery", Holds::nothing_yet}, {"health", Holds::nothing_yet},
+    {"pgproxy", Holds::settings},  {"pgbouncer", Holds::settings}, {"databases", Holds::databases},
+    {"users", Holds::users},       {"peers", Holds::nothing_yet},  {"capacity", Holds::nothing_yet},
+    {"recovery", Holds::settings}, {"health", Holds::settings},
 };
 
 constexpr std::string_view kConsoleNames[] = {"pgproxy", "pgbouncer"};
@@ -66,7 +65,8 @@ class Loader final : public IniListener {
                 const Origin& at) override;
 
  private:
-  void take_setting(std::string_view name, std::string_view value, const Origin& at);
+  void take_setting(std::string_view section, std::string_view name, std::string_view value,
+                    const Origin& at);
   void take_database(std::string_view name, std::string_view value, const Origin& at);
   void take_user(std::string_view name, std::string_view value, const Origin& at);
 
@@ -101,7 +101,7 @@ void Loader::on_entry(std::string_view section, std::string_view name, std::stri
                            "begin with [pgproxy]");
   }
   switch (found->holds) {
-    case Holds::settings: return take_setting(name, value, at);
+    case Holds::settings: return take_setting(section, name, value, at);
     case Holds::databases: return take_database(name, value, at);
     case Holds::users: return take_user(name, value, at);
     case Holds::nothing_yet:
@@ -110,7 +110,14 @@ void Loader::on_entry(std::string_view section, std::string_view name, std::stri
   }
 }
 
-void Loader::take_setting(std::string_view name, std::string_view value, const Origin& at) {
+/// PgBouncer's names belong to [pgproxy], or [pgbouncer]; so do aliases.
+bool belongs(const Row<Settings>& row, std::string_view name, std::string_view section) {
+  const std::string_view own = name == row.extra.alias ? "pgproxy" : section_of(row);
+  return own == section || (own == "pgproxy" && section == "pgbouncer");
+}
+
+void Loader::take_setting(std::string_view section, std::string_view name, std::string_view value,
+                          const Origin& at) {
   const auto* row = find_setting(name);
   if (row == nullptr) {
     NearestName nearest(name);
@@ -120,8 +127,19 @@ void Loader::take_setting(std::string_view name, std::string_view value, const O
     for (const auto& known : foreign_settings()) nearest.offer(known.name);
     return report_.problem(at, fmt::format("unknown setting {}", in_quotes(name)), nearest.hint());
   }
+  if (!belongs(*row, name, section)) {
+    report_.problem(at, fmt::format("{} stands in [{}]", name, section),
+                    fmt::format("it belongs to [{}]", section_of(*row)));
+  }
+  const auto before = origins_.settings.find(row->name);
+  if (before != origins_.settings.end() && before->second.is_alias != (name != row->name)) {
+    report_.problem(at, fmt::format("{} and {} are the same setting", row->name, row->extra.alias),
+                    fmt::format("give {} only; {}:{} has the other one", row->name,
+                                before->second.at.file, before->second.at.line));
+  }
   const bool usable = store(*row, std::string(name), value, at, settings_);
-  note_given(origins_.settings, std::string(name), name, at, usable);
+  note_given(origins_.settings, std::string(name), row->name, at, usable);
+  origins_.settings.find(row->name)->second.is_alias = name != row->name;
 }
 
 void Loader::take_database(std::string_view name, std::string_view value, const Origin& at) {
@@ -132,6 +150,7 @@ void Loader::take_database(std::string_view name, std::string_view value, const 
   Database database{.name = std::string(name)};
   store_all(database_rows(), what, value, at, database);
   if (database.server_lifetime == Duration::zero()) database.server_lifetime.reset();
+  database.place = fmt::format("{}:{}", at.file, at.line);
   note_given(origins_.databases, what, name, at, true);
   if (name == "*") {
     settings_.auto_database = std::move(database);
@@ -145,6 +164,7 @@ void Loader::take_user(std::string_view name, std::string_view value, const Orig
   const std::string what = fmt::format("user {}", in_quotes(name));
   User user{.name = std::string(name)};
   store_all(user_rows(), what, value, at, user);
+  user.place = fmt::format("{}:{}", at.file, at.line);
   note_given(origins_.users, what, name, at, true);
   std::erase_if(settings_.users, [&](const User& known) { return known.name == name; });
   settings_.users.push_back(std::move(user));
@@ -181,7 +201,8 @@ void Loader::store_all(std::span<const Row<Owner>> rows, std::string_view what,
   if (!pairs) {
     const bool misplaced = find_setting(into.name) != nullptr;
     return report_.problem(at, fmt::format("{}: {}", what, pairs.error().message),
-                           misplaced ? fmt::format("the setting {} belongs to [pgproxy]", into.name)
+                           misplaced ? fmt::format("the setting {} belongs to [{}]", into.name,
+                                                   section_of(*find_setting(into.name)))
                                      : pairs.error().hint);
   }
   for (const auto& [key, text] : *pairs) {
@@ -233,7 +254,8 @@ void report_missing(const Origins& origins, Report& report) {
   for (const Group& group : setting_groups()) {
     for (const auto& row : group.rows) {
       if (!row.standard.must_be_given || origins.settings.contains(row.name)) continue;
-      report.problem({origins.file, 0}, fmt::format("{} must be given in [pgproxy]", row.name),
+      report.problem({origins.file, 0},
+                     fmt::format("{} must be given in [{}]", row.name, group.section),
                      fmt::format("{} = {}: {}", row.name, row.standard.text, row.standard.reason));
     }
   }
@@ -291,6 +313,7 @@ Loaded load_text(std::string_view text, const std::string& name) {
   for (const auto& [setting, given] : origins.settings) {
     loaded.given.push_back(setting);
     loaded.places[setting] = {given.at.file, given.at.line};
+    loaded.settings.places[setting] = fmt::format("{}:{}", given.at.file, given.at.line);
   }
   return loaded;
 }

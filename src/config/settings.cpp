@@ -1,5 +1,7 @@
 #include "pgproxy/config/settings.hpp"
 
+#include <fmt/ranges.h>
+
 #include "config/field.hpp"
 
 namespace pgproxy::config {
@@ -41,10 +43,12 @@ PoolSettings effective_settings(const Settings& settings, const Database& databa
           database.reserve_pool_size.value_or(settings.reserve_pool_size)),
       .max_db_connections = database.max_db_connections.value_or(settings.max_db_connections),
       .max_user_connections = by_user.max_user_connections.value_or(settings.max_user_connections),
+      .on_exhausted = database.on_exhausted.value_or(settings.on_exhausted),
       .on_residue = database.on_residue.value_or(settings.on_residue),
       .max_pinned_fraction = database.max_pinned_fraction.value_or(settings.max_pinned_fraction),
       .server_lifetime = database.server_lifetime.value_or(settings.server_lifetime),
-      .query_timeout = by_user.query_timeout.value_or(settings.query_timeout),
+      .query_timeout =
+          by_user.query_timeout.value_or(database.query_timeout.value_or(settings.query_timeout)),
       .query_wait_timeout = by_user.query_wait_timeout.value_or(
           database.query_wait_timeout.value_or(settings.query_wait_timeout)),
       .idle_transaction_timeout =
@@ -54,6 +58,46 @@ PoolSettings effective_settings(const Settings& settings, const Database& databa
       .slow_query_threshold = by_user.slow_query_threshold.value_or(
           database.slow_query_threshold.value_or(settings.slow_query_threshold)),
   };
+}
+
+std::string describe_pool_settings(const Settings& settings, const Database& database,
+                                   std::string_view user) {
+  const PoolSettings pool = effective_settings(settings, database, user);
+  const User* line = settings.find_user(user);
+  const auto described = [&](std::string_view name, std::string value, bool by_user,
+                             bool by_database, std::string_view global = "") {
+    std::string place = "default";
+    const auto given = settings.places.find(global.empty() ? name : global);
+    if (given != settings.places.end()) place = given->second;
+    if (by_database) place = database.place;
+    if (by_user) place = line->place;
+    return fmt::format("{} = {} ({})", name, value, place);
+  };
+  const auto seconds = [](Duration value) { return Codec<Duration>::print(value); };
+  const User none{};
+  const User& by = line != nullptr ? *line : none;
+  const std::string parts[] = {
+      described("pool_size", std::to_string(pool.pool_size), by.pool_size.has_value(),
+                database.pool_size.has_value(), "default_pool_size"),
+      described("reserve_pool_size", std::to_string(pool.reserve_pool_size),
+                by.reserve_pool_size.has_value(), database.reserve_pool_size.has_value()),
+      described("max_db_connections", std::to_string(pool.max_db_connections), false,
+                database.max_db_connections.has_value()),
+      described("max_user_connections", std::to_string(pool.max_user_connections),
+                by.max_user_connections.has_value(), false),
+      described("query_wait_timeout", seconds(pool.query_wait_timeout),
+                by.query_wait_timeout.has_value(), database.query_wait_timeout.has_value()),
+      described("query_timeout", seconds(pool.query_timeout), by.query_timeout.has_value(),
+                database.query_timeout.has_value()),
+      described("idle_transaction_timeout", seconds(pool.idle_transaction_timeout),
+                by.idle_transaction_timeout.has_value(), false),
+      described("on_exhausted", Codec<OnExhausted>::print(pool.on_exhausted), false,
+                database.on_exhausted.has_value())};
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+Duration worst_case_detection(const Settings& settings) {
+  return settings.failure_threshold * (settings.check_interval + settings.check_timeout);
 }
 
 }  // namespace pgproxy::config

@@ -121,21 +121,19 @@ constexpr Row<Settings> kPools[] = {
       "not twenty"},
      on_reload,
      "Server logins that may be in progress at once in one pool."},
+    {"on_exhausted", field<&Settings::on_exhausted>(),
+     must_be_given("queue",
+                   "PgBouncer's way: clients wait up to query_wait_timeout; reject suits clients "
+                   "that have somewhere else to go"),
+     on_reload,
+     "What a client meets when all server connections of its pool are in use and no more may be "
+     "opened: a place in the queue, or an error at once. With reject the reserve is used at once."},
     {"max_prepared_statements",
      field<&Settings::max_prepared_statements>({0, 100'000}),
      {"200", "PgBouncer's"},
      on_reload,
      "Prepared statements that a server connection keeps for the clients of its pool; the least "
      "recently used one goes first. 0: a client with a named one keeps its server connection."},
-    {"rerun_on", field<&Settings::rerun_on>(),
-     must_be_given("none",
-                   "nothing is run a second time; PgBouncer, too, passes the error on. stale_plan "
-                   "spares applications the errors that follow a change of a table"),
-     on_reload,
-     "When a cycle of messages is run again, once: it had failed at its first message, outside of "
-     "a "
-     "transaction, and nothing of its answer was passed on. stale_plan: \"cached plan must not "
-     "change result type\"."},
     {"checkout_order",
      field<&Settings::checkout_order>(),
      {"lifo", "PgBouncer's: the connection used last is the one with warm caches"},
@@ -250,11 +248,6 @@ constexpr Row<Settings> kServers[] = {
                    "PgBouncer's value: time for three lost packets, which TCP sends again "
                    "after 1, 3 and 7 seconds"),
      on_reload, "Longest time for connecting and logging in to a server; 0: off."},
-    {"server_login_retry",
-     field<&Settings::server_login_retry>(),
-     {"15", "PgBouncer's"},
-     on_reload,
-     "Time after a failed server login during which new clients get that error at once."},
     {"server_lifetime",
      field<&Settings::server_lifetime>(),
      {"3600", "PgBouncer's: backends that live long grow caches"},
@@ -295,8 +288,12 @@ constexpr Row<Settings> kServers[] = {
 
 constexpr Row<Settings> kClients[] = {
     {"query_wait_timeout", field<&Settings::query_wait_timeout>(),
-     must_be_given("120", "PgBouncer's value; most applications have given up by then"), on_reload,
-     "Longest time that a client waits for a server connection; 0: for ever."},
+     must_be_given("50",
+                   "below client_login_timeout, so that a client that waits at its login hears why "
+                   "(PgBouncer's value is 120); most applications have given up by then"),
+     on_reload,
+     "Longest time that a client waits for a server connection; 0: for ever. Less than "
+     "client_login_timeout, and more than failure_threshold * (check_interval + check_timeout)."},
     {"query_timeout", field<&Settings::query_timeout>(),
      must_be_given("0",
                    "PgBouncer's value, off: a query cut off here costs its server connection, "
@@ -304,13 +301,20 @@ constexpr Row<Settings> kClients[] = {
      on_reload, "Longest time for a query; 0: off."},
     {"idle_transaction_timeout",
      field<&Settings::idle_transaction_timeout>(),
-     must_be_given("60",
+     must_be_given("25",
                    "PgBouncer's value is 0, off: one forgotten transaction then holds a server "
-                   "connection for ever. 60 is half of query_wait_timeout's 120: who waits "
+                   "connection for ever. 25 is half of query_wait_timeout's 50: who waits "
                    "behind such a transaction is still served"),
      on_reload,
      "Longest time that a client may be idle within a transaction; 0: off.",
      {.pgbouncers = "0"}},
+    {"leak_warning", field<&Settings::leak_warning>(),
+     must_be_given("10",
+                   "longer than an application that is at work pauses within a transaction, and "
+                   "long before idle_transaction_timeout ends it"),
+     on_reload,
+     "Time idle within a transaction after which a warning names the client and its last "
+     "statement, once per transaction; 0: off."},
     {"transaction_timeout",
      field<&Settings::transaction_timeout>(),
      {"0", "PgBouncer's: off"},
@@ -433,7 +437,7 @@ constexpr Row<Settings> kSockets[] = {
 template <class Row>
 const Row* find_in(std::span<const Row> rows, std::string_view name) {
   for (const Row& row : rows) {
-    if (row.name == name) return &row;
+    if (row.name == name || (!name.empty() && row.extra.alias == name)) return &row;
   }
   return nullptr;
 }
@@ -452,6 +456,8 @@ std::span<const Group> setting_groups() {
       {"HTTP", kHttp},
       {"Logging", kLogging},
       {"Sockets", kSockets},
+      {"Recovery", recovery_settings(), "recovery"},
+      {"Health", health_settings(), "health"},
   };
   return groups;
 }
@@ -461,6 +467,13 @@ const Row<Settings>* find_setting(std::string_view name) {
     if (const auto* row = find_in(group.rows, name)) return row;
   }
   return find_in(foreign_settings(), name);
+}
+
+std::string_view section_of(const Row<Settings>& row) {
+  for (const Group& group : setting_groups()) {
+    if (find_in(group.rows, row.name) != nullptr) return group.section;
+  }
+  return "pgproxy";
 }
 
 }  // namespace pgproxy::config

@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "config/field.hpp"
@@ -11,6 +13,48 @@ using enum Apply;
 
 constexpr Default kGlobal{"", "the setting of the same name in [pgproxy]"};
 constexpr Default kNone{"", "not sent: the server's own"};
+
+/// name=value pairs by commas; a comma in a value needs single quotes around it.
+struct ServerSettingsCodec : Codec<std::string> {
+  using Pairs = std::vector<std::pair<std::string, std::string>>;
+  static Outcome parse(std::string_view text, const Range&, Pairs& into) {
+    Pairs pairs;
+    while (!text.empty()) {
+      const std::size_t end = end_of_pair(text);
+      const std::string_view pair = trim(text.substr(0, end));
+      text.remove_prefix(std::min(end + 1, text.size()));
+      const std::size_t equals = pair.find('=');
+      if (equals == 0 || equals == std::string_view::npos) return Outcome::not_allowed;
+      std::string_view value = trim(pair.substr(equals + 1));
+      if (value.size() > 1 && value.starts_with('\'') && value.ends_with('\'')) {
+        value = value.substr(1, value.size() - 2);
+      }
+      pairs.emplace_back(trim(pair.substr(0, equals)), value);
+    }
+    if (pairs.empty()) return Outcome::not_allowed;
+    into = std::move(pairs);
+    return Outcome::stored;
+  }
+  static std::string print(const Pairs& pairs) {
+    std::string text;
+    for (const auto& [name, value] : pairs) {
+      text += fmt::format("{}{}={}", text.empty() ? "" : ",", name,
+                          value.contains(',') ? fmt::format("'{}'", value) : value);
+    }
+    return text;
+  }
+  static std::string allowed(const Range&) { return "name=value, several by commas"; }
+
+ private:
+  static std::size_t end_of_pair(std::string_view text) {
+    bool is_quoted = false;
+    for (std::size_t at = 0; at < text.size(); ++at) {
+      if (text[at] == '\'') is_quoted = !is_quoted;
+      if (text[at] == ',' && !is_quoted) return at;
+    }
+    return text.size();
+  }
+};
 
 /// Parameters of the server's startup packet, under the row's name.
 consteval Field<Database> startup_setting() {
@@ -80,6 +124,10 @@ constexpr Row<Database> kDatabaseRows[] = {
      "Largest share of each pool that may be pinned."},
     {"query_wait_timeout", field<&Database::query_wait_timeout>(), kGlobal, on_reload,
      "Longest time that a client waits for a server connection."},
+    {"query_timeout", field<&Database::query_timeout>(), kGlobal, on_reload,
+     "Longest time for a query; 0: off."},
+    {"on_exhausted", field<&Database::on_exhausted>(), kGlobal, on_reload,
+     "What a client meets when all server connections of its pool are in use."},
     {"slow_query_threshold", field<&Database::slow_query_threshold>(), kGlobal, on_reload,
      "Queries that take this long are logged; 0: off."},
     {"server_lifetime", field<&Database::server_lifetime>(), kGlobal, on_reload,
@@ -88,7 +136,23 @@ constexpr Row<Database> kDatabaseRows[] = {
      field<&Database::connect_query>(),
      {"", "none"},
      on_reload,
-     "Sent on each new server connection before its first use."},
+     "Sent on each new server connection before its first use; one that fails closes it."},
+    {"init_statements",
+     field<&Database::init_statements>(),
+     {"", "none"},
+     on_reload,
+     "Likewise, before connect_query: statements by semicolons."},
+    {"server_settings",
+     field<&Database::server_settings, ServerSettingsCodec>(),
+     {"", "the server's own"},
+     on_reload,
+     "Settings of each server connection, as in 'jit=off,work_mem=256MB': given at its login, so "
+     "that RESET goes back to them, and verified at the first one."},
+    {"read_only",
+     field<&Database::read_only>(),
+     {"0", "as the server has it"},
+     on_reload,
+     "Transactions are read-only by default (default_transaction_read_only)."},
     {"load_balance_hosts",
      field<&Database::load_balance_hosts>(),
      {"round-robin", "PgBouncer's"},

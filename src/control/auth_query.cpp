@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "control/tls_parameters.hpp"
+
 #include "pgproxy/base/log.hpp"
 
 namespace pgproxy::control {
@@ -10,7 +12,9 @@ namespace {
 /// Strangers may ask for any name: no more than this is kept.
 constexpr std::size_t max_known = 10'000;
 
-/// server_tls_… in libpq's words. A file that is not given is none, and not one in a home
+}  // namespace
+
+/// A file that is not given is none, and not one in a home
 /// directory.
 std::vector<std::pair<std::string, std::string>> tls_parameters(const config::Settings& settings) {
   const auto file = [](const std::string& path) { return path.empty() ? "/dev/null/none" : path; };
@@ -34,6 +38,8 @@ std::vector<std::pair<std::string, std::string>> tls_parameters(const config::Se
   }
   return parameters;
 }
+
+namespace {
 
 const std::string& first_given(const std::string& own, const std::string& global) {
   return own.empty() ? global : own;

@@ -31,6 +31,21 @@ std::string one_line(std::string_view text) {
   return line;
 }
 
+/// Where the SQLSTATE stands in what libpq says of a login that failed: "FATAL:  28P01: words". The
+/// severity is in the server's language.
+std::size_t find_sqlstate(std::string_view text) {
+  const auto is_code = [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z'); };
+  for (std::size_t at = text.rfind(":  "); at != std::string_view::npos && at > 0;
+       at = text.rfind(":  ", at - 1)) {
+    const std::string_view code = text.substr(at + 3, 5);
+    if (code.size() == 5 && std::ranges::all_of(code, is_code) &&
+        text.substr(at + 8).starts_with(": ")) {
+      return at + 3;
+    }
+  }
+  return std::string_view::npos;
+}
+
 std::vector<Row> rows_of(const PGresult* result) {
   std::vector<Row> rows;
   for (int row = 0; row < PQntuples(result); ++row) {
@@ -150,6 +165,7 @@ void Connection::connect(const std::string& host, const std::string& address) {
     return fail(libpq_error("could not connect"));
   }
   PQsetNoticeReceiver(connection_.get(), ignore_notice, nullptr);
+  PQsetErrorVerbosity(connection_.get(), PQERRORS_VERBOSE);  // with the SQLSTATE
   watch_for(false, true);
 }
 
@@ -175,11 +191,24 @@ void Connection::go_on_connecting() {
     case PGRES_POLLING_WRITING: return watch_for(false, true);
     case PGRES_POLLING_OK:
       PQsetnonblocking(connection_.get(), 1);
+      PQsetErrorVerbosity(connection_.get(), PQERRORS_DEFAULT);
       state_ = State::idle;
       watch_for(true, false);
       return advance();
-    default: return fail(libpq_error("could not connect"));
+    default: return fail(login_error());
   }
+}
+
+/// A server that wants a password which we do not have was reached; libpq has no SQLSTATE for it.
+Error Connection::login_error() const {
+  std::string words = PQerrorMessage(connection_.get());
+  std::string sqlstate = PQconnectionNeedsPassword(connection_.get()) != 0 ? "28P01" : "08006";
+  if (const std::size_t at = find_sqlstate(words); at != std::string::npos) {
+    sqlstate = words.substr(at, 5);
+    words.erase(at, 7);  // with its colon and blank
+    words.erase(std::min(words.size(), words.find("\nLOCATION:", at)));
+  }
+  return {.sqlstate = std::move(sqlstate), .message = "could not connect: " + one_line(words)};
 }
 
 void Connection::send_question() {

@@ -153,6 +153,18 @@ class PoolFamilies {
     counter("pgproxy_statement_binds_total", "Bind messages.", &PoolCounters::bind_count);
     counter("pgproxy_reruns_total", "Cycles run again, as rerun_on says.",
             &PoolCounters::rerun_count);
+    counter("pgproxy_pool_exhaustions_total",
+            "Episodes in which clients found all server connections in use.",
+            &PoolCounters::exhausted_count);
+    counter("pgproxy_client_refusals_total",
+            "Clients that were given no server connection and no place in the queue.",
+            &PoolCounters::refused_count);
+    counter("pgproxy_host_switches_total", "Moves to the next host of a list.",
+            &PoolCounters::host_switch_count);
+    counter("pgproxy_leak_warnings_total", "Transactions idle for longer than leak_warning.",
+            &PoolCounters::leak_count);
+    counter("pgproxy_inconsistencies_total", "Findings of the check of the pool's own books.",
+            &PoolCounters::inconsistency_count);
     counter("pgproxy_protocol_doubts_total",
             "Server connections closed because of an unexpected message.",
             &PoolCounters::protocol_doubt_count);
@@ -217,6 +229,16 @@ void add_pins(Families& families, const std::vector<PinTotalRow>& pins) {
   }
 }
 
+/// States are the first words of what SHOW HEALTH says, as in "recovering 2 of 5".
+void add_health(Families& families, const std::vector<HealthRow>& health) {
+  families.gauge("pgproxy_health",
+                 "Always 1; what SHOW HEALTH lists: servers, pools, configuration, with states.");
+  for (const HealthRow& row : health) {
+    const std::string state = row.state.substr(0, row.state.find(' '));
+    families.add({{"kind", row.kind}, {"name", row.name}, {"state", state}}, 1.0);
+  }
+}
+
 void add_process(Families& families, const Status& status) {
   const Process process = measure_process();
   families.gauge("pgproxy_build_info", "Always 1; its label is the version.");
@@ -247,6 +269,7 @@ std::string exposition(const Status& status) {
   pools.add_counters();
   pools.add_durations();
   add_pins(families, status.pins);
+  add_health(families, status.health);
   add_process(families, status);
   return families.text();
 }

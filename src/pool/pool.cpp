@@ -38,7 +38,13 @@ Pool::Pool(Pools& pools, PoolContext& context, CapacityLock& lock, DatabaseEntry
       client_idle_queue_(&timeout_queue(settings.client_idle_timeout)),
       wait_queue_(&timeout_queue(wait_limit(settings))),
       retry_(*this),
-      reserve_(*this) {}
+      reserve_(*this) {
+  const Duration leak = context.settings.leak_warning;
+  const Duration limit = settings.idle_transaction_timeout;
+  if (leak == Duration::zero() || (limit > Duration::zero() && limit <= leak)) return;
+  leak_warning_queue_ = &timeout_queue(leak);
+  leaked_queue_ = &timeout_queue(limit > Duration::zero() ? limit - leak : Duration::zero());
+}
 
 Pool::~Pool() {
   for (const auto& [id, server] : servers_) server->close("pooler is shut down");
@@ -58,13 +64,9 @@ ServerConnection* Pool::checkout(PoolClient& client) {
 
 void Pool::enqueue(PoolClient& client) {
   client.queued_at = loop().now();
-  const bool is_failing = login_error_ && servers_.empty() && loop().now() < retry_at_;
-  if (is_failing && login_error_->sqlstate != "57P03") {
-    Error error = *login_error_;
-    error.detail = "Server login has been failing; this is the last error" +
-                   (error.detail.empty() ? "." : ": " + error.detail);
-    if (error.hint.empty()) error.hint = "The next attempt is made after server_login_retry.";
-    return client.on_server_refused(error);
+  if (const auto reason = hopeless()) {
+    ++counters_.refused_count;
+    return client.on_server_refused(*reason);
   }
   waiters_.push_back(client);
   ++waiting_count_;
@@ -73,6 +75,11 @@ void Pool::enqueue(PoolClient& client) {
   }
   serve_waiters();
   grow();
+  if (!client.is_linked() || !must_not_wait()) return;
+  const Error error = exhausted_error("on_exhausted = reject");
+  leave_queue(client);
+  ++counters_.refused_count;
+  client.on_server_refused(error);
 }
 
 void Pool::leave_queue(PoolClient& client) {
@@ -163,7 +170,10 @@ void Pool::reset(ServerConnection& server, const std::string& reset_query) {
 }
 
 void Pool::close(ServerConnection& server, std::string_view reason) {
-  if (is_logging_in(server)) --logins_;
+  if (is_logging_in(server)) {
+    --logins_;
+    attempts_ -= server.is_attempt() ? 1 : 0;
+  }
   server.close(reason);
   const auto at = servers_.find(server.id());
   PGPROXY_ASSERT(at != servers_.end());
@@ -193,11 +203,14 @@ void Pool::grow() {
                 database_.config.name, user_.name);
       continue;
     }
+    if (!below_floor) note_exhausted();
     return;
   }
 }
 
 bool Pool::open_connection(bool from_reserve) {
+  const auto index = find_host();
+  if (!index) return false;
   auto permit = capacity_.try_reserve(from_reserve);
   const CapacityLimit limit = capacity_.blocking_limit();
   const bool is_shared = limit == CapacityLimit::database || limit == CapacityLimit::user;
@@ -207,38 +220,49 @@ bool Pool::open_connection(bool from_reserve) {
     permit = capacity_.try_reserve(from_reserve);
   }
   if (!permit) return false;
-  const auto& hosts = database_.config.hosts;
-  io::ServerAddress address{.host = global().unix_socket_dir, .port = database_.config.port};
-  if (!hosts.empty()) {
-    const bool rotate =
-        database_.config.load_balance_hosts == config::LoadBalanceHosts::round_robin;
-    address.host = hosts[next_host_ % hosts.size()];
-    if (rotate) ++next_host_;
-  }
+  move_to_host(*index);
+  start_login(std::move(*permit), host_at(*index), false);
+  return true;
+}
+
+bool Pool::attempt(ServerHost& host) {
+  auto permit = capacity_.try_reserve(false);
+  if (!permit) return false;
+  ++attempts_;
+  start_login(std::move(*permit), host, true);
+  return true;
+}
+
+void Pool::start_login(Permit permit, ServerHost& host, bool is_attempt) {
   const std::uint64_t id = ++context_.last_id;
-  auto server = std::make_unique<ServerConnection>(*this, id, std::move(*permit), address);
+  auto server = std::make_unique<ServerConnection>(*this, id, std::move(permit), host, is_attempt);
   ServerConnection& started = *server;
   servers_.emplace(id, std::move(server));
   ++logins_;
   started.start();
-  return true;
 }
 
 bool Pool::reserve_is_due() const {
-  return !waiters_.empty() && settings_.reserve_pool_size > 0 &&
-         global().reserve_pool_timeout > Duration::zero() &&
+  if (waiters_.empty() || settings_.reserve_pool_size == 0) return false;
+  if (settings_.on_exhausted == config::OnExhausted::reject) return true;  // nobody will wait
+  return global().reserve_pool_timeout > Duration::zero() &&
          context_.loop.now() - waiters_.front().queued_at >= global().reserve_pool_timeout;
 }
 
 void Pool::on_server_ready(ServerConnection& server) {
-  if (is_logging_in(server)) {
+  const bool is_new = is_logging_in(server);
+  if (is_new) {
     --logins_;
+    attempts_ -= server.is_attempt() ? 1 : 0;
     login_error_.reset();
     retry_.disarm();
     if (default_state_ != server.session_state()) canonical_states_.clear();
     default_state_ = server.session_state();
   }
+  ServerHost& host = server.host();
+  const bool was_attempt = server.is_attempt();
   give_back(server);
+  if (is_new) report_login(host, was_attempt, nullptr);
   grow();
 }
 
@@ -246,14 +270,20 @@ void Pool::on_login_failed(ServerConnection& server, const Error& error) {
   const Error failure = error;
   log::line(log::Level::warning, server.subject(), "server login failed: FATAL {}",
             failure.message);
-  login_error_ = failure;
-  retry_at_ = loop().now() + global().server_login_retry;
-  // With several hosts the next attempt goes to the next one, also without load balancing.
-  if (database_.config.load_balance_hosts == config::LoadBalanceHosts::disable) ++next_host_;
-  timeout_queue(global().server_login_retry).arm(retry_, loop().now());
+  if (failure_kind(failure) != FailureKind::unreachable) {
+    login_error_ = failure;
+    retry_at_ = loop().now() + global().attempt_interval;
+    timeout_queue(global().attempt_interval).arm(retry_, loop().now());
+  }
+  report_login(server.host(), server.is_attempt(), &failure);
   close(server, "server login failed");
-  // While others serve the queue it goes on; 57P03 says that the server will soon be there.
-  if (servers_.size() == logins_ && failure.sqlstate != "57P03") refuse_waiters(failure);
+  if (const auto reason = hopeless()) refuse_waiters(*reason);
+}
+
+void Pool::report_login(ServerHost& host, bool was_attempt, const Error* error) {
+  if (was_attempt) return host.on_attempt_done(error);
+  if (error != nullptr) return host.on_login_failed(*error);
+  host.on_login_done();
 }
 
 std::unique_ptr<io::ConnectAttempt> Pool::connect(const io::ServerAddress& address,
@@ -273,6 +303,7 @@ void Pool::note_unencrypted(const io::ServerAddress& address) {
 
 void Pool::refuse_waiters(const Error& error) {
   for (std::size_t left = waiting_count_; left > 0 && !waiters_.empty(); --left) {
+    ++counters_.refused_count;
     take_waiter().on_server_refused(error);
   }
 }
@@ -327,38 +358,6 @@ void Pool::remember_canonical(const std::string& raw_settings, const StateRef& s
   canonical_states_[raw_settings] = state;
 }
 
-Error Pool::exhausted_error(std::string_view setting) const {
-  const auto longest =
-      waiters_.empty() ? Duration::zero() : context_.loop.now() - waiters_.front().queued_at;
-  std::size_t active = 0;
-  for (const auto& [id, server] : servers_) active += server->state() == ServerState::active;
-  std::string hint;
-  switch (capacity_.blocking_limit()) {
-    case CapacityLimit::pool:
-      hint = fmt::format("Raise default_pool_size (or pool_size of the entry) above {}",
-                         settings_.pool_size);
-      break;
-    case CapacityLimit::database:
-      hint = fmt::format("Raise max_db_connections above {}", settings_.max_db_connections);
-      break;
-    case CapacityLimit::user:
-      hint = fmt::format("Raise max_user_connections above {}", settings_.max_user_connections);
-      break;
-    case CapacityLimit::none:
-      hint = login_error_ ? "Look at why the server refuses us: " + login_error_->message
-                          : "The server is slow to log in; look at its load";
-      break;
-  }
-  return {.sqlstate = "53300",
-          .message = fmt::format("{}: no server connection became free in time", setting),
-          .detail = fmt::format(
-              "Pool {}/{}: {} of {} server connections open, {} in use, {} logging "
-              "in, {} clients waiting, the longest for {:.3f} s.",
-              database_.config.name, user_.name, servers_.size(), settings_.pool_size, active,
-              logins_, waiting_count_, std::chrono::duration<double>(longest).count()),
-          .hint = hint + ", shorten transactions, or raise " + std::string(setting) + "."};
-}
-
 PoolRow Pool::describe() const {
   PoolRow row{.database = database_.config.name,
               .user = user_.name,
@@ -366,7 +365,11 @@ PoolRow Pool::describe() const {
               .sv_idle = static_cast<std::uint32_t>(idle_.size()),
               .sv_login = static_cast<std::uint32_t>(logins_),
               .pool_size = settings_.pool_size,
-              .sv_unencrypted = unencrypted_count_};
+              .sv_unencrypted = unencrypted_count_,
+              .exhaustions = counters_.exhausted_count,
+              .refusals = counters_.refused_count,
+              .host_switches = counters_.host_switch_count,
+              .leak_warnings = counters_.leak_count};
   for (const auto& [id, server] : servers_) {
     row.sv_active += server->state() == ServerState::active;
     row.sv_tested +=

@@ -5,17 +5,25 @@
 #include <utility>
 
 namespace pgproxy::pool {
+namespace {
+
+/// What no event tells is looked after so often.
+constexpr Duration house_period = std::chrono::seconds(1);
+
+}  // namespace
 
 Pools::Pools(io::Loop& loop, const config::Settings& settings,
              std::shared_ptr<const io::TlsContext> server_tls)
     : context_{.loop = loop, .settings = settings, .server_tls = std::move(server_tls)},
-      stats_timer_(*this) {
+      stats_timer_(*this),
+      house_timer_(*this) {
   for (const config::Database& database : settings.databases) {
     const std::uint32_t limit = database.max_db_connections.value_or(settings.max_db_connections);
     databases_[database.name] =
         std::make_unique<DatabaseEntry>(DatabaseEntry{database, Budget{limit}});
   }
   loop.timeouts().queue(settings.stats_period).arm(stats_timer_, loop.now());
+  loop.timeouts().queue(house_period).arm(house_timer_, loop.now());
   open_minimum();
 }
 
@@ -83,6 +91,64 @@ void Pools::on_capacity_freed(const Pool& origin) {
   }
 }
 
+void Pools::keep_house() {
+  for (const auto& [key, pool] : pools_) pool->keep_house();
+  context_.loop.timeouts().queue(house_period).arm(house_timer_, context_.loop.now());
+}
+
+ServerHost& Pools::host(const io::ServerAddress& address) {
+  const std::string name = ServerHost::name_of(address);
+  if (const auto at = hosts_.find(name); at != hosts_.end()) return *at->second;
+  auto& slot = hosts_[name];
+  HostListener& listener = *this;
+  slot = std::make_unique<ServerHost>(context_.loop, context_.settings, listener, address);
+  return *slot;
+}
+
+void Pools::on_host_changed(ServerHost& host, HostState /*before*/) {
+  if (shutting_down_) return;
+  for (const auto& [key, pool] : pools_) {
+    if (pool->uses(host)) pool->on_host_changed(host);
+  }
+}
+
+/// Whoever has clients waiting first; one login is enough to know.
+bool Pools::start_attempt(ServerHost& host) {
+  if (shutting_down_) return false;
+  for (const bool only_waiting : {true, false}) {
+    for (const auto& [key, pool] : pools_) {
+      if (only_waiting && !pool->has_waiters()) continue;
+      if (pool->uses(host) && pool->attempt(host)) return true;
+    }
+  }
+  return false;
+}
+
+void Pools::on_check_done(const io::ServerAddress& address, Duration latency, const Error* error,
+                          bool is_silent) {
+  ServerHost& checked = host(address);
+  if (error == nullptr) return checked.on_check_passed(latency);
+  if (checked.failed_checks() == 0) {
+    for (const auto& [key, pool] : pools_) pool->mark_progress(checked);
+  }
+  checked.on_check_failed(*error, is_silent);
+}
+
+void Pools::reset_hosts(const DatabaseEntry* database) {
+  for (const auto& [name, host] : hosts_) {
+    const bool is_meant =
+        database == nullptr || std::ranges::any_of(pools_, [&](const auto& entry) {
+          return entry.first.first == database && entry.second->uses(*host);
+        });
+    if (is_meant) host->reset();
+  }
+}
+
+void Pools::describe_health(std::vector<HealthRow>& rows) const {
+  for (const auto& [name, host] : hosts_) rows.push_back(host->describe());
+  for (const auto& [key, pool] : pools_) pool->describe_health(rows);
+}
+
 std::map<std::string, PoolCounters> Pools::totals() const {
   std::map<std::string, PoolCounters> totals;
   for (const auto& [name, database] : databases_) totals[name];
@@ -90,7 +156,8 @@ std::map<std::string, PoolCounters> Pools::totals() const {
   return totals;
 }
 
-void Pools::on_timeout(Timeout& /*timeout*/) {
+void Pools::on_timeout(Timeout& timeout) {
+  if (&timeout == &house_timer_) return keep_house();
   for (const auto& [name, total] : totals()) {
     StatsPeriod& period = periods_[name];
     period.previous = period.latest;

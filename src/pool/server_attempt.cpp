@@ -75,11 +75,12 @@ void ServerAttempt::on_established() {
 
 void ServerAttempt::on_closed(const std::string& reason) {
   if (reason.starts_with("TLS")) return fail(reason, tls_hint(reason, is_direct()));
-  fail("server closed the connection when asked for TLS: " + reason, "See the server's log.");
+  fail("server closed the connection when asked for TLS: " + reason, "See the server's log.",
+       "08006");
 }
 
-void ServerAttempt::fail(std::string what, std::string hint) {
-  listener_.on_connect_failed({.sqlstate = "08006",
+void ServerAttempt::fail(std::string what, std::string hint, std::string sqlstate) {
+  listener_.on_connect_failed({.sqlstate = std::move(sqlstate),
                                .message = fmt::format("connection to server \"{}\" port {}: {}",
                                                       address_.host, address_.port, what),
                                .hint = std::move(hint)});  // may destroy *this

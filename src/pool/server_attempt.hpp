@@ -28,7 +28,8 @@ class ServerAttempt final : public io::ConnectAttempt,
   bool is_direct() const;
   void start_tls();
   void go_on_unencrypted();
-  void fail(std::string what, std::string hint);
+  /// 08004: somebody is there, and we do not agree with them on encryption.
+  void fail(std::string what, std::string hint, std::string sqlstate = "08004");
 
   Pool& pool_;
   const io::ServerAddress address_;

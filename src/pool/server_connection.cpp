@@ -8,6 +8,7 @@
 #include "pool/server_task.hpp"
 
 #include "pgproxy/pool/pool.hpp"
+#include "pgproxy/pool/server_host.hpp"
 #include "pgproxy/wire/encode.hpp"
 
 namespace pgproxy::pool {
@@ -54,12 +55,14 @@ std::string_view to_string(ServerState state) {
   std::unreachable();
 }
 
-ServerConnection::ServerConnection(Pool& pool, std::uint64_t id, Permit permit,
-                                   io::ServerAddress address)
+ServerConnection::ServerConnection(Pool& pool, std::uint64_t id, Permit permit, ServerHost& host,
+                                   bool is_attempt)
     : pool_(pool),
       id_(id),
       permit_(std::move(permit)),
-      address_(std::move(address)),
+      host_(host),
+      address_(host.address()),
+      is_attempt_(is_attempt),
       connect_time_(pool.loop().wall_now()),
       deadline_(*this),
       idle_timeout_(*this),
@@ -95,7 +98,8 @@ void ServerConnection::on_connected(std::unique_ptr<io::Transport> transport) {
 
 void ServerConnection::on_connect_failed(const Error& error) {
   attempt_.reset();
-  on_login_failed({"08006", error.message, error.detail, error.hint});
+  on_login_failed(
+      {error.sqlstate == "08004" ? "08004" : "08006", error.message, error.detail, error.hint});
 }
 
 void ServerConnection::on_login_done(StateRef reported, std::uint32_t pid, Bytes secret) {
@@ -110,16 +114,45 @@ void ServerConnection::on_login_done(StateRef reported, std::uint32_t pid, Bytes
         .queue(pool_.settings().server_lifetime)
         .arm(lifetime_, pool_.loop().now());
   }
-  const std::string& connect_query = pool_.database().config.connect_query;
-  if (connect_query.empty()) {
+  std::vector<std::string> queries = preparing_queries();
+  if (std::string sql = verification(); !sql.empty()) queries.insert(queries.begin(), sql);
+  if (queries.empty()) {
     deadline_.disarm();
     return pool_.on_server_ready(*this);
   }
   move_to(ServerState::preparing);
-  task_ =
-      std::make_unique<ServerTask>(*this, std::vector{connect_query}, ServerTask::OnError::ignore);
+  task_ = std::make_unique<ServerTask>(*this, std::move(queries));
   holder_ = task_.get();
   task_->start();
+}
+
+/// A login with settings that the server does not know or allow fails by itself; but what stands
+/// between us and the server may have dropped them. Once for each pool; an error names them.
+/// Settings with a dot in their name are not listed by PostgreSQL.
+std::string ServerConnection::verification() const {
+  if (!pool_.wants_verification()) return {};
+  std::string names;
+  for (const auto& [name, value] : pool_.database().config.server_settings) {
+    if (name.contains('.')) continue;
+    names += (names.empty() ? "" : ", ") + wire::quote_literal(name);
+  }
+  if (names.empty()) return {};
+  return "SELECT coalesce('server_settings that did not arrive: ' || "
+         "pg_catalog.string_agg(n, ', '), '0')::pg_catalog.int4 FROM pg_catalog.unnest(ARRAY[" +
+         names +
+         "]::text[]) AS n WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE "
+         "pg_catalog.lower(name) OPERATOR(pg_catalog.=) pg_catalog.lower(n) AND source "
+         "OPERATOR(pg_catalog.=) 'client')";
+}
+
+/// What a connection runs before anyone gets it, and again when RESET ALL or DISCARD ALL undid it.
+std::vector<std::string> ServerConnection::preparing_queries() const {
+  const config::Database& entry = pool_.database().config;
+  std::vector<std::string> queries;
+  for (const std::string* query : {&entry.init_statements, &entry.connect_query}) {
+    if (!query->empty()) queries.push_back(*query);
+  }
+  return queries;
 }
 
 void ServerConnection::on_login_failed(const Error& error) {
@@ -224,7 +257,7 @@ void ServerConnection::run_reset(const std::string& reset_query, bool cancel_wha
 void ServerConnection::run_task(std::vector<std::string> queries, const ReplyOwner* client) {
   io::Loop& loop = pool_.loop();
   loop.timeouts().queue(pool_.global().server_connect_timeout).arm(deadline_, loop.now());
-  task_ = std::make_unique<ServerTask>(*this, std::move(queries), ServerTask::OnError::fail);
+  task_ = std::make_unique<ServerTask>(*this, std::move(queries));
   holder_ = task_.get();
   if (client == nullptr) return task_->start();
   if (body_owner_ == client) body_owner_ = task_.get();
@@ -265,7 +298,15 @@ void ServerConnection::settle(StateRef state) {
 void ServerConnection::on_task_done(bool ok) {
   deadline_.disarm();
   holder_ = nullptr;
+  const Error error = task_->error();
   pool_.loop().destroy_later(std::move(task_));  // it is on the stack
+  if (!ok && state_ == ServerState::preparing) {
+    return on_login_failed({error.sqlstate,
+                            "server_settings, init_statements or connect_query: " + error.message,
+                            error.detail,
+                            fmt::format("Correct it in the entry of database {}{}.",
+                                        pool_.database().config.name, pool_.place_of_entry())});
+  }
   if (!ok || expected_.is_uncertain()) {
     return pool_.close(*this, "query of ours failed on the server");
   }
@@ -274,9 +315,9 @@ void ServerConnection::on_task_done(bool ok) {
     session_state_ = pool_.context().states.reported_only(session_state_);
     may_have_unnamed_ = false;  // each Query destroys it
   }
-  const std::string& connect_query = pool_.database().config.connect_query;
-  if (std::exchange(needs_connect_query_, false) && !connect_query.empty()) {
-    return run_task({connect_query}, nullptr);  // RESET ALL and DISCARD ALL undo what it had set
+  if (std::exchange(needs_connect_query_, false)) {
+    std::vector<std::string> queries = preparing_queries();
+    if (!queries.empty()) return run_task(std::move(queries), nullptr);
   }
   if (state_ == ServerState::preparing) return pool_.on_server_ready(*this);
   pool_.checkin(*this);
@@ -324,6 +365,7 @@ void ServerConnection::on_cancel_finished() {
 
 void ServerConnection::on_data(Bytes bytes) {
   if (state_ == ServerState::closing) return;  // the end of a login may have ended it all
+  ++reads_;
   if (login_ != nullptr) return login_->on_data(bytes);
   read_replies(bytes);
 }
@@ -339,6 +381,7 @@ void ServerConnection::on_closed(const std::string& reason) {
               .hint = "See the server's log for the reason."};
   if (reason.starts_with("TLS")) {
     error.hint = tls_hint(reason);
+    if (login_ != nullptr) error.sqlstate = "08004";
   } else if (login_ != nullptr && transport_->tls() != nullptr) {
     // With TLS 1.3 a server judges our certificate behind the handshake, and the reset of its
     // connection may overtake its alert.
@@ -346,11 +389,20 @@ void ServerConnection::on_closed(const std::string& reason) {
   }
   if (!last_error_.sqlstate.empty()) error = last_error_;
   if (Pool::is_logging_in(*this)) return on_login_failed(error);
+  host_.on_connection_lost(error);
   lost(error);
 }
 
 void ServerConnection::on_timeout(Timeout& timeout) {
   if (&timeout == &deadline_) {
+    if (state_ == ServerState::preparing) {
+      return on_login_failed({.sqlstate = "57014",
+                              .message = "server_connect_timeout: init_statements or connect_query "
+                                         "took too long",
+                              .hint = "Raise server_connect_timeout, or correct them in the entry "
+                                      "of the database" +
+                                      pool_.place_of_entry() + "."});
+    }
     if (Pool::is_logging_in(*this)) {
       return on_login_failed({.sqlstate = "08006",
                               .message = "server_connect_timeout: server did not accept the login",
@@ -360,6 +412,7 @@ void ServerConnection::on_timeout(Timeout& timeout) {
     const Error late{.sqlstate = "08006",
                      .message = "server_connect_timeout: server did not answer a query of ours",
                      .hint = "Raise server_connect_timeout, or check the server's load."};
+    host_.on_connection_lost(late);
     if (state_ == ServerState::active) return lost(late);
     return pool_.close(*this, late.message);
   }

@@ -1,5 +1,7 @@
 #include "pool/server_login.hpp"
 
+#include <algorithm>
+
 #include "pgproxy/pool/pool.hpp"
 #include "pgproxy/pool/server_connection.hpp"
 #include "pgproxy/wire/decode.hpp"
@@ -10,6 +12,27 @@ namespace {
 
 /// No message of a login is longer; a server that sends more is not PostgreSQL.
 constexpr std::uint32_t max_login_message_bytes = 64 * 1024;
+
+/// What the entry wants of each of its sessions: RESET goes back to it.
+std::vector<std::pair<std::string, std::string>> startup_settings(const Pool& pool) {
+  const config::Database& entry = pool.database().config;
+  auto settings = entry.startup_settings;
+  settings.insert(settings.end(), entry.server_settings.begin(), entry.server_settings.end());
+  if (entry.read_only) settings.emplace_back("default_transaction_read_only", "on");
+  return settings;
+}
+
+/// The server's words, with where to correct what they are about.
+std::string hint_for(const Pool& pool, std::string_view message, std::string_view hint) {
+  const auto is_named = [message](const auto& setting) {
+    return message.contains("\"" + setting.first + "\"");
+  };
+  if (!std::ranges::any_of(pool.database().config.server_settings, is_named)) {
+    return std::string(hint);
+  }
+  return fmt::format("Correct server_settings of database {}{}.", pool.database().config.name,
+                     pool.place_of_entry());
+}
 
 }  // namespace
 
@@ -24,8 +47,7 @@ ServerLogin::ServerLogin(ServerConnection& server)
 void ServerLogin::start() {
   std::string packet;
   Pool& pool = server_.pool();
-  wire::put_startup(packet, pool.user().name, pool.server_database(),
-                    pool.database().config.startup_settings);
+  wire::put_startup(packet, pool.user().name, pool.server_database(), startup_settings(pool));
   server_.send(as_bytes(packet));
 }
 
@@ -67,7 +89,7 @@ ServerLogin::Outcome ServerLogin::on_message(char type, Bytes body) {
     return fail(auth_.explain({.sqlstate = std::string(fields->sqlstate),
                                .message = std::string(fields->message),
                                .detail = std::string(fields->detail),
-                               .hint = std::string(fields->hint)}));
+                               .hint = hint_for(server_.pool(), fields->message, fields->hint)}));
   }
   if (type == 'N' || type == 'v') return Outcome::go_on;
   if (type == 'R') return on_authentication(body);

@@ -5,6 +5,7 @@
 
 #include "pgproxy/pool/pool.hpp"
 #include "pgproxy/pool/server_connection.hpp"
+#include "pgproxy/pool/server_host.hpp"
 #include "pgproxy/wire/encode.hpp"
 
 namespace pgproxy::pool {
@@ -211,6 +212,7 @@ bool ServerConnection::hand_on(ReadPass& pass, const wire::Header& header, Bytes
     return false;
   }
   if (owner == nullptr && !last_error_.sqlstate.empty()) {
+    host_.on_connection_lost(last_error_);
     lost(last_error_);  // a FATAL on an idle connection: gone before anyone is given it
     return false;
   }

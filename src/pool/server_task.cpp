@@ -48,11 +48,9 @@ void ServerTask::on_cycle_done(ServerConnection& /*server*/) {
 
 void ServerTask::on_reply_error(ServerConnection& /*server*/, const wire::ErrorFields& fields) {
   if (draining_ && !fields.is_fatal()) return;  // the client's own errors, and our cancel's 57014
-  if (on_error_ == OnError::ignore) {
-    log::line(log::Level::warning, server_.subject(), "{}: {}", fields.severity, fields.message);
-    return;
-  }
   failed_ = true;
+  error_ = {std::string(fields.sqlstate), std::string(fields.message), std::string(fields.detail),
+            std::string(fields.hint)};
 }
 
 void ServerTask::on_replies_done(ServerConnection& server) {

@@ -8,19 +8,20 @@
 
 namespace pgproxy::pool {
 
-/// Something of ours that runs on a server connection while no client holds it: connect_query,
-/// server_check_query, or cleaning up after a client. Queries run one by one; the end is reported
-/// to the ServerConnection, which owns the task.
+/// Something of ours that runs on a server connection while no client holds it: connect_query and
+/// init_statements, server_check_query, or cleaning up after a client. Queries run one by one; the
+/// end is reported to the ServerConnection, which owns the task.
 class ServerTask final : public io::Disposable, public ReplyOwner {
  public:
-  enum class OnError { fail, ignore };
-  ServerTask(ServerConnection& server, std::vector<std::string> queries, OnError on_error)
-      : server_(server), queries_(std::move(queries)), on_error_(on_error) {}
+  ServerTask(ServerConnection& server, std::vector<std::string> queries)
+      : server_(server), queries_(std::move(queries)) {}
 
   /// Runs the queries.
   void start() { advance(); }
   /// First ends what `client` left unfinished: CopyFail, Sync, and then ROLLBACK.
   void start_after(const ReplyOwner& client);
+  /// What the server said to the query that failed.
+  const Error& error() const { return error_; }
 
  private:
   void on_reply(ServerConnection&, Bytes, Bytes) override {}
@@ -34,7 +35,7 @@ class ServerTask final : public io::Disposable, public ReplyOwner {
 
   ServerConnection& server_;
   std::vector<std::string> queries_;
-  OnError on_error_;
+  Error error_;
   std::size_t next_ = 0;
   bool draining_ = false;
   bool failed_ = false;

@@ -358,7 +358,8 @@ void ClientSession::welcome() {
     return finish_login(nullptr);
   }
   state_ = ClientState::welcoming;
-  if (is_session) pool_->wait_queue().arm(timer_, pool_->loop().now());
+  // It is a wait for a server; without a limit to that, client_login_timeout goes on.
+  if (is_session || has_wait_limit()) pool_->wait_queue().arm(timer_, pool_->loop().now());
   if (pool::ServerConnection* server = pool_->checkout(*this)) on_server_granted(*server);
 }
 

@@ -109,6 +109,7 @@ std::optional<Error> ClientSession::admit(const sql::ShapeRef& shape, std::strin
   const sql::Facts& facts = shape->facts;
   workload_->shapes.refresh(*shape);
   ++shape->run_count;
+  last_fingerprint_ = shape->fingerprint;
   if (traces_ == nullptr && !session_state_->creates_temporary_objects() &&
       (facts.leaves - ResidueSet{Residue::code}).empty() && !wants_question(*shape) &&
       !facts.changes_code && !facts.sets_locally && !(facts.may_draw && keeps_draws())) {

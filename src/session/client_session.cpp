@@ -136,6 +136,7 @@ void ClientSession::start_cycle() {
   if (in_cycle_) return;
   in_cycle_ = true;
   request_at_ = pool_->loop().now();
+  if (server_->transaction_status() == wire::TransactionStatus::idle) transaction_at_ = request_at_;
   ++pool_->counters().query_count;
   if (!transaction_timer_.is_armed()) {
     pool_->transaction_queue().arm(transaction_timer_, request_at_);
@@ -226,17 +227,48 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
                    .message = "transaction blocks not allowed in statement pooling mode",
                    .hint = "Use pool_mode = transaction for this database or user."});
     }
-    pool_->idle_transaction_queue().arm(timer_, now);
+    wait_in_transaction(now);
     if (inbox_ != nullptr) process_inbox();  // it waited for the startup settings
     return;
   }
   transaction_timer_.disarm();
+  is_leak_known_ = false;
   if (changes_code_) {
     changes_code_ = false;
     sessions_.forget_learned(*pool_);
   }
   release_if_possible();
   if (inbox_ != nullptr && may_process()) process_inbox();
+}
+
+/// Until idle_transaction_timeout, with leak_warning on the way.
+void ClientSession::wait_in_transaction(TimePoint now) {
+  TimeoutQueue* warning = is_leak_known_ ? nullptr : pool_->leak_warning_queue();
+  (warning != nullptr ? *warning : pool_->idle_transaction_queue()).arm(timer_, now);
+}
+
+/// False: that was not the warning, or it has come before.
+bool ClientSession::warn_of_leak() {
+  if (is_leak_known_ || pool_->leak_warning_queue() == nullptr || server_ == nullptr) return false;
+  is_leak_known_ = true;
+  ++pool_->counters().leak_count;
+  const auto seconds = [](Duration duration) {
+    return std::chrono::duration<double>(duration).count();
+  };
+  const TimePoint now = pool_->loop().now();
+  const Duration limit = pool_->settings().idle_transaction_timeout;
+  const std::string end =
+      limit == Duration::zero()
+          ? "nothing will end it (idle_transaction_timeout = 0)"
+          : fmt::format("idle_transaction_timeout = {} ends it", seconds(limit));
+  log::line(log::Level::warning, subject(),
+            "idle in transaction for {} s (leak_warning): application_name \"{}\", transaction "
+            "open for {:.3f} s, last statement {:#x}, server pid {}; {}",
+            seconds(pool_->leak_warning_queue()->duration()),
+            server_->session_state()->value("application_name"), seconds(now - transaction_at_),
+            last_fingerprint_, server_->backend_pid(), end);
+  pool_->leaked_queue().arm(timer_, now);
+  return true;
 }
 
 /// Gives the server back when nothing ties it to this client any more.
@@ -311,7 +343,9 @@ void ClientSession::on_timeout(Timeout& timeout) {
     case ClientState::authenticating:
       return fail(error("client_login_timeout", "08P01", "client did not finish its login"));
     case ClientState::welcoming:
-      if (!keeps_server_for_good()) return fail(pool_->exhausted_error("client_login_timeout"));
+      if (!keeps_server_for_good() && !has_wait_limit()) {
+        return fail(pool_->exhausted_error("client_login_timeout"));
+      }
       [[fallthrough]];
     case ClientState::waiting: {
       const Error exhausted = pool_->exhausted_error("query_wait_timeout");
@@ -328,6 +362,7 @@ void ClientSession::on_timeout(Timeout& timeout) {
   if (server_ != nullptr && server_->transaction_status() == wire::TransactionStatus::idle) {
     return fail(error("client_idle_timeout", "57P05", "client was idle for too long"));
   }
+  if (warn_of_leak()) return;
   fail(error("idle_transaction_timeout", "25P03", "transaction was idle for too long"));
 }
 

@@ -150,6 +150,7 @@ class ClientSession final : public io::Disposable,
   void finish_welcome();
   void finish_login(pool::ServerConnection* kept);
   bool keeps_server_for_good() const;
+  bool has_wait_limit() const { return pool_->wait_queue().duration() > Duration::zero(); }
   std::size_t read_console(Bytes in);
 
   // Relay of the client's messages (client_relay.cpp).
@@ -279,6 +280,8 @@ class ClientSession final : public io::Disposable,
   void note_slow_query(Duration execution, Duration replay);
 
   bool is_between_transactions() const;
+  void wait_in_transaction(TimePoint now);
+  bool warn_of_leak();
   void release_if_possible();
   void detach();
   void give_up_server(pool::ServerConnection& server);
@@ -342,11 +345,14 @@ class ClientSession final : public io::Disposable,
   bool settings_in_doubt_ : 1 = false;  ///< the transaction may have changed some
   bool changes_code_ : 1 = false;       ///< the transaction may have
   bool has_drawn_ : 1 = false;          ///< from a sequence, since it has this server
+  bool is_leak_known_ : 1 = false;      ///< leak_warning has come in this transaction
   CycleStatistics cycle_;
   WallTime connect_time_{};
   TimePoint request_at_{};
   TimePoint attached_at_{};
-  Timeout timer_;  ///< the one that the state asks for
+  TimePoint transaction_at_{};          ///< start of the current or last one
+  std::uint64_t last_fingerprint_ = 0;  ///< of the last statement; 0: it was not looked at
+  Timeout timer_;                       ///< the one that the state asks for
   Timeout transaction_timer_;
 };
 

@@ -63,8 +63,19 @@ Response ready(const metrics::Status& status) {
   return {.status = 503, .body = dump({{"ready", false}, {"reason", "draining"}})};
 }
 
-Response health(const metrics::Status& /*status*/) {
-  return {.body = dump({{"status", "ok"}, {"reasons", ordered_json::array()}})};
+/// The program answers: 200, whatever its servers do.
+Response health(const metrics::Status& status) {
+  auto reasons = ordered_json::array();
+  for (const HealthRow& row : status.health) {
+    if (row.state == "healthy") continue;
+    reasons.push_back({{"kind", row.kind},
+                       {"name", row.name},
+                       {"state", row.state},
+                       {"reason", row.reason},
+                       {"hint", row.hint},
+                       {"since", seconds(row.since.time_since_epoch())}});
+  }
+  return {.body = dump({{"status", reasons.empty() ? "ok" : "degraded"}, {"reasons", reasons}})};
 }
 
 std::string_view origin_of(const config::ConfigRow& row) {

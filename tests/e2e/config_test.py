@@ -10,7 +10,7 @@ from harness import PROGRAM
 
 REQUIRED = {"pool_mode": "transaction", "default_pool_size": 5, "max_client_conn": 100, "query_wait_timeout": 30,
             "query_timeout": 60, "idle_transaction_timeout": 60, "server_connect_timeout": 10,
-            "server_tls_sslmode": "disable", "rerun_on": "none", "auth_type": "trust", "on_residue": "pin",
+            "server_tls_sslmode": "disable", "on_exhausted": "queue", "leak_warning": 0, "auth_type": "trust", "on_residue": "pin",
             "max_pinned_fraction": 0.5}
 
 
@@ -28,7 +28,9 @@ class Options(unittest.TestCase):
                   "unix_socket_dir": ""} | REQUIRED | settings
         path = self.directory / "test.ini"
         path.write_text(f"[databases]\n{databases}[pgproxy]\n"
-                        + "".join(f"{key} = {value}\n" for key, value in values.items() if key not in without))
+                        + "".join(f"{key} = {value}\n" for key, value in values.items()
+                                  if key not in without and key not in harness.OTHER_SECTIONS)
+                        + harness.other_sections(settings))
         return path
 
     def assert_rejected(self, path, *words):

@@ -33,6 +33,14 @@ PASSWORD = "kennwort"
 PATIENCE_SECONDS = 60  # how long eventually() waits before it calls a condition lost
 RUN_AS = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
 
+# What stands in sections of its own; tests give it among the other settings.
+REQUIRED_IN = {
+    "recovery": {"auto_recover": 1, "max_attempts": 1000, "attempt_interval": 15, "while_recovering": "queue",
+                 "failed_until": "reconnect", "rerun_on": "none"},
+    "health": {"check_interval": 0, "check_timeout": 1, "failure_threshold": 3, "health_query": "select 1"},
+}
+OTHER_SECTIONS = {name: section for section, values in REQUIRED_IN.items() for name in values}
+
 HBA = """
 local all all trust
 host all postgres 127.0.0.1/32 trust
@@ -51,6 +59,22 @@ create role only_there login password '{PASSWORD}';
 set password_encryption = 'md5';
 create role by_md5 login password '{PASSWORD}';
 """
+
+
+def ini_section(name, values):
+    lines = "".join(f"{key} = {value}\n" for key, value in values.items() if value is not None)
+    return f"[{name}]\n{lines}"
+
+
+def other_sections(settings):
+    """The sections beside [pgproxy], all of it given; `settings` has what a test wants otherwise."""
+    text = ""
+    for section, values in REQUIRED_IN.items():
+        values = {name: settings.get(name, value) for name, value in values.items()}
+        if "server_login_retry" in settings:  # another name for it
+            values.pop("attempt_interval", None)
+        text += ini_section(section, values)
+    return text
 
 
 _reservations = []
@@ -201,10 +225,13 @@ class Pooler:
             "query_wait_timeout": 60, "query_timeout": 120, "idle_transaction_timeout": 120,
             "server_connect_timeout": 15, "server_tls_sslmode": "disable",
             **({"server_round_robin": 1} if SECTION == "pgbouncer" else
-               {"checkout_order": "random", "rerun_on": "none", "on_residue": "pin",
-                "max_pinned_fraction": 1}),
+               {"checkout_order": "random", "on_residue": "pin", "max_pinned_fraction": 1,
+                "on_exhausted": "queue", "leak_warning": 0, "client_login_timeout": 70}),
             "admin_users": "admin", "stats_users": "stats", "stats_period": 60,
         } | (settings or {})
+        if "query_wait_timeout" not in (settings or {}):
+            patience = float(self.settings.get("client_login_timeout") or 1000)
+            self.settings["query_wait_timeout"] = min(60, 0.9 * patience)
         self.databases = {"test": f"host=127.0.0.1 port={port or cluster.port}"} | (databases or {})
         self.users = users or {}
         self.write_ini()
@@ -213,11 +240,10 @@ class Pooler:
         eventually(self._is_up, "pgproxy accepts connections")
 
     def write_ini(self):
-        def section(name, values):
-            lines = "".join(f"{key} = {value}\n" for key, value in values.items() if value is not None)
-            return f"[{name}]\n{lines}"
-        self.ini.write_text(section("databases", self.databases) + section("users", self.users)
-                            + section(SECTION, self.settings))
+        main = {name: value for name, value in self.settings.items() if name not in OTHER_SECTIONS}
+        self.ini.write_text(ini_section("databases", self.databases) + ini_section("users", self.users)
+                            + ini_section(SECTION, main)
+                            + (other_sections(self.settings) if SECTION == "pgproxy" else ""))
         (self.directory / "userlist.txt").write_text(
             "".join(f'"{user}" "{secret}"\n' for user, secret in self.secrets.items()))
 

@@ -440,11 +440,12 @@ class Files(TlsTest):
     def problem(self, settings):
         ini = harness.scratch_directory() / "pgproxy.ini"
         lines = {"listen_addr": "127.0.0.1", "listen_port": 1, "auth_type": "any", "pool_mode": "transaction",
-                 "default_pool_size": 1, "max_client_conn": 1, "query_wait_timeout": 1, "query_timeout": 1,
+                 "default_pool_size": 1, "max_client_conn": 1, "query_wait_timeout": 1, "query_timeout": 1, "on_exhausted": "queue",
                  "idle_transaction_timeout": 1, "server_connect_timeout": 1, "server_tls_sslmode": "disable",
-                 "rerun_on": "none", "on_residue": "pin", "max_pinned_fraction": 1} | settings
+                 "leak_warning": 0, "on_residue": "pin", "max_pinned_fraction": 1} | settings
         lines = {name: value for name, value in lines.items() if value is not None}
-        ini.write_text("[pgproxy]\n" + "".join(f"{name} = {value}\n" for name, value in lines.items()))
+        ini.write_text("[pgproxy]\n" + "".join(f"{name} = {value}\n" for name, value in lines.items())
+                       + harness.other_sections({}))
         run = subprocess.run([harness.PROGRAM, "--check", ini], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              text=True, check=False)
         self.assertEqual(run.returncode, 1)

@@ -35,9 +35,12 @@ config::Settings plain_settings() {
   settings.server_check_delay = seconds(30);
   settings.server_lifetime = seconds(3600);
   settings.server_connect_timeout = seconds(15);
-  settings.server_login_retry = seconds(15);
+  settings.auto_recover = true;
+  settings.max_attempts = 1'000;
+  settings.attempt_interval = seconds(15);
+  settings.while_recovering = config::WhileRecovering::reject;
   settings.cancel_wait_timeout = seconds(10);
-  settings.client_login_timeout = seconds(60);
+  settings.client_login_timeout = seconds(150);
   settings.query_wait_timeout = seconds(120);
   config::Database database;
   database.name = "db";
@@ -71,13 +74,15 @@ World::~World() {
   sessions_.close_all();
 }
 
-std::unique_ptr<io::ConnectAttempt> World::connect(const io::ServerAddress& /*address*/,
+std::unique_ptr<io::ConnectAttempt> World::connect(const io::ServerAddress& address,
                                                    io::ConnectListener& listener) {
   auto is_wanted = std::make_shared<bool>(true);
   const Duration delay(random.below(300) + 1);
-  loop.after(delay, [this, is_wanted, &listener] {
+  connects.push_back(address.host);
+  loop.after(delay, [this, is_wanted, &listener, host = address.host] {
     if (!*is_wanted) return;
-    if (refuses_connections) return listener.on_connect_failed({"08001", "Connection refused"});
+    if (refuses_connections || refusing_hosts.contains(host))
+      return listener.on_connect_failed({"08001", "Connection refused"});
     auto link = std::make_shared<Link>(loop, random, server_weather);
     auto transport = link->make_transport();
     postgres.accept(std::move(link));
@@ -186,6 +191,7 @@ void World::check() {
     servers += pool.server_count();
     used[&pool.database().server_budget] += pool.server_count();
     used[&pool.user().server_budget] += pool.server_count();
+    if (const std::string found = contradictions(pool.books()); !found.empty()) complain(found);
     const config::PoolSettings& limits = pool.settings();
     if (pool.server_count() > limits.pool_size + limits.reserve_pool_size) {
       complain("a pool has more servers than its size");

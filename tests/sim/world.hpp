@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,8 @@ class World final : private io::Connector,
   Weather client_weather;
   Weather server_weather;
   bool refuses_connections = false;
+  std::set<std::string> refusing_hosts;
+  std::vector<std::string> connects;  ///< the host of each attempt to connect
   /// Users are looked up, and those who ask wait until answer_lookups().
   bool has_auth_query = false;
   IntrusiveList<io::SecretListener> lookups;

@@ -76,7 +76,12 @@ struct PoolCounters {
   std::uint64_t pin_count = 0;
   std::uint64_t protocol_doubt_count = 0;  ///< server connections closed for unexpected messages
   std::uint64_t wait_timeout_count = 0;
-  std::uint64_t rerun_count = 0;  ///< cycles run again (rerun_on)
+  std::uint64_t rerun_count = 0;        ///< cycles run again (rerun_on)
+  std::uint64_t exhausted_count = 0;    ///< episodes in which clients found all connections in use
+  std::uint64_t refused_count = 0;      ///< clients that were not given a server connection
+  std::uint64_t host_switch_count = 0;  ///< moves to the next host of the list
+  std::uint64_t leak_count = 0;         ///< leak_warning
+  std::uint64_t inconsistency_count = 0;  ///< findings of the check of the pool's own books
   std::uint64_t slow_query_count = 0;
   Histogram xact_times;
   Histogram query_times;
@@ -153,6 +158,11 @@ struct PoolRow {
   std::uint32_t sv_pinned = 0;
   std::uint32_t pool_size = 0;
   std::uint64_t sv_unencrypted = 0;  ///< since the start: TLS was asked for, the server had none
+  // Since the start, too.
+  std::uint64_t exhaustions = 0;  ///< episodes in which clients found all connections in use
+  std::uint64_t refusals = 0;     ///< clients that were given no server connection
+  std::uint64_t host_switches = 0;
+  std::uint64_t leak_warnings = 0;
   Duration maxwait{};
   std::string pool_mode;
   std::optional<std::string> load_balance_hosts;  ///< set for host lists only
@@ -168,6 +178,16 @@ struct StatsRow {
   PoolCounters previous;
   Duration period{};    ///< between `previous` and the totals it is compared with
   PoolCounters latest;  ///< totals at the end of the last full period
+};
+
+/// Something that an operator should know of before clients do, as SHOW HEALTH lists it.
+struct HealthRow {
+  std::string kind;
+  std::string name;
+  std::string state;
+  std::string reason;
+  std::string hint;
+  WallTime since{};
 };
 
 /// SHOW LISTS.
@@ -192,6 +212,7 @@ class StatusSource {
   virtual ListCounts lists() const = 0;
   virtual std::vector<PinRow> pins() const = 0;
   virtual std::vector<PinTotalRow> pin_totals() const = 0;
+  virtual std::vector<HealthRow> health() const = 0;
   /// Those that took most time in all first.
   virtual std::vector<QueryRow> queries() const = 0;
   /// The last ones, the newest first.

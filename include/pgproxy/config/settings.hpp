@@ -29,6 +29,12 @@ enum class OnSequenceState { learn, pin, error };
 /// Which idle server connection is given out next.
 enum class CheckoutOrder { lifo, round_robin, random };
 enum class LoadBalanceHosts { round_robin, disable };
+/// What clients meet that need a server connection while their server is being recovered.
+enum class WhileRecovering { queue, reject };
+/// What brings a server back that has failed for good.
+enum class FailedUntil { reconnect, health_check };
+/// What a client meets when all connections of its pool are in use.
+enum class OnExhausted { queue, reject };
 enum class SslMode { disable, allow, prefer, require, verify_ca, verify_full };
 /// libpq's word for it.
 std::string to_string(SslMode mode);
@@ -60,15 +66,22 @@ struct Database {
   std::optional<OnResidue> on_residue;
   std::optional<double> max_pinned_fraction;
   std::optional<Duration> query_wait_timeout;
+  std::optional<Duration> query_timeout;
   std::optional<Duration> slow_query_threshold;
   std::optional<Duration> server_lifetime;
+  std::optional<OnExhausted> on_exhausted;
   std::string connect_query;
-  std::string auth_user;    ///< empty: the global one
-  std::string auth_query;   ///< likewise
-  std::string auth_dbname;  ///< likewise
+  std::string init_statements;  ///< as connect_query, before it
+  bool read_only = false;       ///< default_transaction_read_only = on
+  std::string auth_user;        ///< empty: the global one
+  std::string auth_query;       ///< likewise
+  std::string auth_dbname;      ///< likewise
   LoadBalanceHosts load_balance_hosts = LoadBalanceHosts::round_robin;
   /// client_encoding, datestyle, timezone, application_name: sent in the server startup packet.
   std::vector<std::pair<std::string, std::string>> startup_settings;
+  /// server_settings: likewise, and verified at the first login.
+  std::vector<std::pair<std::string, std::string>> server_settings;
+  std::string place;  ///< "file:line" of the entry
 };
 
 /// One line of [users].
@@ -84,6 +97,7 @@ struct User {
   std::optional<Duration> transaction_timeout;
   std::optional<Duration> client_idle_timeout;
   std::optional<Duration> query_wait_timeout;
+  std::string place;  ///< "file:line" of the line
   std::optional<Duration> slow_query_threshold;
 };
 
@@ -129,8 +143,8 @@ struct Settings {
   std::uint32_t max_user_client_connections = 0;
   std::uint32_t max_server_logins = 0;        ///< ours: server logins in progress per pool
   std::uint32_t max_prepared_statements = 0;  ///< per server connection; 0: off
-  RerunOn rerun_on;
   CheckoutOrder checkout_order = CheckoutOrder::lifo;
+  OnExhausted on_exhausted = OnExhausted::queue;
   OnResidue on_residue = OnResidue::pin;
   /// Largest share of a pool that may be pinned before further statements are refused.
   double max_pinned_fraction = 0;
@@ -183,8 +197,21 @@ struct Settings {
   Duration server_lifetime{};
   Duration server_idle_timeout{};
   Duration server_connect_timeout{};
-  Duration server_login_retry{};
   Duration cancel_wait_timeout{};
+
+  // Recovery of servers that failed.
+  bool auto_recover = false;
+  std::uint32_t max_attempts = 0;
+  Duration attempt_interval{};
+  WhileRecovering while_recovering = WhileRecovering::queue;
+  FailedUntil failed_until = FailedUntil::reconnect;
+  RerunOn rerun_on;
+
+  // Health of servers.
+  Duration check_interval{};
+  Duration check_timeout{};
+  std::uint32_t failure_threshold = 0;
+  std::string health_query;
 
   // Clients.
   Duration client_login_timeout{};
@@ -192,6 +219,7 @@ struct Settings {
   Duration query_timeout{};
   Duration query_wait_timeout{};
   Duration idle_transaction_timeout{};
+  Duration leak_warning{};
   Duration transaction_timeout{};
   std::vector<std::string> ignore_startup_parameters;  ///< dropped instead of honoured
 
@@ -206,6 +234,8 @@ struct Settings {
   std::vector<Database> databases;
   std::optional<Database> auto_database;  ///< `*`
   std::vector<User> users;
+  /// "file:line" of each setting that is given.
+  std::map<std::string, std::string, std::less<>> places;
 
   /// Listed ones only, nullptr otherwise: the caller decides about auto_database.
   const Database* find_database(std::string_view name) const;
@@ -221,6 +251,7 @@ struct PoolSettings {
   std::uint32_t reserve_pool_size = 0;
   std::uint32_t max_db_connections = 0;
   std::uint32_t max_user_connections = 0;
+  OnExhausted on_exhausted = OnExhausted::queue;
   OnResidue on_residue = OnResidue::pin;
   double max_pinned_fraction = 0;
   Duration server_lifetime{};
@@ -233,5 +264,11 @@ struct PoolSettings {
 };
 PoolSettings effective_settings(const Settings& settings, const Database& database,
                                 std::string_view user);
+/// The settings that decide how many clients of a pool are served and how long the others wait,
+/// each with its value and where that is given.
+std::string describe_pool_settings(const Settings& settings, const Database& database,
+                                   std::string_view user);
+/// How long it takes at most until a server that stops answering is known to have failed.
+Duration worst_case_detection(const Settings& settings);
 
 }  // namespace pgproxy::config

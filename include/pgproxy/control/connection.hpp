@@ -61,6 +61,10 @@ class Connection final : public io::Disposable,
   /// `sql` is one statement with parameters $1, …; `done` is called once, perhaps from within the
   /// call. A connection that cannot be had is the answer to all that wait for it.
   void ask(std::string sql, std::vector<std::string> parameters, std::function<void(Answer)> done);
+  /// Closes an open connection; the next question opens another one.
+  void hang_up() {
+    if (state_ == State::idle) close();
+  }
   bool is_open() const { return state_ == State::idle || state_ == State::asking; }
 
  private:
@@ -92,6 +96,7 @@ class Connection final : public io::Disposable,
   void fail(const Error& error);
   void close();
   Error libpq_error(std::string what) const;
+  Error login_error() const;
 
   Services services_;
   const Target target_;

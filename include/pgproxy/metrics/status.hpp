@@ -20,6 +20,7 @@ struct PoolStatus {
 struct Status {
   std::vector<PoolStatus> pools;
   std::vector<PinTotalRow> pins;
+  std::vector<HealthRow> health;
   ListCounts lists;
   WallTime started_at{};
   Duration loop_cpu_time{};  ///< that the loop's thread has used since the start

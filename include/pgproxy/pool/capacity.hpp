@@ -56,6 +56,7 @@ class Capacity {
   /// The first limit that try_reserve(false) would run into.
   CapacityLimit blocking_limit() const;
   std::uint32_t used() const;
+  std::uint32_t pool_limit() const { return pool_.limit; }
 
  private:
   friend class Permit;

@@ -15,6 +15,7 @@
 #include "pgproxy/io/loop.hpp"
 #include "pgproxy/pool/capacity.hpp"
 #include "pgproxy/pool/server_connection.hpp"
+#include "pgproxy/pool/server_host.hpp"
 #include "pgproxy/pool/session_state.hpp"
 
 namespace pgproxy::pool {
@@ -47,6 +48,20 @@ struct UserEntry {
   Budget server_budget;
   std::uint32_t client_count = 0;
 };
+
+/// What a pool counts twice: once where it decides, once by looking.
+struct PoolBooks {
+  std::size_t permits = 0;
+  std::size_t servers = 0;
+  std::size_t logins_counted = 0;
+  std::size_t logins_seen = 0;
+  std::size_t idle_listed = 0;
+  std::size_t idle_seen = 0;
+  std::size_t waiters_counted = 0;
+  std::size_t waiters_listed = 0;
+};
+/// Where the two differ; empty: nowhere.
+std::string contradictions(const PoolBooks& books);
 
 /// The server connections of one (database, user) and the clients that wait for them: strict FIFO,
 /// woken by events. One loop-local shard in front of the shared Capacity. Single threaded.
@@ -102,8 +117,25 @@ class Pool final : private TimeoutListener {
   /// The prepared statements of its clients.
   Statements& statements() { return statements_; }
 
-  /// 53300 with pool, sizes, waiters and longest wait, and what to change.
+  /// Why a client that waited as long as `setting` allows got no server connection: 53300, or
+  /// 57P03 or 08006 when that is the server's state; with what to change, and to what.
   Error exhausted_error(std::string_view setting) const;
+  /// As it happens each second: looks after what no event tells.
+  void keep_house();
+  PoolBooks books() const;
+  /// A row while it is exhausted, or its books do not agree.
+  void describe_health(std::vector<HealthRow>& rows) const;
+  /// server_settings have not been seen in effect on any of its connections.
+  bool wants_verification() const { return !default_state_; }
+  /// ", FILE:LINE", or nothing.
+  std::string place_of_entry() const;
+
+  // What the hosts tell.
+  bool uses(const ServerHost& host) const;
+  void on_host_changed(ServerHost& host);
+  /// Opens a connection as an attempt of the recovery of `host`; false: there is no room.
+  bool attempt(ServerHost& host);
+  void mark_progress(const ServerHost& host);
   PoolRow describe() const;
   void describe_servers(std::vector<ConnectionRow>& rows) const;
   std::size_t server_count() const { return servers_.size(); }
@@ -128,6 +160,10 @@ class Pool final : private TimeoutListener {
   TimeoutQueue& idle_timeout_queue() { return *idle_timeout_queue_; }
   TimeoutQueue& query_timeout_queue() { return *query_timeout_queue_; }
   TimeoutQueue& idle_transaction_queue() { return *idle_transaction_queue_; }
+  /// nullptr: leak_warning is off, or idle_transaction_timeout comes first.
+  TimeoutQueue* leak_warning_queue() { return leak_warning_queue_; }
+  /// From the warning to idle_transaction_timeout.
+  TimeoutQueue& leaked_queue() { return *leaked_queue_; }
   TimeoutQueue& transaction_queue() { return *transaction_queue_; }
   TimeoutQueue& client_idle_queue() { return *client_idle_queue_; }
   TimeoutQueue& wait_queue() { return *wait_queue_; }
@@ -143,6 +179,22 @@ class Pool final : private TimeoutListener {
     return context_.loop.timeouts().queue(duration);
   }
   bool open_connection(bool from_reserve);
+  void start_login(Permit permit, ServerHost& host, bool is_attempt);
+  std::size_t host_count() const;
+  ServerHost& host_at(std::size_t index) const;
+  std::optional<std::size_t> find_host() const;
+  void move_to_host(std::size_t index);
+  static void report_login(ServerHost& host, bool was_attempt, const Error* error);
+  void give_up_servers(ServerHost& host);
+  /// Why a client would wait in vain; nullopt: it may wait.
+  std::optional<Error> hopeless() const;
+  bool must_not_wait() const;
+  std::string sizes() const;
+  std::string exhaustion_hint() const;
+  std::string hint_to_raise_size(std::uint32_t size) const;
+  void note_exhausted();
+  void end_episode();
+  void check_books();
   void give_out(ServerConnection& server, PoolClient& client);
   void make_idle(ServerConnection& server);
   void insert_anywhere(ServerConnection& server);
@@ -168,13 +220,16 @@ class Pool final : private TimeoutListener {
   Statements statements_;
   std::unordered_map<std::string, StateRef> canonical_states_;
   std::size_t next_host_ = 0;
-  std::size_t logins_ = 0;  ///< servers that are connecting, authenticating or preparing
+  std::size_t logins_ = 0;    ///< servers that are connecting, authenticating or preparing
+  std::size_t attempts_ = 0;  ///< those of them that are attempts of a recovery
   std::optional<Error> login_error_;
   std::string found_secret_;  ///< of the pool's user, by auth_query
   std::optional<auth::ProvenScram> proven_scram_;
   TimeoutQueue* idle_timeout_queue_;
   TimeoutQueue* query_timeout_queue_;
   TimeoutQueue* idle_transaction_queue_;
+  TimeoutQueue* leak_warning_queue_ = nullptr;
+  TimeoutQueue* leaked_queue_ = nullptr;
   TimeoutQueue* transaction_queue_;
   TimeoutQueue* client_idle_queue_;
   TimeoutQueue* wait_queue_;
@@ -185,6 +240,15 @@ class Pool final : private TimeoutListener {
   Timeout retry_;
   Timeout reserve_;
   PoolCounters counters_;
+  /// A time in which clients find all that the pool may have in use.
+  struct Episode {
+    TimePoint since{};
+    TimePoint last_seen{};
+    std::size_t peak_waiters = 0;
+    WallTime wall_since{};
+  };
+  std::optional<Episode> episode_;
+  std::string contradictions_;  ///< as logged last
   std::uint64_t unencrypted_count_ = 0;
 };
 

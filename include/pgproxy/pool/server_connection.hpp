@@ -24,6 +24,7 @@ namespace pgproxy::pool {
 
 class Cancellation;
 class Pool;
+class ServerHost;
 class ServerLogin;
 class ServerTask;
 
@@ -32,7 +33,7 @@ class ServerTask;
 enum class ServerState : std::uint8_t {
   connecting,
   authenticating,
-  preparing,  ///< connect_query runs
+  preparing,  ///< init_statements and connect_query run
   idle,
   active,     ///< held by a client
   testing,    ///< server_check_query runs
@@ -49,7 +50,8 @@ class ServerConnection final : public io::Disposable,
                                private io::ConnectListener,
                                private TimeoutListener {
  public:
-  ServerConnection(Pool& pool, std::uint64_t id, Permit permit, io::ServerAddress address);
+  /// `is_attempt`: of the recovery of `host`, which hears how it ended.
+  ServerConnection(Pool& pool, std::uint64_t id, Permit permit, ServerHost& host, bool is_attempt);
   ~ServerConnection() override;
 
   std::uint64_t id() const { return id_; }
@@ -124,6 +126,13 @@ class ServerConnection final : public io::Disposable,
 
   // For the pool.
 
+  ServerHost& host() { return host_; }
+  bool is_attempt() const { return is_attempt_; }
+  /// Whether anything has come from the server since mark_progress().
+  void mark_progress() { reads_at_mark_ = reads_; }
+  bool has_progressed() const { return reads_ != reads_at_mark_; }
+  /// Its server is not to be trusted any more: the holder hears `error`, and it is closed.
+  void give_up(const Error& error) { lost(error); }
   void start();
   /// Moves between idle and active; `holder` hears about replies, nullptr for nobody.
   void set_holder(ReplyOwner* holder);
@@ -161,6 +170,8 @@ class ServerConnection final : public io::Disposable,
   void stop_cancelling();
   void on_cancel_finished();
   void run_task(std::vector<std::string> queries, const ReplyOwner* client);
+  std::vector<std::string> preparing_queries() const;
+  std::string verification() const;
   void notify_quiet();
   bool ask_again();
 
@@ -188,7 +199,8 @@ class ServerConnection final : public io::Disposable,
   Pool& pool_;
   std::uint64_t id_;
   std::optional<Permit> permit_;
-  io::ServerAddress address_;
+  ServerHost& host_;
+  const io::ServerAddress address_;
   ServerState state_ = ServerState::connecting;
   wire::TransactionStatus status_ = wire::TransactionStatus::idle;
   Residue residue_ = Residue::none;
@@ -200,9 +212,12 @@ class ServerConnection final : public io::Disposable,
   bool progress_due_ = false;  ///< a message may wait for what was answered: likewise
   bool is_paused_ = false;     ///< not read, because the holder does not keep up
   bool may_have_unnamed_ = false;
+  const bool is_attempt_;
   bool drop_body_ = false;       ///< the rest of the current message is not handed on
   std::uint32_t body_left_ = 0;  ///< bytes of the current message still to come
   std::uint32_t backend_pid_ = 0;
+  std::uint32_t reads_ = 0;  ///< wraps around
+  std::uint32_t reads_at_mark_ = 0;
   std::uint64_t cycle_ = 0;  ///< counts the times that everything was answered
   ReplyOwner* holder_ = nullptr;
   ReplyOwner* body_owner_ = nullptr;

@@ -25,6 +25,7 @@ struct FakeSource final : StatusSource {
   ListCounts lists() const override { return counts; }
   std::vector<PinRow> pins() const override { return pin_rows; }
   std::vector<PinTotalRow> pin_totals() const override { return pin_total_rows; }
+  std::vector<HealthRow> health() const override { return health_rows; }
   std::vector<QueryRow> queries() const override { return query_rows; }
   std::vector<SlowQueryRow> slow_queries() const override { return slow_query_rows; }
 
@@ -35,6 +36,7 @@ struct FakeSource final : StatusSource {
   ListCounts counts;
   std::vector<PinRow> pin_rows;
   std::vector<PinTotalRow> pin_total_rows;
+  std::vector<HealthRow> health_rows;
   std::vector<QueryRow> query_rows;
   std::vector<SlowQueryRow> slow_query_rows;
 };
@@ -267,6 +269,21 @@ TEST_CASE("SHOW PIN_TOTALS counts pins and refusals by reason") {
   CHECK(answer.rows.at(0) == std::vector<std::string>{"d", "u", "LISTEN", "3", "4"});
 }
 
+TEST_CASE("SHOW HEALTH says what is wrong, since when, and what helps") {
+  FakeSource source;
+  source.health_rows = {{.kind = "server",
+                         .name = "10.0.0.1:5432",
+                         .state = "recovering 1 of 3",
+                         .reason = "Connection refused",
+                         .hint = "RECONNECT",
+                         .since = some_time}};
+  const Answer answer = ask("SHOW HEALTH", source);
+  CHECK(answer.columns == "kind:25 name:25 state:25 reason:25 hint:25 since:25");
+  CHECK(answer.rows.at(0) == std::vector<std::string>{"server", "10.0.0.1:5432",
+                                                      "recovering 1 of 3", "Connection refused",
+                                                      "RECONNECT", "2026-11-18 11:06:40 UTC"});
+}
+
 TEST_CASE("SHOW POOLS has PgBouncer's columns, then ours") {
   FakeSource source;
   source.pool_rows = {{.database = "d",
@@ -286,6 +303,10 @@ TEST_CASE("SHOW POOLS has PgBouncer's columns, then ours") {
                        .sv_pinned = 13,
                        .pool_size = 14,
                        .sv_unencrypted = 15,
+                       .exhaustions = 16,
+                       .refusals = 17,
+                       .host_switches = 18,
+                       .leak_warnings = 19,
                        .maxwait = 3s + 250ms,
                        .pool_mode = "transaction"},
                       {.load_balance_hosts = "round-robin"}};
@@ -295,11 +316,15 @@ TEST_CASE("SHOW POOLS has PgBouncer's columns, then ours") {
         "cl_waiting_cancel_req:23 sv_active:23 sv_active_cancel:23 sv_being_canceled:23 sv_idle:23 "
         "sv_used:23 sv_tested:23 sv_login:23 maxwait:23 maxwait_us:23 pool_mode:25 "
         "load_balance_hosts:25 cl_idle:23 sv_pinned:23 pool_size:23 "
-        "sv_unencrypted:23");
+        "sv_unencrypted:23 exhaustions:23 refusals:23 host_switches:23 leak_warnings:23");
+  CHECK(answer.cell(0, "exhaustions") == "16");
+  CHECK(answer.cell(0, "refusals") == "17");
+  CHECK(answer.cell(0, "host_switches") == "18");
+  CHECK(answer.cell(0, "leak_warnings") == "19");
   CHECK(answer.rows.at(0) ==
-        std::vector<std::string>{"d",      "u",           "1",    "2",  "4",  "5",  "6",
-                                 "7",      "8",           "9",    "10", "11", "12", "3",
-                                 "250000", "transaction", "NULL", "3",  "13", "14", "15"});
+        std::vector<std::string>{"d",  "u",  "1",  "2",  "4",  "5",      "6",           "7",    "8",
+                                 "9",  "10", "11", "12", "3",  "250000", "transaction", "NULL", "3",
+                                 "13", "14", "15", "16", "17", "18",     "19"});
   CHECK(answer.cell(1, "load_balance_hosts") == "round-robin");
 }
 

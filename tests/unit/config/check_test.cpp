@@ -60,11 +60,67 @@ TEST_CASE("there must be something to listen on") {
   CHECK(problems_of(load_with("unix_socket_dir =\nlisten_addr = *")) == "");
 }
 
-TEST_CASE("a failing server is not asked without a pause") {
-  CHECK(problems_of(load_with("server_login_retry = 0.1")) == "");
-  CHECK(problems_of(load_with("server_login_retry = 0")) ==
-        "test.ini:12: server_login_retry: 0 would log in to a failing server without a pause\n"
-        "  hint: server_login_retry = 0.1 is ten attempts a second\n");
+TEST_CASE("attempts follow each other with a pause") {
+  CHECK(problems_of(load_instead("attempt_interval", "attempt_interval = 0.1")) == "");
+  const std::string problems =
+      problems_of(load_instead("attempt_interval", "attempt_interval = 0"));
+  CHECK(contains(problems, "attempt_interval: 0 would log in to a failing server without a pause"));
+  CHECK(contains(problems, "hint: attempt_interval = 0.1 is ten attempts a second"));
+}
+
+TEST_CASE("server_login_retry is attempt_interval, and one of them is enough") {
+  const Loaded alone =
+      load_text("[pgproxy]" + std::string(kRequired) +
+                    "server_login_retry = 7\n[databases]\na = user=b\n[recovery]\n" +
+                    "auto_recover = 1\nmax_attempts = 2\nwhile_recovering = queue\n"
+                    "failed_until = reconnect\nrerun_on = none\n[pgproxy]\n"
+                    "max_pinned_fraction = 1\non_exhausted = queue\nleak_warning = 0\n"
+                    "[health]\ncheck_interval = 5\ncheck_timeout = 3\n"
+                    "failure_threshold = 3\nhealth_query = SELECT 1\n",
+                "test.ini");
+  CHECK(problems_of(alone) == "");
+  CHECK(alone.settings.attempt_interval == std::chrono::seconds(7));
+  const std::string both = problems_of(load_with("server_login_retry = 7"));
+  CHECK(contains(both, "attempt_interval and server_login_retry are the same setting"));
+  CHECK(contains(both, "test.ini:12 has the other one"));
+}
+
+TEST_CASE("a setting stands in its own section") {
+  const std::string problems = problems_of(load_with("max_attempts = 3"));
+  CHECK(contains(problems, "test.ini:12: max_attempts stands in [pgproxy]"));
+  CHECK(contains(problems, "it belongs to [recovery]"));
+  CHECK(contains(problems_of(load_with("[health]\nserver_lifetime = 3")),
+                 "server_lifetime stands in [health]"));
+  CHECK(contains(problems_of(load_text("[pgproxy]\n", "test.ini")),
+                 "failure_threshold must be given in [health]"));
+}
+
+TEST_CASE("a client that waits hears the reason before its login is over") {
+  const std::string problems = problems_of(load_with("client_login_timeout = 50"));
+  CHECK(contains(problems, "query_wait_timeout = 50 is not less than client_login_timeout = 50"));
+  CHECK(contains(problems, "client_login_timeout = 61"));
+  CHECK(problems_of(load_with("client_login_timeout = 51")) == "");
+  CHECK(problems_of(load_with("client_login_timeout = 0")) == "");
+  CHECK(problems_of(load_instead("query_wait_timeout", "query_wait_timeout = 0")) == "");
+  CHECK(contains(problems_of(load_with("[databases]\nslow = query_wait_timeout=60")),
+                 "test.ini:13: database \"slow\": query_wait_timeout = 60"));
+}
+
+TEST_CASE("a dead server is known as one before those who wait for it give up") {
+  const Loaded slow = load_instead("failure_threshold", "failure_threshold = 7");
+  CHECK(contains(problems_of(slow),
+                 "failure_threshold * (check_interval + check_timeout) = 7 * (5 + 3) = 56"));
+  CHECK(contains(problems_of(slow), "query_wait_timeout = 68.2"));
+  CHECK(problems_of(load_instead("failure_threshold", "failure_threshold = 6")) == "");
+  CHECK(worst_case_detection(load_with("").settings) == std::chrono::seconds(24));
+}
+
+TEST_CASE("health checks that are off are a warning, and nothing may wait for one") {
+  const Loaded off = load_instead("check_interval", "check_interval = 0");
+  CHECK(contains(warnings_of(off), "check_interval = 0: no server's health is checked"));
+  CHECK(contains(problems_of(off), "failed_until = health_check, but check_interval = 0"));
+  CHECK(contains(problems_of(load_instead("check_timeout", "check_timeout = 0")),
+                 "check_timeout: 0 would let one check last for ever"));
 }
 
 TEST_CASE("min_pool_size fits into every pool's size") {

@@ -10,7 +10,9 @@ TEST_CASE("a database has all of PgBouncer's keys that this version knows") {
   const Loaded loaded = load_with(
       "[databases]\napp = host=a,b port=5433 dbname=real user=u password='it''s; secret' "
       "pool_size=7 min_pool_size=1 reserve_pool=2 max_db_connections=9 max_db_client_connections=8 "
-      "pool_mode=session query_wait_timeout=1.5 server_lifetime=60 load_balance_hosts=disable "
+      "pool_mode=session query_wait_timeout=30.5 query_timeout=7 on_exhausted=reject read_only=1 "
+      "server_settings='jit=off, search_path=''a,b''' init_statements='select 1; select 2' "
+      "server_lifetime=60 load_balance_hosts=disable "
       "connect_query='set x = 1; select 2' timezone=UTC application_name = app1 timezone=CET\n"
       "* = user=u server_lifetime=0\n");
   CHECK(problems_of(loaded) == "");
@@ -27,10 +29,17 @@ TEST_CASE("a database has all of PgBouncer's keys that this version knows") {
   CHECK(found->max_db_connections == 9);
   CHECK(found->max_db_client_connections == 8);
   CHECK(found->pool_mode == PoolMode::session);
-  CHECK(found->query_wait_timeout == std::chrono::milliseconds(1500));
+  CHECK(found->query_wait_timeout == std::chrono::milliseconds(30'500));
   CHECK(found->server_lifetime == std::chrono::seconds(60));
   CHECK(found->load_balance_hosts == LoadBalanceHosts::disable);
   CHECK(found->connect_query == "set x = 1; select 2");
+  CHECK(found->query_timeout == std::chrono::seconds(7));
+  CHECK(found->on_exhausted == OnExhausted::reject);
+  CHECK(found->read_only);
+  CHECK(found->init_statements == "select 1; select 2");
+  CHECK(found->place == "test.ini:13");
+  CHECK(found->server_settings ==
+        std::vector<std::pair<std::string, std::string>>{{"jit", "off"}, {"search_path", "a,b"}});
   using Pair = std::pair<std::string, std::string>;
   CHECK(found->startup_settings ==
         std::vector<Pair>{Pair{"application_name", "app1"}, Pair{"timezone", "CET"}});
@@ -90,7 +99,7 @@ TEST_CASE("connection strings: blanks around =, quotes, errors") {
 TEST_CASE("a user's settings come before the database's, those before the global ones") {
   const Loaded loaded = load_with(
       "server_lifetime = 7\n[databases]\nd = user=u pool_size=5 pool_mode=session "
-      "query_wait_timeout=3\n[users]\nu = pool_size=6 query_timeout=2 pool_mode=statement\n");
+      "query_wait_timeout=30\n[users]\nu = pool_size=6 query_timeout=2 pool_mode=statement\n");
   CHECK(problems_of(loaded) == "");
   const Settings& settings = loaded.settings;
   const PoolSettings global = effective_settings(settings, Database{}, "nobody");
@@ -101,12 +110,12 @@ TEST_CASE("a user's settings come before the database's, those before the global
   const PoolSettings by_database = effective_settings(settings, database, "nobody");
   CHECK(by_database.pool_size == 5);
   CHECK(by_database.pool_mode == PoolMode::session);
-  CHECK(by_database.query_wait_timeout == std::chrono::seconds(3));
+  CHECK(by_database.query_wait_timeout == std::chrono::seconds(30));
   const PoolSettings by_user = effective_settings(settings, database, "u");
   CHECK(by_user.pool_size == 6);
   CHECK(by_user.pool_mode == PoolMode::statement);
   CHECK(by_user.query_timeout == std::chrono::seconds(2));
-  CHECK(by_user.query_wait_timeout == std::chrono::seconds(3));
+  CHECK(by_user.query_wait_timeout == std::chrono::seconds(30));
 }
 
 TEST_CASE("userlist: quotes are doubled, comments and old third columns left out") {
@@ -134,4 +143,32 @@ TEST_CASE("userlist: broken lines are told by number, without their text") {
   const auto problems = report.sorted_problems({"list"});
   CHECK(problems.size() == 6);
   for (const Problem& problem : problems) CHECK_FALSE(contains(problem.message, "hush"));
+}
+
+TEST_CASE("server_settings are pairs") {
+  for (const std::string wrong : {"jit", "=off", "jit=off,,work_mem=1MB"}) {
+    const Loaded loaded = load_with("[databases]\nd = server_settings='" + wrong + "'\n");
+    CAPTURE(wrong);
+    CHECK(contains(problems_of(loaded), "want name=value, several by commas"));
+  }
+}
+
+TEST_CASE("server_settings that no session can set are problems at start") {
+  const std::string problems = problems_of(
+      load_with("[databases]\nd = server_settings='work_mem=1MB,shared_buffers=1GB'\n"));
+  CHECK(contains(problems,
+                 "test.ini:13: database \"d\": server_settings: shared_buffers cannot be set for a "
+                 "session"));
+  CHECK_FALSE(contains(problems, "work_mem"));
+}
+
+TEST_CASE("a pool's settings are told with where they are given") {
+  const Loaded loaded = load_with(
+      "[databases]\nd = user=u pool_size=5 query_wait_timeout=30\n[users]\nu = query_timeout=2\n");
+  const Settings& settings = loaded.settings;
+  const std::string text = describe_pool_settings(settings, *settings.find_database("d"), "u");
+  CHECK(contains(text, "pool_size = 5 (test.ini:13)"));
+  CHECK(contains(text, "query_timeout = 2 (test.ini:15)"));
+  CHECK(contains(text, "max_db_connections = 0 (default)"));
+  CHECK(contains(text, "idle_transaction_timeout = 60 (test.ini:7)"));
 }

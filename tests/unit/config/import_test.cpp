@@ -29,7 +29,8 @@ TEST_CASE("an import keeps every key, and writes down what PgBouncer assumes") {
           "\n"
           "max_client_conn = 5000\n"
           "reserve_pool_size = 0x5\n"
-          "max_client_conn = 6000\n",
+          "max_client_conn = 6000\n"
+          "server_login_retry = 7\n",
       "pgbouncer.ini");
   CHECK(problems_of(imported) == "");
   const Loaded loaded = load_text(imported.text, "pgproxy.ini");
@@ -42,6 +43,7 @@ TEST_CASE("an import keeps every key, and writes down what PgBouncer assumes") {
   CHECK(settings.find_user("batch")->pool_mode == PoolMode::statement);
   CHECK(settings.max_client_conn == 6000);
   CHECK(settings.reserve_pool_size == 5);
+  CHECK(settings.attempt_interval == std::chrono::seconds(7));
   // PgBouncer's defaults, where pgproxy has none.
   CHECK(settings.pool_mode == PoolMode::session);
   CHECK(settings.auth_type == AuthType::md5);

@@ -15,20 +15,33 @@ inline constexpr std::string_view kRequired = R"(
 pool_mode = transaction
 default_pool_size = 20
 max_client_conn = 100
-query_wait_timeout = 120
+query_wait_timeout = 50
 query_timeout = 0
 idle_transaction_timeout = 60
 server_connect_timeout = 15
 server_tls_sslmode = disable
-rerun_on = none
+on_residue = pin
 auth_type = any
 )";
 
 /// More of them, behind everything else: tests count lines.
 inline constexpr std::string_view kRequiredToo = R"(
 [pgproxy]
-on_residue = pin
 max_pinned_fraction = 0.5
+on_exhausted = queue
+leak_warning = 10
+[recovery]
+auto_recover = 1
+max_attempts = 40
+attempt_interval = 15
+while_recovering = queue
+failed_until = health_check
+rerun_on = none
+[health]
+check_interval = 5
+check_timeout = 3
+failure_threshold = 3
+health_query = SELECT 1
 )";
 
 /// [pgproxy] with what must be given and `more`, which begins at line 12; then one database.
@@ -36,6 +49,15 @@ inline Loaded load_with(std::string_view more) {
   return load_text("[pgproxy]" + std::string(kRequired) + std::string(more) +
                        "\n[databases]\nlast_database = user=app\n" + std::string(kRequiredToo),
                    "test.ini");
+}
+
+/// The settings that must be given, with `line` for the one that has another value.
+inline Loaded load_instead(std::string_view name, std::string_view line) {
+  std::string text = "[pgproxy]" + std::string(kRequired) +
+                     "\n[databases]\nlast_database = user=app\n" + std::string(kRequiredToo);
+  const std::size_t at = text.find("\n" + std::string(name) + " = ") + 1;
+  text.replace(at, text.find('\n', at) - at, line);
+  return load_text(text, "test.ini");
 }
 
 /// All problems, one per line, as format_problem shows them.

@@ -12,7 +12,7 @@ TEST_CASE("a file with only what must be given loads, the rest has PgBouncer's d
   const Settings& settings = loaded.settings;
   CHECK(settings.pool_mode == PoolMode::transaction);
   CHECK(settings.default_pool_size == 20);
-  CHECK(settings.query_wait_timeout == std::chrono::seconds(120));
+  CHECK(settings.query_wait_timeout == std::chrono::seconds(50));
   CHECK(settings.auth_type == AuthType::any);
   CHECK(settings.listen_port == 6432);
   CHECK(settings.unix_socket_dir == "/tmp");
@@ -26,7 +26,7 @@ TEST_CASE("a file with only what must be given loads, the rest has PgBouncer's d
 
 TEST_CASE("each setting that must be given is missed, with a value and how it was reached") {
   const Loaded loaded = load_text("", "empty.ini");
-  CHECK(loaded.problems.size() == 12);
+  CHECK(loaded.problems.size() == 23);
   for (const Problem& problem : loaded.problems) {
     CHECK(problem.file == "empty.ini");
     CHECK(problem.line == 0);
@@ -40,7 +40,7 @@ TEST_CASE("each setting that must be given is missed, with a value and how it wa
 
 TEST_CASE("a bad value is not reported as missing too") {
   const Loaded loaded = load_text("[pgproxy]\npool_mode = sessions\n", "test.ini");
-  CHECK(loaded.problems.size() == 12);
+  CHECK(loaded.problems.size() == 23);
   CHECK(loaded.problems[0].line == 2);
   CHECK(loaded.problems[0].message ==
         "pool_mode: \"sessions\": want session, transaction, statement");
@@ -117,11 +117,13 @@ TEST_CASE("an unknown setting is told with the nearest name") {
 }
 
 TEST_CASE("rerun_on is a list of words, or none") {
-  CHECK(load_with("rerun_on = stale_plan").settings.rerun_on.stale_plan);
-  CHECK_FALSE(load_with("rerun_on = None").settings.rerun_on.stale_plan);
-  CHECK(contains(problems_of(load_with("rerun_on = none, stale_plan")), "want stale_plan, none"));
-  CHECK(contains(problems_of(load_with("rerun_on = always")), "want stale_plan, none"));
-  CHECK(contains(problems_of(load_with("rerun_on = stale_plan, replica_refusal")),
+  CHECK(load_instead("rerun_on", "rerun_on = stale_plan").settings.rerun_on.stale_plan);
+  CHECK_FALSE(load_instead("rerun_on", "rerun_on = None").settings.rerun_on.stale_plan);
+  CHECK(contains(problems_of(load_instead("rerun_on", "rerun_on = none, stale_plan")),
+                 "want stale_plan, none"));
+  CHECK(contains(problems_of(load_instead("rerun_on", "rerun_on = always")),
+                 "want stale_plan, none"));
+  CHECK(contains(problems_of(load_instead("rerun_on", "rerun_on = stale_plan, replica_refusal")),
                  "not in this version"));
 }
 

@@ -70,3 +70,10 @@ TEST_CASE("more pools than labels are summed up") {
   CHECK(has_line(text, "pgproxy_transactions_total{database=\"(others)\",user=\"(others)\"} 35"));
   CHECK(text.find("db" + std::to_string(max_labelled_pools) + "\"") == std::string::npos);
 }
+
+TEST_CASE("what SHOW HEALTH lists is there with its state") {
+  const std::string text = exposition(
+      {.health = {{.kind = "server", .name = "10.0.0.1:5432", .state = "recovering 2 of 5"}}});
+  CHECK(has_line(text,
+                 "pgproxy_health{kind=\"server\",name=\"10.0.0.1:5432\",state=\"recovering\"} 1"));
+}

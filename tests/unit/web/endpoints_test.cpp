@@ -58,6 +58,19 @@ TEST_CASE("/slow-queries tells where the time went, in seconds") {
   CHECK(row["total_seconds"] == 2.0);
 }
 
+TEST_CASE("/health tells what is not well, and that the program is there") {
+  FixedSource source;
+  source.now.health = {{.kind = "server", .name = "10.0.0.1:5432", .state = "healthy"}};
+  CHECK(get(source, "/health").body.contains("\"status\": \"ok\""));
+  source.now.health.push_back(
+      {.kind = "server", .name = "10.0.0.2:5432", .state = "failed", .reason = "refused"});
+  const auto response = get(source, "/health");
+  CHECK(response.status == 200);
+  CHECK(response.body.contains("\"status\": \"degraded\""));
+  CHECK(response.body.contains("\"name\": \"10.0.0.2:5432\""));
+  CHECK_FALSE(response.body.contains("10.0.0.1"));
+}
+
 TEST_CASE("/ready is no while draining") {
   FixedSource source;
   CHECK(get(source, "/ready").status == 200);

@@ -1,0 +1,115 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "pgproxy/base/result.hpp"
+#include "pgproxy/base/snapshot.hpp"
+#include "pgproxy/base/timeouts.hpp"
+#include "pgproxy/config/settings.hpp"
+#include "pgproxy/io/loop.hpp"
+
+namespace pgproxy::pool {
+
+class ServerHost;
+
+//  healthy <-> suspect -> recovering -> failed;  healthy -> recovering
+//  healthy, suspect -> failed (auto_recover = 0);  recovering, failed -> healthy, suspect
+enum class HostState : std::uint8_t {
+  healthy,
+  suspect,     ///< a connection or a health check was lost: the next login or check tells
+  recovering,  ///< attempts at a fixed interval; nobody else connects
+  failed,      ///< given up, until what failed_until says
+};
+std::string_view to_string(HostState state);
+
+/// What the end of a login or of a connection says.
+enum class FailureKind : std::uint8_t {
+  unreachable,  ///< nobody answers, or whoever does takes no connections: no pool can use the host
+  full,         ///< it has no slot for us now (53xxx); it works
+  refusal,      ///< it does not want this user, database or setting; it works
+};
+FailureKind failure_kind(const Error& error);
+
+/// Told by a ServerHost; the call is the last thing that it does.
+class HostListener {
+ public:
+  virtual void on_host_changed(ServerHost& host, HostState before) = 0;
+  /// A login is to be tried, whose end comes back as on_attempt_done. False: nobody can just now.
+  virtual bool start_attempt(ServerHost& host) = 0;
+
+ protected:
+  ~HostListener() = default;
+};
+
+/// What is known of one server, host and port, for all pools of the loop: the only place where it
+/// is decided whether it may be connected to. It follows [recovery] and [health].
+class ServerHost final : private TimeoutListener {
+ public:
+  ServerHost(io::Loop& loop, const config::Settings& settings, HostListener& listener,
+             io::ServerAddress address);
+
+  /// "10.0.0.1:5432", or the directory of its socket and the port.
+  static std::string name_of(const io::ServerAddress& address);
+  const io::ServerAddress& address() const { return address_; }
+  const std::string& name() const { return name_; }
+  HostState state() const { return state_; }
+  /// Connections may be opened, apart from the attempts.
+  bool may_connect() const { return state_ == HostState::healthy || state_ == HostState::suspect; }
+  /// failure_threshold health checks in a row have failed.
+  bool is_gone() const { return is_gone_; }
+  /// And nobody so much as refused the last one: what is busy may be so for ever.
+  bool is_silent() const { return is_gone_ && is_silent_; }
+  std::uint32_t failed_checks() const { return failed_checks_; }
+  /// For a client that cannot be served because of this host; only while !may_connect().
+  Error refusal() const;
+  HealthRow describe() const;
+
+  // Connections.
+  void on_login_done();
+  /// A login failed that was no attempt of the recovery.
+  void on_login_failed(const Error& error);
+  void on_attempt_done(const Error* error);
+  void on_connection_lost(const Error& error);
+
+  // Health checks.
+  void on_check_passed(Duration latency);
+  /// `is_silent`: nobody answered in time.
+  void on_check_failed(const Error& error, bool is_silent);
+
+  /// RECONNECT: whatever it was, it may be connected to now.
+  void reset();
+
+ private:
+  void on_timeout(Timeout& timeout) override;
+  void move_to(HostState next);
+  void on_reached();
+  void fail(const Error& error);
+  void wait_for_attempt();
+  void recover(std::string_view how);
+  std::string until() const;
+  double seconds_down() const;
+
+  io::Loop& loop_;
+  const config::Settings& settings_;
+  HostListener& listener_;
+  const io::ServerAddress address_;
+  const std::string name_;
+  HostState state_ = HostState::healthy;
+  WallTime since_;
+  TimePoint failed_at_{};
+  std::optional<Error> last_error_;
+  std::optional<Duration> latency_;  ///< of the last health check that succeeded
+  std::uint32_t attempts_ = 0;       ///< made in the recovery at hand
+  std::uint32_t failed_checks_ = 0;  ///< in a row
+  std::uint64_t attempts_ever_ = 0;
+  std::uint64_t failures_ever_ = 0;
+  bool is_gone_ = false;
+  bool is_silent_ = false;
+  bool is_attempt_on_ = false;
+  Timeout next_attempt_;
+};
+
+}  // namespace pgproxy::pool
