@@ -31,6 +31,19 @@ struct Codec<T> {
   }
 };
 
+/// The number of server connections of a pool.
+struct PoolSizeCodec : Codec<std::uint32_t> {
+  static Outcome parse(std::string_view text, const Range& range, std::uint32_t& into) {
+    if (!equals_ignoring_case(text, "auto")) return Codec::parse(text, range, into);
+    into = auto_size;
+    return Outcome::stored;
+  }
+  static std::string print(std::uint32_t value) {
+    return value == auto_size ? "auto" : Codec::print(value);
+  }
+  static std::string allowed(const Range& range) { return "auto, " + Codec::allowed(range); }
+};
+
 /// A file mode.
 struct OctalCodec : Codec<std::uint32_t> {
   static std::string print(std::uint32_t value) { return fmt::format("{:#o}", value); }
@@ -171,6 +184,22 @@ template <>
 constexpr auto choices<OnExhausted>() {
   return std::to_array<Choice<OnExhausted>>(
       {{"queue", OnExhausted::queue}, {"reject", OnExhausted::reject}});
+}
+template <>
+constexpr auto choices<CapacityCheck>() {
+  return std::to_array<Choice<CapacityCheck>>({{"enforce", CapacityCheck::enforce},
+                                               {"report", CapacityCheck::report},
+                                               {"off", CapacityCheck::off}});
+}
+template <>
+constexpr auto choices<Coordination>() {
+  return std::to_array<Choice<Coordination>>(
+      {{"advisory_lock", Coordination::advisory_lock}, {"none", Coordination::none}});
+}
+template <>
+constexpr auto choices<OnOvercommit>() {
+  return std::to_array<Choice<OnOvercommit>>(
+      {{"refuse_new", OnOvercommit::refuse_new}, {"shrink", OnOvercommit::shrink}});
 }
 template <>
 constexpr auto choices<CheckoutOrder>() {

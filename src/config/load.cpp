@@ -31,7 +31,7 @@ struct Section {
 
 constexpr Section kSections[] = {
     {"pgproxy", Holds::settings},  {"pgbouncer", Holds::settings}, {"databases", Holds::databases},
-    {"users", Holds::users},       {"peers", Holds::nothing_yet},  {"capacity", Holds::nothing_yet},
+    {"users", Holds::users},       {"peers", Holds::nothing_yet},  {"capacity", Holds::settings},
     {"recovery", Holds::settings}, {"health", Holds::settings},
 };
 

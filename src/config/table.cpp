@@ -63,13 +63,14 @@ constexpr Row<Settings> kPools[] = {
      "transaction, or after each statement.",
      {.pgbouncers = "session"}},
     {"default_pool_size",
-     field<&Settings::default_pool_size>({1, 10'000}),
+     field<&Settings::default_pool_size, PoolSizeCodec>({1, 10'000}),
      must_be_given(
          "20",
          "PgBouncer's value; a server with max_connections = 100, 3 of them reserved, has "
          "room for four such pools"),
      on_reload,
-     "Most server connections that one pool, a (database, user) pair, may hold.",
+     "Most server connections that one pool, a (database, user) pair, may hold. auto: as many as "
+     "the expected load needs (expected_rps, mean_transaction_ms, target_utilization).",
      {.bad_hint = kUnlimitedServersHint}},
     {"max_client_conn", field<&Settings::max_client_conn>({1, 1'000'000}),
      must_be_given(
@@ -78,10 +79,10 @@ constexpr Row<Settings> kPools[] = {
          "applications. Each client takes one file descriptor (ulimit -n)"),
      on_reload, "Most clients at once; further ones are refused."},
     {"min_pool_size",
-     field<&Settings::min_pool_size>({0, 10'000}),
+     field<&Settings::min_pool_size, PoolSizeCodec>({0, 10'000}),
      {"0", "PgBouncer's: server connections are opened when clients need them"},
      on_reload,
-     "Server connections that a pool in use keeps open."},
+     "Server connections that a pool in use keeps open. auto: as many as the expected load needs."},
     {"reserve_pool_size",
      field<&Settings::reserve_pool_size>({0, 10'000}),
      {"0", "PgBouncer's: no reserve"},
@@ -113,6 +114,12 @@ constexpr Row<Settings> kPools[] = {
      {"0", "PgBouncer's: no limit besides max_client_conn"},
      on_reload,
      "Most clients of one user."},
+    {"max_host_connections",
+     field<&Settings::max_host_connections>(),
+     {"0", "no limit besides the size of each pool"},
+     on_reload,
+     "Most server connections to one server, over all databases and users. Needed for the check of "
+     "capacity where [databases] has *."},
     {"max_server_logins",
      field<&Settings::max_server_logins>({1, 1'000}),
      {"3",
@@ -456,6 +463,7 @@ std::span<const Group> setting_groups() {
       {"HTTP", kHttp},
       {"Logging", kLogging},
       {"Sockets", kSockets},
+      {"Capacity", capacity_settings(), "capacity"},
       {"Recovery", recovery_settings(), "recovery"},
       {"Health", health_settings(), "health"},
   };

@@ -22,7 +22,8 @@ struct Group {
 std::span<const Group> setting_groups();
 /// Those of them about TLS.
 std::span<const Row<Settings>> tls_settings();
-/// [recovery] and [health].
+/// [capacity], [recovery] and [health].
+std::span<const Row<Settings>> capacity_settings();
 std::span<const Row<Settings>> recovery_settings();
 std::span<const Row<Settings>> health_settings();
 /// What else PgBouncer's [pgbouncer] may hold: Support::later and Support::no_effect.

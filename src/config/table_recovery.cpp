@@ -7,6 +7,78 @@ namespace {
 
 using enum Apply;
 
+constexpr Row<Settings> kCapacity[] = {
+    {"check", field<&Settings::check>(),
+     must_be_given("enforce",
+                   "pools that do not fit into their server fail under load, not at the start; "
+                   "report only says so, off is for servers that cannot be asked"),
+     on_reload,
+     "What becomes of pools that do not fit: enforce does not start, report logs and shows it, off "
+     "does not ask the servers."},
+    {"coordination", field<&Settings::coordination>(),
+     must_be_given("advisory_lock",
+                   "an instance more than was planned for is noticed before it takes connections; "
+                   "none is for a single instance that nobody starts twice"),
+     on_restart,
+     "How instances keep to their number: advisory_lock holds one of `instances` locks in "
+     "control_dbname of each primary, and tells the others its plan."},
+    {"instances", field<&Settings::instances>({1, 1'000}),
+     must_be_given("1", "this one; with a second for a rolling restart it is 2"), on_restart,
+     "Instances of pgproxy that share these servers: each may have its part."},
+    {"safety_margin", field<&Settings::safety_margin>({0, 1}),
+     must_be_given("0.8",
+                   "a fifth of the server's connections stays free for people, backups and what "
+                   "else logs in without asking"),
+     on_reload,
+     "Share of (max_connections - reserved) of a server, and of the limits of roles and databases, "
+     "that the pools of all instances may have."},
+    {"target_utilization", field<&Settings::target_utilization>({0, 1}),
+     must_be_given("0.7", "above that, queues grow faster than the load does"), on_reload,
+     "Share of a pool that is busy when the expected load comes: the rest is for bursts."},
+    {"capacity_check_interval", field<&Settings::capacity_check_interval>(),
+     must_be_given("60", "limits change rarely; one question a minute costs a server nothing"),
+     on_reload,
+     "Time between two questions to each server about its limits; 0: only at the start."},
+    {"on_overcommit", field<&Settings::on_overcommit>(),
+     must_be_given("refuse_new", "what runs goes on; shrink gives idle connections back, too"),
+     on_reload,
+     "What is done while a server has less room than the pools need (a limit was lowered): "
+     "refuse_new opens no connection beyond it, shrink also closes idle ones."},
+    {"verify_acquire", field<&Settings::verify_acquire>(),
+     must_be_given("1",
+                   "a pool that cannot be filled is found out at the start, and not by the first "
+                   "clients of a Monday"),
+     on_restart,
+     "Fill each pool at the start, with twice as many that want a connection as it has, and run "
+     "health_query on each."},
+    {"expected_rps", field<&Settings::expected_rps>({0, 10'000'000}),
+     must_be_given("100", "a guess; SHOW CAPACITY tells what was measured"), on_reload,
+     "Transactions a second that clients of a database send at peak, over all its pools; entries "
+     "of [databases] may have their own."},
+    {"mean_transaction_ms", field<&Settings::mean_transaction_ms>({0, 86'400'000}),
+     must_be_given("20", "a guess; SHOW CAPACITY tells what was measured"), on_reload,
+     "How long a transaction has its server connection on average, in milliseconds; entries of "
+     "[databases] may have their own."},
+    {"control_user",
+     field<&Settings::control_user>(),
+     {"", "nobody: the servers cannot be asked (needed unless check = off)"},
+     on_restart,
+     "Who asks servers about limits and health, and holds the locks of coordination; a role with "
+     "pg_monitor."},
+    {"control_password",
+     field<&Settings::control_password>(),
+     {"", "from auth_file"},
+     on_restart,
+     "Password of control_user.",
+     {.secret = true}},
+    {"control_dbname",
+     field<&Settings::control_dbname>(),
+     {"", "none: needed with control_user"},
+     on_restart,
+     "Database on each server to which control_user connects; the locks of coordination are in "
+     "it."},
+};
+
 constexpr Row<Settings> kRecovery[] = {
     {"auto_recover", field<&Settings::auto_recover>(),
      must_be_given("1",
@@ -70,6 +142,9 @@ constexpr Row<Settings> kHealth[] = {
 
 }  // namespace
 
+std::span<const Row<Settings>> capacity_settings() {
+  return kCapacity;
+}
 std::span<const Row<Settings>> recovery_settings() {
   return kRecovery;
 }

@@ -190,6 +190,19 @@ struct HealthRow {
   WallTime since{};
 };
 
+/// Whether a server, a role, a database or a pool has what it needs, as SHOW CAPACITY lists it.
+struct CapacityRow {
+  std::string kind;             ///< server, role, database, pool
+  std::string name;             ///< "10.0.0.1:5432", "app at 10.0.0.1:5432", "app/web"
+  std::uint32_t planned = 0;    ///< connections of one instance; of a pool: its size
+  std::uint32_t instances = 1;  ///< that have as many
+  std::uint32_t allowed = 0;    ///< for all instances together; of a pool: what its load needs
+  std::uint32_t others = 0;     ///< connections of others at the server
+  std::string state;            ///< fits, too_small, unknown
+  std::string arithmetic;       ///< term by term
+  std::string hint;             ///< what to change, to what
+};
+
 /// SHOW LISTS.
 struct ListCounts {
   std::uint32_t databases = 0;

@@ -35,6 +35,12 @@ enum class WhileRecovering { queue, reject };
 enum class FailedUntil { reconnect, health_check };
 /// What a client meets when all connections of its pool are in use.
 enum class OnExhausted { queue, reject };
+/// What becomes of pools that do not fit into their servers.
+enum class CapacityCheck { enforce, report, off };
+/// How instances of pgproxy that share servers keep to their number.
+enum class Coordination { advisory_lock, none };
+/// What is done while a server that once had room for the pools has no more.
+enum class OnOvercommit { refuse_new, shrink };
 enum class SslMode { disable, allow, prefer, require, verify_ca, verify_full };
 /// libpq's word for it.
 std::string to_string(SslMode mode);
@@ -48,6 +54,9 @@ struct TlsProtocols {
 };
 /// Parameters of the key exchange by finite fields.
 enum class DheParams { automatic, none };
+
+/// A pool size that is to be calculated from the expected load (needed_connections).
+constexpr std::uint32_t auto_size = 0xFFFF'FFFF;
 
 /// One line of [databases]. Unset optionals fall back to the global setting of the same name.
 struct Database {
@@ -70,6 +79,8 @@ struct Database {
   std::optional<Duration> slow_query_threshold;
   std::optional<Duration> server_lifetime;
   std::optional<OnExhausted> on_exhausted;
+  std::optional<double> expected_rps;         ///< transactions a second, all pools of the entry
+  std::optional<double> mean_transaction_ms;  ///< how long each of them has its server connection
   std::string connect_query;
   std::string init_statements;  ///< as connect_query, before it
   bool read_only = false;       ///< default_transaction_read_only = on
@@ -92,6 +103,7 @@ struct User {
   std::optional<std::uint32_t> reserve_pool_size;
   std::optional<std::uint32_t> max_user_connections;
   std::optional<std::uint32_t> max_user_client_connections;
+  std::uint32_t weight = 1;  ///< its share of an entry's expected_rps, beside the other users'
   std::optional<Duration> query_timeout;
   std::optional<Duration> idle_transaction_timeout;
   std::optional<Duration> transaction_timeout;
@@ -141,6 +153,7 @@ struct Settings {
   std::uint32_t max_db_client_connections = 0;
   std::uint32_t max_user_connections = 0;
   std::uint32_t max_user_client_connections = 0;
+  std::uint32_t max_host_connections = 0;     ///< ours: over all pools of one server
   std::uint32_t max_server_logins = 0;        ///< ours: server logins in progress per pool
   std::uint32_t max_prepared_statements = 0;  ///< per server connection; 0: off
   CheckoutOrder checkout_order = CheckoutOrder::lifo;
@@ -198,6 +211,21 @@ struct Settings {
   Duration server_idle_timeout{};
   Duration server_connect_timeout{};
   Duration cancel_wait_timeout{};
+
+  // Capacity of servers.
+  CapacityCheck check = CapacityCheck::enforce;
+  Coordination coordination = Coordination::none;
+  std::uint32_t instances = 1;    ///< of pgproxy that share these servers
+  double safety_margin = 1;       ///< share of a server's connections that all of them may have
+  double target_utilization = 1;  ///< share of a pool that is busy under the expected load
+  Duration capacity_check_interval{};
+  OnOvercommit on_overcommit = OnOvercommit::refuse_new;
+  bool verify_acquire = false;
+  double expected_rps = 0;
+  double mean_transaction_ms = 0;
+  std::string control_user;      ///< asks the servers; empty: nobody does
+  std::string control_password;  ///< empty: as in auth_file
+  std::string control_dbname;
 
   // Recovery of servers that failed.
   bool auto_recover = false;
