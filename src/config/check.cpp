@@ -339,7 +339,7 @@ class Checker {
 
   void check_pool_size(const Origin& at, const std::string& whose, std::uint32_t min_pool_size,
                        std::uint32_t pool_size) const {
-    if (min_pool_size <= pool_size) return;
+    if (min_pool_size <= pool_size || min_pool_size == auto_size) return;
     report_.problem(at,
                     fmt::format("{}min_pool_size {} is larger than the pool's size, {}", whose,
                                 min_pool_size, pool_size),
@@ -367,6 +367,7 @@ void check(const Settings& settings, const Origins& origins, Report& report) {
   checker.check_server_settings();
   checker.check_client_tls();
   checker.check_server_tls();
+  check_capacity(settings, origins, report);
 }
 
 }  // namespace pgproxy::config

@@ -33,5 +33,7 @@ struct Origins {
 
 /// Checks what concerns several settings at once.
 void check(const Settings& settings, const Origins& origins, Report& report);
+/// The part of it that is about [capacity].
+void check_capacity(const Settings& settings, const Origins& origins, Report& report);
 
 }  // namespace pgproxy::config

@@ -32,6 +32,8 @@ std::string example_entry(const Row<Settings>& row, std::string_view value) {
 std::string_view example_value(const Row<Settings>& row) {
   if (row.name == "listen_addr") return "127.0.0.1";
   if (row.name == "auth_file") return "/etc/pgproxy/userlist.txt";
+  if (row.name == "control_user") return "pgproxy";
+  if (row.name == "control_dbname") return "postgres";
   return row.standard.text;
 }
 
@@ -39,11 +41,11 @@ constexpr std::string_view kExampleHead =
     R"(# Configuration of pgproxy: all settings, with what they mean.
 # What must be given is given; the rest stands behind ";" with its default.
 # Names are PgBouncer's. A line is a comment when it starts with # or ;.
-# The server must have room for the pools: see default_pool_size.
+# The server must have room for the pools: see [capacity].
 
 [databases]
 # What clients connect to = where that is. Keys: docs/settings.md.
-app = host=127.0.0.1 port=5432
+app = host=127.0.0.1 port=5432 max_db_connections=20
 ;reports = host=10.0.0.7 dbname=app user=reporting pool_size=5 connect_query='set work_mem = ''64MB'''
 # Any other name, on the server of this line:
 ;* = host=127.0.0.1

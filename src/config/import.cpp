@@ -15,6 +15,13 @@ namespace pgproxy::config {
 
 namespace {
 
+constexpr std::string_view kCapacityQuestions =
+    "QUESTION. Which role may ask the servers for their limits? With control_user, "
+    "control_password "
+    "and control_dbname, and check = enforce, pgproxy --check tells term by term whether the pools "
+    "fit. QUESTION. How many instances share these servers, and which load is expected? "
+    "expected_rps and mean_transaction_ms may stand in each entry of [databases].";
+
 struct Entry {
   std::string section;
   std::string name;
@@ -127,6 +134,7 @@ class Writer {
     for (const Group& group : setting_groups()) {
       if (group.section != section) {
         result_.text += fmt::format("\n[{}]\n", section = group.section);
+        if (section == "capacity") result_.text += as_comment(kCapacityQuestions);
       }
       for (const auto& row : group.rows) {
         const bool is_kept = std::ranges::find(kept_, row.name) != kept_.end();

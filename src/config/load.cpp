@@ -250,10 +250,22 @@ void take_defaults(Settings& settings) {
   }
 }
 
-void report_missing(const Origins& origins, Report& report) {
+/// What each entry of [databases] may say, when all of them do.
+bool is_given_by_entries(const Settings& settings, std::string_view name) {
+  if (settings.databases.empty() && !settings.auto_database) return false;
+  const auto has = [name](const Database& entry) {
+    return (name == "expected_rps" && entry.expected_rps) ||
+           (name == "mean_transaction_ms" && entry.mean_transaction_ms);
+  };
+  return std::ranges::all_of(settings.databases, has) &&
+         (!settings.auto_database || has(*settings.auto_database));
+}
+
+void report_missing(const Settings& settings, const Origins& origins, Report& report) {
   for (const Group& group : setting_groups()) {
     for (const auto& row : group.rows) {
       if (!row.standard.must_be_given || origins.settings.contains(row.name)) continue;
+      if (is_given_by_entries(settings, row.name)) continue;
       report.problem({origins.file, 0},
                      fmt::format("{} must be given in [{}]", row.name, group.section),
                      fmt::format("{} = {}: {}", row.name, row.standard.text, row.standard.reason));
@@ -302,19 +314,19 @@ Loaded load_text(std::string_view text, const std::string& name) {
   take_defaults(loaded.settings);
   Loader loader(loaded.settings, origins, report);
   std::vector<std::string> files = read_ini(text, name, loader, report);
-  report_missing(origins, report);
+  report_missing(loaded.settings, origins, report);
   read_secrets(loaded.settings, origins, report);
   files.push_back(loaded.settings.auth_file);
   read_hba(loaded.settings, origins, report, files);
-  check(loaded.settings, origins, report);
-  loaded.problems = report.sorted_problems(files);
-  loaded.warnings = report.warnings();
   loaded.places[""] = {name, 0};
   for (const auto& [setting, given] : origins.settings) {
     loaded.given.push_back(setting);
     loaded.places[setting] = {given.at.file, given.at.line};
     loaded.settings.places[setting] = fmt::format("{}:{}", given.at.file, given.at.line);
   }
+  check(loaded.settings, origins, report);
+  loaded.problems = report.sorted_problems(files);
+  loaded.warnings = report.warnings();
   return loaded;
 }
 

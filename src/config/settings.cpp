@@ -4,6 +4,8 @@
 
 #include "config/field.hpp"
 
+#include "pgproxy/config/capacity.hpp"
+
 namespace pgproxy::config {
 
 namespace {
@@ -32,13 +34,16 @@ const User* Settings::find_user(std::string_view wanted) const {
 
 PoolSettings effective_settings(const Settings& settings, const Database& database,
                                 std::string_view user) {
+  const auto calculated = [&](std::uint32_t size) {
+    return size == auto_size ? needed_connections(settings, database, user).connections : size;
+  };
   const User* found = settings.find_user(user);
   const User by_user = found != nullptr ? *found : User{};
   return {
       .pool_mode = by_user.pool_mode.value_or(database.pool_mode.value_or(settings.pool_mode)),
-      .pool_size =
-          by_user.pool_size.value_or(database.pool_size.value_or(settings.default_pool_size)),
-      .min_pool_size = database.min_pool_size.value_or(settings.min_pool_size),
+      .pool_size = calculated(
+          by_user.pool_size.value_or(database.pool_size.value_or(settings.default_pool_size))),
+      .min_pool_size = calculated(database.min_pool_size.value_or(settings.min_pool_size)),
       .reserve_pool_size = by_user.reserve_pool_size.value_or(
           database.reserve_pool_size.value_or(settings.reserve_pool_size)),
       .max_db_connections = database.max_db_connections.value_or(settings.max_db_connections),

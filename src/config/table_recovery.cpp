@@ -8,20 +8,24 @@ namespace {
 using enum Apply;
 
 constexpr Row<Settings> kCapacity[] = {
-    {"check", field<&Settings::check>(),
+    {"check",
+     field<&Settings::check>(),
      must_be_given("enforce",
                    "pools that do not fit into their server fail under load, not at the start; "
                    "report only says so, off is for servers that cannot be asked"),
      on_reload,
      "What becomes of pools that do not fit: enforce does not start, report logs and shows it, off "
-     "does not ask the servers."},
-    {"coordination", field<&Settings::coordination>(),
+     "does not ask the servers.",
+     {.pgbouncers = "off"}},
+    {"coordination",
+     field<&Settings::coordination>(),
      must_be_given("advisory_lock",
                    "an instance more than was planned for is noticed before it takes connections; "
                    "none is for a single instance that nobody starts twice"),
      on_restart,
      "How instances keep to their number: advisory_lock holds one of `instances` locks in "
-     "control_dbname of each primary, and tells the others its plan."},
+     "control_dbname of each primary, and tells the others its plan.",
+     {.pgbouncers = "none"}},
     {"instances", field<&Settings::instances>({1, 1'000}),
      must_be_given("1", "this one; with a second for a rolling restart it is 2"), on_restart,
      "Instances of pgproxy that share these servers: each may have its part."},
@@ -44,13 +48,15 @@ constexpr Row<Settings> kCapacity[] = {
      on_reload,
      "What is done while a server has less room than the pools need (a limit was lowered): "
      "refuse_new opens no connection beyond it, shrink also closes idle ones."},
-    {"verify_acquire", field<&Settings::verify_acquire>(),
+    {"verify_acquire",
+     field<&Settings::verify_acquire>(),
      must_be_given("1",
                    "a pool that cannot be filled is found out at the start, and not by the first "
                    "clients of a Monday"),
      on_restart,
      "Fill each pool at the start, with twice as many that want a connection as it has, and run "
-     "health_query on each."},
+     "health_query on each.",
+     {.pgbouncers = "0"}},
     {"expected_rps", field<&Settings::expected_rps>({0, 10'000'000}),
      must_be_given("100", "a guess; SHOW CAPACITY tells what was measured"), on_reload,
      "Transactions a second that clients of a database send at peak, over all its pools; entries "

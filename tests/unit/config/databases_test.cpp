@@ -65,7 +65,7 @@ TEST_CASE("mistakes in a connection string name the database and the key, never 
                 "e = user=u auth_query='select hush' auth_dbname=none\n"));
   CHECK(problems ==
         "test.ini:13: database \"a\": unknown key \"hots\"\n  hint: did you mean \"host\"?\n"
-        "test.ini:13: database \"a\": pool_size: \"many\": want 1 to 10000\n"
+        "test.ini:13: database \"a\": pool_size: \"many\": want auto, 1 to 10000\n"
         "  hint: 0 would mean unlimited; pgproxy has no unlimited server counts\n"
         "test.ini:14: database \"b\": user: empty\n  hint: leave the key out instead\n"
         "test.ini:15: database \"listen_port\": want key=value pairs\n"
