@@ -1,0 +1,188 @@
+#include "app/capacity_guard.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "pgproxy/net/fd_watcher.hpp"
+#include "pgproxy/net/loop.hpp"
+#include "pgproxy/net/resolver.hpp"
+
+namespace pgproxy::app {
+namespace {
+
+/// How often the load of pools is measured where no server is asked.
+constexpr Duration measuring_period = std::chrono::seconds(60);
+
+std::string key_of(const CapacityRow& row) {
+  return row.kind + " " + row.name;
+}
+
+bool is_well(const CapacityRow& row) {
+  return row.state == "fits";
+}
+
+}  // namespace
+
+config::CapacityVerdict ask_servers(const config::Settings& settings) {
+  const config::CapacityPlan plan = config::plan_capacity(settings);
+  if (settings.check == config::CapacityCheck::off) {
+    return config::judge_capacity(settings, plan, {});
+  }
+  net::UvLoop loop(net::SocketOptions::from(settings));
+  net::UvFdWatcher watcher(loop);
+  net::UvResolver resolver(loop);
+  control::CapacityQuestions questions({loop, watcher, resolver}, settings, plan);
+  config::CapacityVerdict verdict;
+  questions.ask([&](const std::vector<config::ServerFacts>& facts) {
+    verdict = config::judge_capacity(settings, plan, facts);
+    loop.stop();
+  });
+  loop.run();
+  return verdict;
+}
+
+std::string print_capacity(const config::CapacityVerdict& verdict) {
+  std::string text;
+  for (const CapacityRow& row : verdict.rows) {
+    text += fmt::format("{} {}: {}: {}\n", row.kind, row.name, row.state, row.arithmetic);
+    if (!row.hint.empty()) text += fmt::format("  hint: {}\n", row.hint);
+  }
+  return text;
+}
+
+CapacityGuard::CapacityGuard(control::Services services, const config::Settings& settings,
+                             pool::Pools& pools)
+    : services_(services),
+      settings_(settings),
+      pools_(pools),
+      plan_(config::plan_capacity(settings)),
+      questions_(services, settings, plan_),
+      verdict_(config::judge_capacity(settings, plan_, {})),
+      timer_(*this) {}
+
+void CapacityGuard::ask(std::function<void(const config::CapacityVerdict&)> done) {
+  if (settings_.check == config::CapacityCheck::off) return done(verdict_);
+  is_asking_ = true;
+  questions_.ask([this, done = std::move(done)](const std::vector<config::ServerFacts>& facts) {
+    is_asking_ = false;
+    take(config::judge_capacity(settings_, plan_, facts));
+    done(verdict_);
+  });
+}
+
+void CapacityGuard::start() {
+  measure();
+  services_.loop.timeouts().queue(period()).arm(timer_, services_.loop.now());
+}
+
+Duration CapacityGuard::period() const {
+  const bool asks = settings_.check != config::CapacityCheck::off;
+  const Duration interval = asks ? settings_.capacity_check_interval : Duration::zero();
+  return interval > Duration::zero() ? interval : measuring_period;
+}
+
+void CapacityGuard::on_timeout(Timeout& /*timeout*/) {
+  services_.loop.timeouts().queue(period()).arm(timer_, services_.loop.now());
+  measure();
+  const bool asks = settings_.capacity_check_interval > Duration::zero();
+  if (asks && !is_asking_) ask([](const config::CapacityVerdict&) {});
+}
+
+void CapacityGuard::take(config::CapacityVerdict verdict) {
+  log_changes(verdict);
+  std::map<std::string, WallTime> since;
+  for (const CapacityRow& row : verdict.rows) {
+    if (is_well(row)) continue;
+    const auto known = since_.find(key_of(row));
+    since[key_of(row)] = known != since_.end() ? known->second : services_.loop.wall_now();
+  }
+  since_ = std::move(since);
+  // What a server said last holds until it says otherwise.
+  for (auto& [name, limits] : verdict_.limits) verdict.limits.try_emplace(name, std::move(limits));
+  verdict_ = std::move(verdict);
+  limit_pools();
+}
+
+/// One line when something does not fit any more, one when it does again.
+void CapacityGuard::log_changes(const config::CapacityVerdict& verdict) const {
+  for (const CapacityRow& row : verdict.rows) {
+    const bool was_known = since_.contains(key_of(row));
+    if (!is_well(row) && !was_known) {
+      log::line(log::Level::warning, "capacity: {} {} is {}: {}; {}", row.kind, row.name, row.state,
+                row.arithmetic, row.hint);
+    } else if (is_well(row) && was_known) {
+      log::line(log::Level::log, "capacity: {} {} fits again: {}", row.kind, row.name,
+                row.arithmetic);
+    }
+  }
+}
+
+/// With check = report the pools do what the configuration says, whatever the servers allow.
+void CapacityGuard::limit_pools() {
+  if (settings_.check != config::CapacityCheck::enforce) return;
+  for (const config::HostPlan& host : plan_.hosts) {
+    const auto limits = verdict_.limits.find(host.name());
+    if (limits == verdict_.limits.end()) continue;
+    std::string hint;
+    for (const CapacityRow& row : verdict_.rows) {
+      if (row.kind == "server" && row.name == host.name()) hint = row.hint;
+    }
+    pools_.set_limits({.host = host.host, .port = host.port}, limits->second, hint);
+  }
+}
+
+void CapacityGuard::measure() {
+  const TimePoint now = services_.loop.now();
+  pools_.for_each([&](const pool::Pool& pool) {
+    const PoolCounters& counters = pool.counters();
+    Load& load = loads_[pool.database().config.name + "/" + pool.user().name];
+    if (load.last_at != TimePoint{} && now > load.last_at) {
+      const double seconds = std::chrono::duration<double>(now - load.last_at).count();
+      load.peak_rps = std::max(
+          load.peak_rps, static_cast<double>(counters.xact_count - load.last_count) / seconds);
+    }
+    if (counters.xact_count > 0) {
+      load.mean_ms = static_cast<double>(counters.xact_time) / 1000 /
+                     static_cast<double>(counters.xact_count);
+    }
+    load.last_count = counters.xact_count;
+    load.last_at = now;
+  });
+}
+
+std::string CapacityGuard::measured(const std::string& pool) const {
+  const auto found = loads_.find(pool);
+  if (found == loads_.end() || found->second.peak_rps == 0) return {};
+  const Load& load = found->second;
+  const double needed =
+      std::ceil(load.peak_rps * load.mean_ms / 1000 / settings_.target_utilization);
+  return fmt::format(
+      "at most {:.1f} transactions/s (over {} s), of {:.2f} ms on average: expected_rps = {:.0f}, "
+      "mean_transaction_ms = {:.2f}, pool_size = {:.0f}",
+      load.peak_rps, std::chrono::duration<double>(period()).count(), load.mean_ms,
+      std::ceil(load.peak_rps), load.mean_ms, std::max(1.0, needed));
+}
+
+std::vector<CapacityRow> CapacityGuard::rows() const {
+  std::vector<CapacityRow> rows = verdict_.rows;
+  for (CapacityRow& row : rows) {
+    if (row.kind == "pool") row.measured = measured(row.name);
+  }
+  return rows;
+}
+
+void CapacityGuard::describe_health(std::vector<HealthRow>& rows) const {
+  for (const CapacityRow& row : verdict_.rows) {
+    const auto since = since_.find(key_of(row));
+    if (since == since_.end()) continue;
+    rows.push_back({.kind = "capacity",
+                    .name = key_of(row),
+                    .state = row.state,
+                    .reason = row.arithmetic,
+                    .hint = row.hint,
+                    .since = since->second});
+  }
+}
+
+}  // namespace pgproxy::app
