@@ -122,6 +122,14 @@ constexpr Column<HealthRow> health_columns[] = {
     column<&HealthRow::hint>("hint"),   column<&HealthRow::since>("since"),
 };
 
+constexpr Column<CapacityRow> capacity_columns[] = {
+    column<&CapacityRow::kind>("kind"),           column<&CapacityRow::name>("name"),
+    column<&CapacityRow::state>("state"),         column<&CapacityRow::planned>("planned"),
+    column<&CapacityRow::instances>("instances"), column<&CapacityRow::allowed>("allowed"),
+    column<&CapacityRow::others>("others"),       column<&CapacityRow::arithmetic>("arithmetic"),
+    column<&CapacityRow::hint>("hint"),           column<&CapacityRow::measured>("measured"),
+};
+
 template <auto member>
 constexpr Column<QueryRow> count_column(std::string_view name) {
   return {name, ColumnType::numeric,
@@ -213,6 +221,10 @@ ResultSet show_health(const StatusSource& source, const config::Loaded&) {
   return table(health_columns, source.health());
 }
 
+ResultSet show_capacity(const StatusSource& source, const config::Loaded&) {
+  return table(capacity_columns, source.capacity());
+}
+
 ResultSet show_queries(const StatusSource& source, const config::Loaded&) {
   return table(query_columns, source.queries());
 }
@@ -262,6 +274,7 @@ std::span<const Show> shows() {
       {"pins", show_pins},
       {"pin_totals", show_pin_totals},
       {"health", show_health},
+      {"capacity", show_capacity},
       {"queries", show_queries},
       {"slow_queries", show_slow_queries},
       {"config", show_config},

@@ -143,8 +143,8 @@ void CapacityGuard::measure() {
           load.peak_rps, static_cast<double>(counters.xact_count - load.last_count) / seconds);
     }
     if (counters.xact_count > 0) {
-      load.mean_ms = static_cast<double>(counters.xact_time) / 1000 /
-                     static_cast<double>(counters.xact_count);
+      load.mean_ms =
+          static_cast<double>(counters.xact_time) / 1000 / static_cast<double>(counters.xact_count);
     }
     load.last_count = counters.xact_count;
     load.last_at = now;

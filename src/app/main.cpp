@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <fmt/format.h>
 
+#include "app/capacity_guard.hpp"
 #include "app/process.hpp"
 #include "app/proxy.hpp"
 
@@ -43,7 +44,20 @@ void print_detection(const config::Settings& settings) {
       seconds(settings.query_wait_timeout));
 }
 
-int check(const std::string& path) {
+/// Whether the servers have room, asked of them; true: nothing stands in the way of a start.
+bool check_capacity(const config::Loaded& loaded) {
+  using config::CapacityCheck;
+  const config::CapacityVerdict verdict = ask_servers(loaded.settings);
+  fmt::print("{}", print_capacity(verdict));
+  const bool is_enforced = loaded.settings.check == CapacityCheck::enforce;
+  for (const config::Problem& problem : verdict.problems) {
+    if (is_enforced) fmt::print(stderr, "pgproxy: {}\n  hint: {}\n", problem.message, problem.hint);
+  }
+  return verdict.problems.empty() || !is_enforced;
+}
+
+int check(const std::string& path, bool offline) {
+  control::ignore_environment();
   config::Loaded loaded = config::load(path);
   load_tls(loaded);
   for (const std::string& warning : loaded.warnings) fmt::print("warning: {}\n", warning);
@@ -53,6 +67,7 @@ int check(const std::string& path) {
                row.given ? "given" : "default: " + row.reason);
   }
   print_detection(loaded.settings);
+  if (!offline && !check_capacity(loaded)) return 1;
   fmt::print("{}: configuration is valid\n", path);
   return 0;
 }
@@ -85,12 +100,12 @@ Result<void> serve(const config::Loaded& loaded, const Tls& tls) {
   raise_descriptor_limit(loaded.settings);
   auto pid_file = PidFile::create(loaded.settings.pidfile);
   if (!pid_file) return std::unexpected(pid_file.error());
-  Proxy proxy(loaded, tls);
-  if (auto opened = proxy.open(); !opened) return opened;
-  if (auto became = become_user(loaded.settings); !became) return became;
   for (const std::string& warning : loaded.warnings) {
     log::line(log::Level::warning, "{}", warning);
   }
+  Proxy proxy(loaded, tls);
+  if (auto opened = proxy.open(); !opened) return opened;
+  if (auto became = become_user(loaded.settings); !became) return became;
   proxy.run();
   return {};
 }
@@ -119,12 +134,17 @@ int main(int argc, char** argv) {
   CLI::App cli{"pgproxy: a transparent PostgreSQL proxy and connection pooler"};
   std::string file;
   bool check_only = false;
+  bool offline = false;
   std::string import_from;
   bool print_example = false;
   bool quiet = false;
   bool verbose = false;
   cli.add_option("FILE", file, "Configuration file (pgproxy.ini); PgBouncer's words work");
-  cli.add_flag("--check", check_only, "Check FILE, print every setting and where it comes from");
+  cli.add_flag(
+      "--check", check_only,
+      "Check FILE and whether its servers have room for the pools; print every setting and "
+      "where it comes from, and the arithmetic");
+  cli.add_flag("--offline", offline, "With --check: ask no server");
   cli.add_option("--import", import_from,
                  "Print a complete configuration that does what this pgbouncer.ini says");
   cli.add_flag("--print-example", print_example, "Print a complete, commented configuration");
@@ -143,5 +163,5 @@ int main(int argc, char** argv) {
                "  hint: pgproxy --print-example > pgproxy.ini, then pgproxy pgproxy.ini\n");
     return 1;
   }
-  return check_only ? app::check(file) : app::run(file, quiet, verbose);
+  return check_only ? app::check(file, offline) : app::run(file, quiet, verbose);
 }

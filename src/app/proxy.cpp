@@ -34,6 +34,7 @@ Proxy::Proxy(const config::Loaded& loaded, const Tls& tls)
       pools_(loop_, loaded.settings, tls.servers),
       health_checks_({loop_, fd_watcher_, resolver_}, loaded.settings,
                      [this](const control::HealthResult& result) { on_health_checked(result); }),
+      capacity_({loop_, fd_watcher_, resolver_}, loaded.settings, pools_),
       sessions_(loop_, loaded.settings, pools_, *this, auth_query_),
       console_(*this, loaded),
       started_at_(loop_.wall_now()),
@@ -56,6 +57,10 @@ void Proxy::on_health_checked(const control::HealthResult& result) {
 /// Who can connect finds everything else there already.
 Result<void> Proxy::open() {
   if (auto opened = open_web(); !opened) return opened;
+  if (auto checked = check_capacity(); !checked) return checked;
+  if (auto coordinated = coordinate(); !coordinated) return coordinated;
+  if (auto verified = verify_acquire(); !verified) return verified;
+  capacity_.start();
   std::vector<int> activated;
   for (int i = 0, count = sd_listen_fds(0); i < count; ++i) {
     activated.push_back(SD_LISTEN_FDS_START + i);
@@ -153,6 +158,7 @@ std::vector<PoolRow> Proxy::pools() const {
 metrics::Status Proxy::status() const {
   metrics::Status status{.pins = sessions_.describe_pin_totals(),
                          .health = health(),
+                         .capacity = capacity(),
                          .lists = lists(),
                          .started_at = started_at_,
                          .loop_cpu_time = thread_cpu_time(),
@@ -182,16 +188,35 @@ std::vector<PinTotalRow> Proxy::pin_totals() const {
 
 std::vector<HealthRow> Proxy::health() const {
   std::vector<HealthRow> rows;
-  if (loaded_.settings.check_interval == Duration::zero()) {
+  const config::Settings& settings = loaded_.settings;
+  const auto note_off = [&](bool is_off, std::string name, std::string reason, std::string hint) {
+    if (!is_off) return;
     rows.push_back({.kind = "configuration",
-                    .name = "check_interval",
+                    .name = std::move(name),
                     .state = "degraded",
-                    .reason = "check_interval = 0: no server's health is checked",
-                    .hint = "Set check_interval = 5.",
+                    .reason = std::move(reason),
+                    .hint = std::move(hint),
                     .since = started_at_});
-  }
+  };
+  const bool is_unasked = settings.check == config::CapacityCheck::off;
+  note_off(settings.check_interval == Duration::zero(), "check_interval",
+           "check_interval = 0: no server's health is checked", "Set check_interval = 5.");
+  note_off(is_unasked, "check", "check = off: nobody knows whether the servers have room",
+           "Set check = enforce, with control_user.");
+  note_off(!settings.verify_acquire, "verify_acquire",
+           "verify_acquire = 0: pools are not filled at the start", "Set verify_acquire = 1.");
+  note_off(!is_unasked && settings.capacity_check_interval == Duration::zero(),
+           "capacity_check_interval",
+           "capacity_check_interval = 0: limits that servers lower are found by clients",
+           "Set capacity_check_interval = 60.");
+  capacity_.describe_health(rows);
+  if (coordination_ != nullptr) coordination_->describe_health(rows);
   pools_.describe_health(rows);
   return rows;
+}
+
+std::vector<CapacityRow> Proxy::capacity() const {
+  return capacity_.rows();
 }
 
 std::vector<QueryRow> Proxy::queries() const {

@@ -3,12 +3,14 @@
 #include <memory>
 #include <string>
 
+#include "app/capacity_guard.hpp"
 #include "app/tls.hpp"
 #include "app/web_source.hpp"
 
 #include "pgproxy/admin/console.hpp"
 #include "pgproxy/config/load.hpp"
 #include "pgproxy/control/auth_query.hpp"
+#include "pgproxy/control/coordination.hpp"
 #include "pgproxy/control/health_checks.hpp"
 #include "pgproxy/net/fd_watcher.hpp"
 #include "pgproxy/net/listener.hpp"
@@ -25,7 +27,9 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   Proxy(const config::Loaded& loaded, const Tls& tls);
   ~Proxy();
 
-  /// Opens the sockets; the error names the setting to change.
+  /// Makes sure that the servers have room for the pools, that this instance is one of those that
+  /// were planned, and that the pools can be filled, as [capacity] says; then opens the sockets.
+  /// The error names the setting to change.
   Result<void> open();
   /// Serves until a signal ends it: SIGTERM and SIGINT let transactions finish first (a second one
   /// does not), SIGQUIT ends at once.
@@ -40,6 +44,7 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   std::vector<PinRow> pins() const override;
   std::vector<PinTotalRow> pin_totals() const override;
   std::vector<HealthRow> health() const override;
+  std::vector<CapacityRow> capacity() const override;
   std::vector<QueryRow> queries() const override;
   std::vector<SlowQueryRow> slow_queries() const override;
   void execute(std::string_view text, std::string& out) override;
@@ -49,6 +54,9 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   void watch_signals();
   void drain(std::string_view signal);
   Result<void> open_web();
+  Result<void> check_capacity();
+  Result<void> coordinate();
+  Result<void> verify_acquire();
   metrics::Status status() const;
 
   const config::Loaded& loaded_;
@@ -58,6 +66,8 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   control::AuthQuery auth_query_;
   pool::Pools pools_;
   control::HealthChecks health_checks_;
+  CapacityGuard capacity_;
+  std::unique_ptr<control::Coordination> coordination_;
   session::Sessions sessions_;
   admin::Console console_;
   const WallTime started_at_;

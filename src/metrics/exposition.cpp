@@ -239,6 +239,30 @@ void add_health(Families& families, const std::vector<HealthRow>& health) {
   }
 }
 
+/// What is planned by all instances, and what the server allows them; a pool has no such limit.
+void add_capacity(Families& families, const std::vector<CapacityRow>& capacity) {
+  const auto add = [&](const char* name, const char* help, auto value) {
+    families.gauge(name, help);
+    for (const CapacityRow& row : capacity) {
+      if (row.kind == "pool" || row.state == "unknown") continue;
+      families.add({{"kind", row.kind}, {"name", row.name}}, static_cast<double>(value(row)));
+    }
+  };
+  add("pgproxy_capacity_planned_connections",
+      "Server connections that the pools of all instances may open.",
+      [](const CapacityRow& row) { return double{1} * row.planned * row.instances; });
+  add("pgproxy_capacity_allowed_connections",
+      "Server connections that safety_margin leaves to all instances.",
+      [](const CapacityRow& row) { return double{1} * row.allowed; });
+  add("pgproxy_capacity_headroom_connections",
+      "What is allowed and not planned; negative: the pools do not fit.",
+      [](const CapacityRow& row) {
+        return double{1} * row.allowed - double{1} * row.planned * row.instances;
+      });
+  add("pgproxy_capacity_other_connections", "Server connections that others hold.",
+      [](const CapacityRow& row) { return double{1} * row.others; });
+}
+
 void add_process(Families& families, const Status& status) {
   const Process process = measure_process();
   families.gauge("pgproxy_build_info", "Always 1; its label is the version.");
@@ -270,6 +294,7 @@ std::string exposition(const Status& status) {
   pools.add_durations();
   add_pins(families, status.pins);
   add_health(families, status.health);
+  add_capacity(families, status.capacity);
   add_process(families, status);
   return families.text();
 }

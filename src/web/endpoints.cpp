@@ -44,6 +44,7 @@ ordered_json pool_json(const metrics::PoolStatus& pool) {
           {"transactions_total", pool.counters.xact_count},
           {"queries_total", pool.counters.query_count},
           {"queries_slow", pool.counters.slow_query_count},
+          {"pool_exhausted_count", pool.counters.exhausted_count},
           {"wait_timeouts_total", pool.counters.wait_timeout_count}};
 }
 
@@ -76,6 +77,23 @@ Response health(const metrics::Status& status) {
                        {"since", seconds(row.since.time_since_epoch())}});
   }
   return {.body = dump({{"status", reasons.empty() ? "ok" : "degraded"}, {"reasons", reasons}})};
+}
+
+Response capacity(const metrics::Status& status) {
+  auto rows = ordered_json::array();
+  for (const CapacityRow& row : status.capacity) {
+    rows.push_back({{"kind", row.kind},
+                    {"name", row.name},
+                    {"state", row.state},
+                    {"planned", row.planned},
+                    {"instances", row.instances},
+                    {"allowed", row.allowed},
+                    {"others", row.others},
+                    {"arithmetic", row.arithmetic},
+                    {"hint", row.hint},
+                    {"measured", row.measured}});
+  }
+  return {.body = dump({{"capacity", std::move(rows)}})};
 }
 
 std::string_view origin_of(const config::ConfigRow& row) {
@@ -129,6 +147,7 @@ struct Endpoint {
 constexpr std::array kEndpoints = {
     Endpoint{"/metrics", prometheus_metrics},
     Endpoint{"/pool-stats", pool_stats},
+    Endpoint{"/capacity", capacity},
     Endpoint{"/health", health},
     Endpoint{"/ready", ready},
 };
@@ -167,7 +186,8 @@ Response respond(const Request& request, const std::string& token, Source& sourc
   }
   return error(
       404,
-      "there is nothing here; try /metrics, /pool-stats, /slow-queries, /config, /health, /ready");
+      "there is nothing here; try /metrics, /pool-stats, /slow-queries, /capacity, /config, "
+      "/health, /ready");
 }
 
 }  // namespace pgproxy::web

@@ -198,9 +198,10 @@ struct CapacityRow {
   std::uint32_t instances = 1;  ///< that have as many
   std::uint32_t allowed = 0;    ///< for all instances together; of a pool: what its load needs
   std::uint32_t others = 0;     ///< connections of others at the server
-  std::string state;            ///< fits, too_small, unknown
+  std::string state;            ///< fits, crowded, too_small, unknown
   std::string arithmetic;       ///< term by term
   std::string hint;             ///< what to change, to what
+  std::string measured;         ///< of a pool: its load so far, and what would be right for it
 };
 
 /// SHOW LISTS.
@@ -226,6 +227,7 @@ class StatusSource {
   virtual std::vector<PinRow> pins() const = 0;
   virtual std::vector<PinTotalRow> pin_totals() const = 0;
   virtual std::vector<HealthRow> health() const = 0;
+  virtual std::vector<CapacityRow> capacity() const = 0;
   /// Those that took most time in all first.
   virtual std::vector<QueryRow> queries() const = 0;
   /// The last ones, the newest first.

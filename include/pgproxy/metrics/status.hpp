@@ -21,6 +21,7 @@ struct Status {
   std::vector<PoolStatus> pools;
   std::vector<PinTotalRow> pins;
   std::vector<HealthRow> health;
+  std::vector<CapacityRow> capacity;
   ListCounts lists;
   WallTime started_at{};
   Duration loop_cpu_time{};  ///< that the loop's thread has used since the start

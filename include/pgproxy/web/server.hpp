@@ -33,10 +33,9 @@ struct Options {
   std::string token;   ///< that requests have to bear (RFC 6750); empty: none
 };
 
-/// The HTTP endpoints: /metrics, /pool-stats, /slow-queries, /config, /health,
-/// /ready. Has threads of its own, a
-/// fixed number of them; a request of more than 16 KiB, or one that takes longer than two seconds,
-/// is refused.
+/// The HTTP endpoints: /metrics, /pool-stats, /slow-queries, /capacity, /config, /health, /ready.
+/// Has threads of its own, a fixed number of them; a request of more than 16 KiB, or one that takes
+/// longer than two seconds, is refused.
 class Server {
  public:
   /// The error names http_listen. `source` outlives the object.

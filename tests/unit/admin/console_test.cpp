@@ -26,6 +26,7 @@ struct FakeSource final : StatusSource {
   std::vector<PinRow> pins() const override { return pin_rows; }
   std::vector<PinTotalRow> pin_totals() const override { return pin_total_rows; }
   std::vector<HealthRow> health() const override { return health_rows; }
+  std::vector<CapacityRow> capacity() const override { return capacity_rows; }
   std::vector<QueryRow> queries() const override { return query_rows; }
   std::vector<SlowQueryRow> slow_queries() const override { return slow_query_rows; }
 
@@ -37,6 +38,7 @@ struct FakeSource final : StatusSource {
   std::vector<PinRow> pin_rows;
   std::vector<PinTotalRow> pin_total_rows;
   std::vector<HealthRow> health_rows;
+  std::vector<CapacityRow> capacity_rows;
   std::vector<QueryRow> query_rows;
   std::vector<SlowQueryRow> slow_query_rows;
 };
@@ -267,6 +269,23 @@ TEST_CASE("SHOW PIN_TOTALS counts pins and refusals by reason") {
   const Answer answer = ask("SHOW PIN_TOTALS", source);
   CHECK(answer.names == std::vector<std::string>{"database", "user", "reason", "pins", "refusals"});
   CHECK(answer.rows.at(0) == std::vector<std::string>{"d", "u", "LISTEN", "3", "4"});
+}
+
+TEST_CASE("SHOW CAPACITY has the arithmetic, and what to change") {
+  FakeSource source;
+  source.capacity_rows = {{.kind = "server",
+                           .name = "10.0.0.1:5432",
+                           .planned = 30,
+                           .instances = 2,
+                           .allowed = 50,
+                           .state = "too_small",
+                           .arithmetic = "28 [app/u] + 2 [control] = 30; * 2 instances = 60",
+                           .hint = "raise max_connections at the server to 78"}};
+  const Answer answer = ask("show capacity", source);
+  CHECK(answer.cell(0, "state") == "too_small");
+  CHECK(answer.cell(0, "planned") == "30");
+  CHECK(answer.cell(0, "arithmetic").starts_with("28 [app/u]"));
+  CHECK(answer.cell(0, "hint") == "raise max_connections at the server to 78");
 }
 
 TEST_CASE("SHOW HEALTH says what is wrong, since when, and what helps") {

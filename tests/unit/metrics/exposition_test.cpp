@@ -77,3 +77,19 @@ TEST_CASE("what SHOW HEALTH lists is there with its state") {
   CHECK(has_line(text,
                  "pgproxy_health{kind=\"server\",name=\"10.0.0.1:5432\",state=\"recovering\"} 1"));
 }
+
+TEST_CASE("headroom may be negative; a server that was not asked has none") {
+  const std::string text =
+      exposition({.capacity = {{.kind = "server",
+                                .name = "h:5432",
+                                .planned = 30,
+                                .instances = 2,
+                                .allowed = 50,
+                                .state = "too_small"},
+                               {.kind = "server", .name = "x:1", .state = "unknown"},
+                               {.kind = "pool", .name = "a/u", .planned = 3}}});
+  CHECK(
+      has_line(text, "pgproxy_capacity_headroom_connections{kind=\"server\",name=\"h:5432\"} -10"));
+  CHECK(text.find("x:1") == std::string::npos);
+  CHECK(text.find("a/u") == std::string::npos);
+}

@@ -82,7 +82,7 @@ TEST_CASE("a loop that does not answer is told") {
   FixedSource source;
   source.is_stuck = true;
   for (const std::string_view path :
-       {"/metrics", "/pool-stats", "/health", "/ready", "/config", "/slow-queries"}) {
+       {"/metrics", "/pool-stats", "/health", "/ready", "/config", "/slow-queries", "/capacity"}) {
     CAPTURE(path);
     CHECK(get(source, path).status == 503);
   }
