@@ -74,7 +74,7 @@ write() { as_server_user sh -c 'umask 077; cat > "$1"' sh "$demo/$1"; }
 
 write_passwords() {
   local name
-  for name in app admin replicator; do
+  for name in app admin replicator pgproxy; do
     echo "127.0.0.1:*:*:$name:$(head -c 24 /dev/urandom | base64 | tr '+/' 'ab')"
   done | write pgpass
 }
@@ -132,21 +132,24 @@ create_servers() {
   as_server_user "$postgres_bin/initdb" -D "$demo/primary" --auth=peer --encoding=UTF8 --locale=C.UTF-8 \
     > "$demo/initdb.log" 2>&1 || { cat "$demo/initdb.log" >&2; die "initdb failed: see above"; }
   start_server primary "$primary_port"
-  ask_primary -v app="$(password_of app)" -v replicator="$(password_of replicator)" << 'END'
+  ask_primary -v app="$(password_of app)" -v replicator="$(password_of replicator)" \
+    -v control="$(password_of pgproxy)" << 'END'
 create role app login password :'app';
 create role replicator login replication password :'replicator';
 create database app owner app;
+create role pgproxy login password :'control';
+grant pg_monitor to pgproxy;
 select from pg_create_physical_replication_slot('replica');
 END
   as_server_user env PGPASSFILE="$demo/pgpass" "$postgres_bin/pg_basebackup" -h 127.0.0.1 \
     -p "$primary_port" -U replicator -D "$demo/replica" -S replica -X stream -c fast --no-password
   as_server_user touch "$demo/replica/standby.signal"
-  as_server_user touch "$demo/created"
+  as_server_user touch "$demo/created-2"
 }
 
 start_servers() {
   as_server_user mkdir -p "$demo/sockets"
-  if [[ -e $demo/created ]]; then
+  if [[ -e $demo/created-2 ]]; then
     say "Starting the PostgreSQL primary and the replica in $demo"
     start_server primary "$primary_port"
   else
@@ -159,13 +162,14 @@ write_proxy_configuration() {
   write userlist.txt << END
 "app" "$(password_of app)"
 "admin" "$(password_of admin)"
+"pgproxy" "$(password_of pgproxy)"
 END
   write pgproxy.ini << END
 ; Written anew by scripts/run at each start. To change it: copy it, then scripts/run COPY.
 
 [databases]
 ; what applications ask for = where it is
-app = host=127.0.0.1 port=$primary_port dbname=app
+app = host=127.0.0.1 port=$primary_port dbname=app max_db_connections=10
 
 [pgproxy]
 listen_addr = 127.0.0.1
@@ -201,6 +205,21 @@ server_connect_timeout = 5
 
 ; The server is on this machine: no TLS to it.
 server_tls_sslmode = disable
+
+; The pools have to fit into the server, and can be filled: SHOW CAPACITY has the sum.
+[capacity]
+check = enforce
+coordination = advisory_lock
+instances = 1
+safety_margin = 0.8
+target_utilization = 0.7
+capacity_check_interval = 60
+on_overcommit = refuse_new
+verify_acquire = 1
+expected_rps = 100
+mean_transaction_ms = 20
+control_user = pgproxy
+control_dbname = postgres
 
 ; A server that goes away is tried again every two seconds, for two minutes.
 [recovery]

@@ -121,14 +121,19 @@ void CapacityGuard::log_changes(const config::CapacityVerdict& verdict) const {
 /// With check = report the pools do what the configuration says, whatever the servers allow.
 void CapacityGuard::limit_pools() {
   if (settings_.check != config::CapacityCheck::enforce) return;
-  for (const config::HostPlan& host : plan_.hosts) {
-    const auto limits = verdict_.limits.find(host.name());
-    if (limits == verdict_.limits.end()) continue;
-    std::string hint;
-    for (const CapacityRow& row : verdict_.rows) {
-      if (row.kind == "server" && row.name == host.name()) hint = row.hint;
-    }
-    pools_.set_limits({.host = host.host, .port = host.port}, limits->second, hint);
+  using Limit = config::CapacityVerdict::Limit;
+  const auto given = [](const Limit& limit) {
+    return pool::GivenLimit{limit.connections, limit.planned, limit.hint};
+  };
+  const auto all = [&](const std::map<std::string, Limit>& limits) {
+    std::map<std::string, pool::GivenLimit> result;
+    for (const auto& [name, limit] : limits) result.emplace(name, given(limit));
+    return result;
+  };
+  for (const auto& [name, limits] : verdict_.limits) {
+    pools_.set_limits(name, {.connections = given(limits.connections),
+                             .roles = all(limits.roles),
+                             .databases = all(limits.databases)});
   }
 }
 

@@ -1,4 +1,6 @@
 // What the proxy makes sure of before it lets anyone in.
+#include <algorithm>
+
 #include "app/proxy.hpp"
 
 #include "pgproxy/pool/acquisition_test.hpp"
@@ -50,7 +52,7 @@ Result<void> Proxy::coordinate() {
   if (loaded_.settings.coordination == config::Coordination::none) return {};
   coordination_ = std::make_unique<control::Coordination>(
       control::Services{loop_, fd_watcher_, resolver_}, loaded_.settings,
-      config::plan_capacity(loaded_.settings));
+      config::plan_capacity(loaded_.settings), [] {});
   Result<void> result;
   wait_for(loop_, [&](const std::function<void()>& over) {
     coordination_->acquire([&, over](const Result<void>& found) {
@@ -59,6 +61,78 @@ Result<void> Proxy::coordinate() {
     });
   });
   return result;
+}
+
+namespace {
+
+/// The pools that are known before anyone logs in: those of an entry's users, else of all users
+/// with a password of their own.
+std::vector<pool::PoolName> pools_to_verify(const config::Settings& settings) {
+  const auto is_ours = [&](const std::string& user) {
+    return user == settings.control_user ||
+           std::ranges::find(settings.admin_users, user) != settings.admin_users.end() ||
+           std::ranges::find(settings.stats_users, user) != settings.stats_users.end();
+  };
+  std::vector<std::string> with_passwords;
+  for (const auto& [user, secret] : settings.secrets) {
+    if (!secret.starts_with("SCRAM-SHA-256$") && !is_ours(user)) with_passwords.push_back(user);
+  }
+  std::vector<pool::PoolName> names;
+  for (const config::Database& entry : settings.databases) {
+    for (const std::string& user : pool_users(settings, entry).value_or(with_passwords)) {
+      names.push_back({entry.name, user});
+    }
+  }
+  return names;
+}
+
+double milliseconds(Duration duration) {
+  return std::chrono::duration<double, std::milli>(duration).count();
+}
+
+void log_report(const pool::AcquisitionReport& report) {
+  const std::string name = report.pool.database + "/" + report.pool.user;
+  using enum pool::AcquisitionReport::Outcome;
+  switch (report.outcome) {
+    case passed:
+      return log::line(
+          log::Level::log,
+          "verify_acquire: pool {}: {} connections, {} clients had one after {:.1f} ms "
+          "(p50), {:.1f} ms (p99), {:.1f} ms (max)",
+          name, report.opened, report.acquirers, milliseconds(report.p50), milliseconds(report.p99),
+          milliseconds(report.max));
+    case unverifiable:
+      return log::line(
+          log::Level::warning, "verify_acquire: pool {} is not verifiable before a first login: {}",
+          name, report.error ? report.error->message : "no password for the server is known");
+    case failed: return;  // the error tells
+  }
+}
+
+}  // namespace
+
+/// Fails with the first pool that did.
+Result<void> Proxy::verify_acquire() {
+  if (!loaded_.settings.verify_acquire) return {};
+  std::vector<pool::AcquisitionReport> reports;
+  std::unique_ptr<pool::AcquisitionTest> test;
+  wait_for(loop_, [&](const std::function<void()>& over) {
+    test = std::make_unique<pool::AcquisitionTest>(
+        pools_, pools_to_verify(loaded_.settings),
+        [&, over](const std::vector<pool::AcquisitionReport>& found) {
+          reports = found;
+          over();
+        });
+    test->start();
+  });
+  for (const pool::AcquisitionReport& report : reports) log_report(report);
+  for (const pool::AcquisitionReport& report : reports) {
+    if (report.outcome != pool::AcquisitionReport::Outcome::failed) continue;
+    Error error = report.error.value_or(Error{});
+    error.message = "verify_acquire: " + error.message;
+    return std::unexpected(error);
+  }
+  return {};
 }
 
 }  // namespace pgproxy::app

@@ -56,15 +56,17 @@ class Judge {
     }
     const std::uint32_t usable =
         facts.max_connections > reserved ? facts.max_connections - reserved : 0;
-    const std::uint32_t share = compare({.kind = "server",
-                                         .name = name,
-                                         .sum = host.connections,
-                                         .limit = usable,
-                                         .limit_words = words + ")",
-                                         .remedy = "raise max_connections at the server to ",
-                                         .kept = reserved,
-                                         .others = facts.others});
-    limits.connections = share > control_of(host) ? share - control_of(host) : 0;
+    limits.connections = compare({.kind = "server",
+                                  .name = name,
+                                  .sum = host.connections,
+                                  .limit = usable,
+                                  .limit_words = words + ")",
+                                  .remedy = "raise max_connections at the server to ",
+                                  .kept = reserved,
+                                  .others = facts.others});
+    const std::uint32_t control = fixed_part(host.connections);
+    limits.connections.connections -= std::min(limits.connections.connections, control);
+    limits.connections.planned -= std::min(limits.connections.planned, control);
     for (const auto& [role, sum] : host.roles) judge_role(host, role, sum, facts, limits);
     for (const auto& [database, sum] : host.databases) {
       judge_database(host, database, sum, facts, limits);
@@ -97,16 +99,8 @@ class Judge {
          .remedy = fmt::format("ALTER DATABASE {} CONNECTION LIMIT ", database)});
   }
 
-  static std::uint32_t control_of(const HostPlan& host) {
-    std::uint32_t count = 0;
-    for (const CapacityTerm& term : host.connections.terms) {
-      count += term.what.starts_with("control: ") ? term.connections : 0;
-    }
-    return count;
-  }
-
   /// Adds its row, and a problem where it does not fit. Returns what one instance may have.
-  std::uint32_t compare(const Comparison& what) {
+  CapacityVerdict::Limit compare(const Comparison& what) {
     const std::uint32_t planned = what.sum.total();
     const std::uint64_t wanted = std::uint64_t{planned} * settings_.instances;
     const std::uint32_t allowed = floor_of(what.limit * settings_.safety_margin);
@@ -134,7 +128,16 @@ class Judge {
           std::max(0.0, 1.0 - static_cast<double>(what.others) / std::max(1U, what.limit)));
     }
     verdict_.rows.push_back(std::move(row));
-    return share;
+    const std::uint64_t more =
+        wanted + std::max<std::uint64_t>(1, planned / 4) * settings_.instances;
+    return {share, planned, raise(what, more)};
+  }
+
+  /// The server's limit with which `wanted` connections would fit.
+  std::string raise(const Comparison& what, std::uint64_t wanted) const {
+    const auto needed = static_cast<std::uint64_t>(
+        std::ceil(static_cast<double>(wanted) / settings_.safety_margin - 1e-9));
+    return what.remedy + std::to_string(needed + what.kept);
   }
 
   std::string arithmetic(const Comparison& what, std::uint32_t planned, std::uint64_t wanted,
@@ -153,8 +156,6 @@ class Judge {
 
   /// What would fit: smaller pools, or a larger limit.
   std::string remedy(const Comparison& what, std::uint64_t wanted, std::uint32_t share) const {
-    const auto needed = static_cast<std::uint64_t>(
-        std::ceil(static_cast<double>(wanted) / settings_.safety_margin - 1e-9));
     const std::uint32_t planned = what.sum.total();
     std::string text = fmt::format("take {} connections from the pools of each instance",
                                    planned - std::min(planned, share));
@@ -163,7 +164,7 @@ class Judge {
       text += fmt::format(" (pools of {} with their reserve would fit)",
                           share > fixed ? (share - fixed) / pools : 0);
     }
-    return text + fmt::format(", or {}{}", what.remedy, needed + what.kept);
+    return text + ", or " + raise(what, wanted);
   }
 
   static bool is_pool(const CapacityTerm& term) { return !term.what.starts_with("control: "); }

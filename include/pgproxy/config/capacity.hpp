@@ -85,10 +85,15 @@ struct CapacityVerdict {
   std::vector<Problem> problems;
   /// What this instance may have on each server, by name ("host:port"), role and database: its part
   /// of what is allowed, control connections taken off. Only what was asked and has a limit.
+  struct Limit {
+    std::uint32_t connections = 0;  ///< that this instance may have
+    std::uint32_t planned = 0;      ///< that its configuration plans for
+    std::string hint = {};          ///< how to have a quarter more than planned
+  };
   struct Limits {
-    std::uint32_t connections = 0;
-    std::map<std::string, std::uint32_t> roles;
-    std::map<std::string, std::uint32_t> databases;
+    Limit connections;
+    std::map<std::string, Limit> roles;
+    std::map<std::string, Limit> databases;
   };
   std::map<std::string, Limits> limits;
 };

@@ -134,7 +134,7 @@ TEST_CASE("a server has room for all instances, or the sum shows why not") {
         "25 [app/u: pool_size 20 + reserve 5 (test.ini:2)] + 1 [control: health checks] + 1 "
         "[control: capacity] = 27; * 3 instances = 81; allowed: (max_connections 105 - "
         "superuser_reserved_connections 3) * safety_margin 0.8 = 81");
-  CHECK(fits.limits.at("h:5432").connections == 25);
+  CHECK(fits.limits.at("h:5432").connections.connections == 25);
   const CapacityVerdict tight = judge(loaded, {facts_of("h", 103)});
   REQUIRE(tight.problems.size() == 1);
   CHECK(row_of(tight, "server").state == "too_small");
@@ -167,7 +167,7 @@ TEST_CASE("roles and databases have limits of their own") {
   REQUIRE(verdict.problems.size() == 1);
   CHECK(contains(verdict.problems[0].message, "role u at h:5432 has no room for the pools"));
   CHECK(contains(verdict.problems[0].hint, "ALTER ROLE u CONNECTION LIMIT 25"));
-  CHECK(verdict.limits.at("h:5432").roles.at("u") == 16);
+  CHECK(verdict.limits.at("h:5432").roles.at("u").connections == 16);
   CHECK(verdict.limits.at("h:5432").databases.empty());
 }
 
