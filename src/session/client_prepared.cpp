@@ -426,7 +426,7 @@ ClientSession::Step ClientSession::on_named_close(std::string_view name) {
   if (!is_name_certain(name)) return Step::wait;
   provide_unnamed(false);
   const pool::StatementRef* found = prepared_ != nullptr ? prepared_->find(name) : nullptr;
-  const bool is_by_sql = found == nullptr && is_pinned();  // may be: PREPARE
+  const bool is_by_sql = found == nullptr && may_have_sql_statements();
   const bool is_theirs = is_by_sql || (found != nullptr && *found == nullptr);
   if (is_by_sql) let_be_unknown(name);
   if (found != nullptr) prepared_->remove(name, expected.next_number());

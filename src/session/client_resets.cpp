@@ -25,9 +25,11 @@ bool ClientSession::is_to_be_restored(const pool::Setting& setting) const {
 }
 
 /// A client is not told of defaults that are not its own: a driver may well give up at a
-/// client_encoding that it did not ask for.
+/// client_encoding that it did not ask for. What the server reports before it comes to the RESET
+/// is the client's own.
 bool ClientSession::takes_parameter(const wire::ParameterStatus& parameter) {
   if (traces_ == nullptr || traces_->resets.empty() || state_ != ClientState::active) return false;
+  if (pool::is_before(server_->expected().oldest_number(), traces_->resets_from)) return false;
   const pool::Setting* setting = startup_state_->find(parameter.name);
   if (setting == nullptr || !is_to_be_restored(*setting)) return false;
   std::string out;

@@ -252,6 +252,7 @@ class ClientSession final : public io::Disposable,
   static bool names_prepared(const sql::Facts& facts);
   Step name_in_query(const sql::Facts& facts, std::string_view text);
   void note_sql_prepare();
+  bool may_have_sql_statements() const;
   Step name_as_asked(NamingQuery& naming);
   Step name_one(NamingQuery& naming);
   Step name_all(NamingQuery& naming);

@@ -5,6 +5,7 @@
 #include "session/client_pass.hpp"
 #include "session/naming_query.hpp"
 #include "session/prepared_statements.hpp"
+#include "session/session_traces.hpp"
 
 #include "pgproxy/wire/encode.hpp"
 
@@ -21,8 +22,8 @@ SqlNamesFound names_in(const sql::Facts& facts, std::string_view text, bool name
   const bool is_read = facts.kind != sql::StatementKind::unknown;
   const bool is_overlooked = names_prepared && (is_read || mentions_sql_names(text));
   if (found.what != SqlNames::none || !is_overlooked) return found;
-  return {.what = SqlNames::any,
-          .deallocates = !is_read || facts.leaves.contains(sql::Residue::prepared_statement)};
+  const bool may_leave = !is_read || facts.leaves.contains(sql::Residue::prepared_statement);
+  return {.what = SqlNames::any, .deallocates = may_leave, .prepares = may_leave};
 }
 
 }  // namespace
@@ -55,7 +56,14 @@ bool ClientSession::names_prepared(const sql::Facts& facts) {
 /// The Query at hand is sent: behind a PREPARE names mean the same in SQL and in the protocol.
 void ClientSession::note_sql_prepare() {
   const bool is_at_hand = naming_->number == server_->expected().next_number();
-  names_pass_ |= is_at_hand && naming_->found.what == SqlNames::prepare;
+  names_pass_ |= is_at_hand && naming_->found.prepares;
+}
+
+/// Until the server was asked what the client's SQL has left, that may be any name.
+bool ClientSession::may_have_sql_statements() const {
+  using enum sql::Residue;
+  return is_pinned() ||
+         (traces_ != nullptr && traces_->pending.intersects({prepared_statement, code}));
 }
 
 /// Step::wait: the Query waits until the server has what it names, or for earlier answers.
@@ -73,7 +81,7 @@ ClientSession::Step ClientSession::name_in_query(const sql::Facts& facts, std::s
   SqlNamesFound found = names_in(facts, text, names_prepared(facts));
   if (found.what == SqlNames::none) return Step::forward;
   const bool is_any = prepared_ != nullptr || server_->has_statements();
-  if (!is_any && found.what != SqlNames::prepare) return Step::forward;
+  if (!is_any && !found.prepares) return Step::forward;
   if (!expected.is_status_known()) return Step::wait;
   names_in_doubt_ = prepared_ != nullptr;
   naming_ = std::make_unique<NamingQuery>(NamingQuery{.found = std::move(found)});
@@ -150,13 +158,14 @@ ClientSession::Step ClientSession::name_all(NamingQuery& naming) {
 /// the client's statements under their own names.
 void ClientSession::name_in_parse(const sql::Facts& facts, std::string_view text) {
   if (server_->expected().is_skipping()) return;
-  const SqlNames what = names_in(facts, text, names_prepared(facts)).what;
+  const SqlNamesFound found = names_in(facts, text, names_prepared(facts));
+  const SqlNames what = found.what;
   if (what == SqlNames::none) return;
   if (what == SqlNames::deallocate_all || what == SqlNames::discard) {
     names_in_doubt_ = prepared_ != nullptr;
     return;
   }
-  names_pass_ |= what == SqlNames::prepare;  // names mean the same in SQL and in the protocol
+  names_pass_ |= found.prepares;  // names mean the same in SQL and in the protocol
   if (prepared_ == nullptr && !server_->has_statements()) return;
   clear_server();
   make_names_own();

@@ -102,11 +102,13 @@ SqlNamesFound with_name(SqlNames what, std::string_view rest) {
   auto name = take_name(rest);
   const bool is_escaped = !is_quoted && rest.starts_with('&');  // U&"name"
   if (!name || is_escaped || name->size() > max_name_bytes) {
-    return {.what = SqlNames::any, .deallocates = what == SqlNames::deallocate};
+    return {.what = SqlNames::any,
+            .deallocates = what == SqlNames::deallocate,
+            .prepares = what == SqlNames::prepare};
   }
   if (what == SqlNames::deallocate && !is_quoted && *name == "all")
     return {SqlNames::deallocate_all};
-  return {what, std::move(*name)};
+  return {.what = what, .name = std::move(*name), .prepares = what == SqlNames::prepare};
 }
 
 }  // namespace
@@ -125,7 +127,8 @@ SqlNamesFound find_sql_names(std::string_view text) {
       found = is_first && behind.empty()
                   ? with_name(what, statement)
                   : SqlNamesFound{.what = SqlNames::any,
-                                  .deallocates = contains_ignoring_case(text, "deallocate")};
+                                  .deallocates = contains_ignoring_case(text, "deallocate"),
+                                  .prepares = contains_ignoring_case(text, "prepare")};
       if (found.what != SqlNames::none) return found;
     }
     if (behind.empty()) break;

@@ -21,6 +21,7 @@ struct SqlNamesFound {
   SqlNames what = SqlNames::none;
   std::string name = {};     ///< of prepare, execute and deallocate; folded as PostgreSQL does
   bool deallocates = false;  ///< of any: one of several statements may be a DEALLOCATE
+  bool prepares = false;     ///< likewise a PREPARE, or it is one
 };
 
 /// Looks at how each statement begins, and for pg_prepared_statement anywhere. One pass; allocates

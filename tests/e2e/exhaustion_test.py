@@ -90,7 +90,7 @@ class Hints(harness.PoolerTest):
         self.assertEqual(raw.rows(waiter.read_until("Z")), [("served",)])
 
     def test_a_wait_too_long(self):
-        self.pooler = self.start_pooler({"default_pool_size": 1, "query_wait_timeout": 0.3})
+        self.pooler = self.start_pooler({"default_pool_size": 1, "query_wait_timeout": 2})
         holder, waiter = self.clients(2)
         holder.query("begin")
         fields = self.assert_sqlstate(waiter.send(query("select 1")).read_to_end(), "53300")

@@ -50,9 +50,10 @@ class Leaks(harness.PoolerTest):
         self.assertEqual(client.value("select 'goes on'"), "goes on")
 
     def test_a_busy_client_is_no_leak(self):
+        self.pooler = self.start_pooler({"leak_warning": 2})  # more than passes between two queries
         client = self.client()
         client.query("begin")
-        client.query("select pg_sleep(0.6)")
+        client.query("select pg_sleep(2.5)")
         client.query("commit")
         self.assertEqual(self.warnings(), [])
 

@@ -82,7 +82,7 @@ class AdminPool(EntryTest):
         self.client().query("drop table things")
 
     def test_it_has_its_own_size_timeout_and_memory(self):
-        self.start("", reports="pool_size=1 query_timeout=0.5 server_settings='work_mem=77MB' read_only=1")
+        self.start("", reports="pool_size=1 query_timeout=2 server_settings='work_mem=77MB' read_only=1")
         reports = self.clients(2, database="reports")
         self.assertEqual(reports[0].value("show work_mem"), "77MB")
         self.assertEqual(self.client().value("show work_mem"), "4MB")

@@ -1,6 +1,7 @@
 // Names of prepared statements that SQL deallocates while the protocol goes on.
 #include <algorithm>
 #include <doctest/doctest.h>
+#include <utility>
 
 #include "world.hpp"
 
@@ -66,5 +67,77 @@ TEST_CASE("a DEALLOCATE that is skipped after an error did not happen") {
     CHECK(client.is_content());
     world.drain();
     CHECK(world.violation_text() == "");
+  }
+}
+
+namespace {
+
+/// Messages that PREPARE the name "p".
+void put_prepare(Script& script, const std::string& way) {
+  const std::string text = "prepare p as select '" + script.tag() + "'";
+  if (way == "alone") {
+    script.query(text, {"C:PREPARE"});
+  } else if (way == "among others") {
+    script.query("show work_mem; " + text, {"T", "D:4MB", "C:SHOW", "C:PREPARE"});
+  } else {
+    script.extended(text, {"C:PREPARE"});
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a Close that follows a PREPARE before its answer closes what that prepared") {
+  for (const std::string way : {"alone", "among others", "extended"}) {
+    for (const bool is_second : {false, true}) {
+      INFO(way, is_second);
+      World world;
+      Client& client = world.ready_client();
+      Script script(client.number());
+      if (is_second) {
+        script.parse("q", text_of(script));
+        script.sync();
+      }
+      put_prepare(script, way);
+      script.close("p");
+      script.sync();
+      client.play(script);
+      world.run();
+      CHECK(client.is_content());
+      Script again(client.number());
+      again.go_on_from(script.number());
+      again.parse("p", text_of(again));
+      again.sync();
+      client.play(again);
+      world.run();
+      CHECK(client.is_content());
+      world.drain();
+      CHECK(world.violation_text() == "");
+    }
+  }
+}
+
+TEST_CASE("a Parse that follows a PREPARE before its answer finds the name taken") {
+  for (const std::string way : {"alone", "among others", "extended"}) {
+    for (const auto& [is_second, in_block] :
+         {std::pair(false, false), {false, true}, {true, false}, {true, true}}) {
+      INFO(way, is_second, in_block);
+      World world;
+      Client& client = world.ready_client();
+      Script script(client.number());
+      if (is_second) {
+        script.parse("q", text_of(script));
+        script.sync();
+      }
+      if (in_block) script.begin();
+      put_prepare(script, way);
+      if (way == "extended") script.sync();
+      script.parse("p", text_of(script), "42P05");
+      script.sync();
+      client.play(script);
+      world.run();
+      CHECK(client.is_content());
+      world.drain();
+      CHECK(world.violation_text() == "");
+    }
   }
 }

@@ -290,7 +290,9 @@ void Backend::on_bind(std::string_view body) {
     return error("25P02", "current transaction is aborted", false);
   }
   if (!names->statement.empty() && session_->is_stale(*found)) return stale_plan();
-  portals_[std::string(names->portal)] = {found->text, found->shown(parameter)};
+  session_->revalidate(std::string(names->statement));
+  const std::string shown = find_statement(std::string(names->statement))->shown(parameter);
+  portals_[std::string(names->portal)] = {found->text, shown};
   put('2');
 }
 
@@ -307,6 +309,7 @@ void Backend::on_describe(std::string_view body) {
     }
     put('t', "\0\0");
     if (!name.empty() && session_->is_stale(*found)) return stale_plan();
+    session_->revalidate(name);
   }
   if (text.starts_with("select") || text.starts_with("show")) {
     put('T', "\0\0");

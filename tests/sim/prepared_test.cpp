@@ -75,6 +75,12 @@ class Talk {
     script.query(text + " /* " + script.tag() + " */", std::move(answers));
     play(script);
   }
+  void ask_extended(const std::string& text, std::vector<std::string> answers) {
+    Script script = next();
+    script.extended(text + " /* " + script.tag() + " */", std::move(answers));
+    script.sync();
+    play(script);
+  }
   void begin() {
     Script script = next();
     script.begin();
@@ -169,6 +175,19 @@ TEST_CASE(
   one.end();
   two.run("d", dated, dated_under("ISO, MDY/public"));
   two.end();
+  world.drain();
+  CHECK(world.violation_text() == "");
+}
+
+TEST_CASE("a statement that SQL found under another search_path is read anew under its own") {
+  World world(reruns(false));
+  Talk one(world);
+  one.parse("d", dated);
+  one.begin();
+  one.say("set local search_path = tenant1", {"C:SET"});
+  one.ask_extended("select count(*) from pg_prepared_statements", {"D:1", "C:SELECT 1"});
+  one.end();
+  one.run_undescribed("d", dated, dated_under("ISO, MDY/public"));
   world.drain();
   CHECK(world.violation_text() == "");
 }

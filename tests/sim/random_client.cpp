@@ -322,7 +322,10 @@ void RandomClient::use_statement(Script& script, const std::string& name, const 
   if (name.starts_with("m")) return;  // only on its own
   if (known.from_sql) return script.failing_bind(name, "08P01");
   // What PostgreSQL reads a constant as when the settings are other ones by now is not asked.
-  const bool is_as_parsed = !known.is_dated() || known.parsed_under == session_->parse_settings();
+  if (!script.is_skipping && script.status != 'E') session_->revalidate(name);
+  const std::string now = session_->parse_settings();
+  const bool is_as_parsed =
+      !known.is_dated() || (known.parsed_under == now && known.read_under == now);
   if (!is_as_parsed || world_.random.chance(15)) return script.describe(name, text);
   const bool describes = world_.random.chance(50);
   std::vector<std::string> answers{"D:" + label_of(text) + "|" + known.shown(""), "C:SELECT 1"};

@@ -28,11 +28,12 @@ struct Prepared {
   std::string text;  ///< of one by PREPARE: the constant that it selects
   bool from_sql = false;
   std::string parsed_under;  ///< the settings that constants are read with
+  std::string read_under;    ///< those at the last time that they were read
   unsigned table_version = 0;
   bool is_dated() const { return text.starts_with("select 'dated"); }
   /// What its row tells for `parameter` behind its own constant.
   std::string shown(const std::string& parameter) const {
-    return parameter + (is_dated() ? "/" + parsed_under : "");
+    return parameter + (is_dated() ? "/" + read_under : "");
   }
 };
 
@@ -82,6 +83,8 @@ class Session {
   std::size_t parsed_count() const { return statement_count(false); }
   /// nullptr: there is none of this name.
   const Prepared* statement(const std::string& name) const;
+  /// It is about to be described or bound.
+  void revalidate(const std::string& name);
   /// The SQLSTATE that a Parse of a text without mistakes meets, or "".
   std::string parse(const std::string& name, const std::string& text);
   void close(const std::string& name) { statements_.erase(name); }

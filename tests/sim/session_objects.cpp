@@ -195,7 +195,9 @@ Answer Session::prepared(std::string_view word, Tokens& text) {
 
 /// EXECUTE: those by PREPARE have no parameter, those by Parse have one.
 Answer Session::execute(Tokens& text) {
-  const Prepared* found = statement(text.next());
+  const std::string name = text.next();
+  revalidate(name);
+  const Prepared* found = statement(name);
   if (found == nullptr) return failed("26000");
   const bool has_argument = text.take("(");
   if (has_argument == found->from_sql) return failed("42601");
@@ -209,10 +211,21 @@ const Prepared* Session::statement(const std::string& name) const {
   return at != statements_.end() ? &at->second : nullptr;
 }
 
+/// RevalidateCachedQuery in PostgreSQL's plancache.c reads a text anew when search_path is another
+/// one than at the last time.
+void Session::revalidate(const std::string& name) {
+  const auto at = statements_.find(name);
+  if (at == statements_.end()) return;
+  if (!at->second.read_under.ends_with("/" + *setting("search_path"))) {
+    at->second.read_under = parse_settings();
+  }
+}
+
 std::string Session::parse(const std::string& name, const std::string& text) {
   const Prepared parsed{.text = text,
                         .from_sql = false,
                         .parsed_under = parse_settings(),
+                        .read_under = parse_settings(),
                         .table_version = cluster_.table_version};
   return statements_.emplace(name, parsed).second ? "" : "42P05";
 }

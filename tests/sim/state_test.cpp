@@ -364,6 +364,31 @@ TEST_CASE("RESET within a transaction, and its rollback") {
   CHECK(world.violation_text() == "");
 }
 
+TEST_CASE("a RESET that is sent before the answer to a SET hides nothing of it from the client") {
+  for (const bool is_extended : {false, true}) {
+    INFO(is_extended);
+    World world(one_server());
+    Client& client = world.ready_client({{"application_name", "app"}});
+    Script script(client.number());
+    script.query("set application_name = 'mine' /* " + script.tag() + " */", {"C:SET"});
+    if (is_extended) {
+      script.parse("", "syntax error", "42601");
+      script.extended("reset all /* " + script.tag() + " */", {});
+      script.sync();
+    } else {
+      const std::string tag = script.tag();
+      script.query("select 1/0, '" + tag + "'; reset all /* " + tag + " */", {"E:22012"});
+    }
+    script.query("show application_name /* " + script.tag() + " */", {"T", "D:mine", "C:SHOW"});
+    client.play(script);
+    world.run();
+    CHECK(client.is_content());
+    CHECK(client.parameters().at("application_name") == "mine");
+    world.drain();
+    CHECK(world.violation_text() == "");
+  }
+}
+
 TEST_CASE("what the server does not take at startup is told with the server's error") {
   World world(one_server());
   Client& client = world.client({{"work_mem", "bad"}});

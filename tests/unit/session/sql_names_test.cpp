@@ -47,6 +47,13 @@ TEST_CASE("what concerns all of them is told apart") {
   CHECK(is("execute " + std::string(64, 'x'), SqlNames::any));
 }
 
+TEST_CASE("a PREPARE is found among other statements, too") {
+  CHECK(find_sql_names("prepare s as select 1").prepares);
+  CHECK(find_sql_names("select 1; prepare s as select 1").prepares);
+  CHECK(find_sql_names("prepare u&\"s\" as select 1").prepares);
+  CHECK(!find_sql_names("execute s; select 1").prepares);
+}
+
 TEST_CASE("most statements name none") {
   for (const char* text :
        {"", ";", "select 1", "select executed, prepared_at from t", "prepare transaction 'x'",
