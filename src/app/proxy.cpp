@@ -191,6 +191,7 @@ std::vector<HealthRow> Proxy::health() const {
                     .since = started_at_});
   }
   pools_.describe_health(rows);
+  health_checks_.describe_health(rows);
   return rows;
 }
 

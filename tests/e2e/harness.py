@@ -35,6 +35,9 @@ RUN_AS = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.get
 
 # What stands in sections of its own; tests give it among the other settings.
 REQUIRED_IN = {
+    "capacity": {"check": "off", "coordination": "none", "instances": 1, "safety_margin": 0.8, "target_utilization": 0.7,
+                 "capacity_check_interval": 0, "on_overcommit": "refuse_new", "verify_acquire": 0, "expected_rps": 1,
+                 "mean_transaction_ms": 1, "control_user": None, "control_password": None, "control_dbname": None},
     "recovery": {"auto_recover": 1, "max_attempts": 1000, "attempt_interval": 15, "while_recovering": "queue",
                  "failed_until": "reconnect", "rerun_on": "none"},
     "health": {"check_interval": 0, "check_timeout": 1, "failure_threshold": 3, "health_query": "select 1"},
