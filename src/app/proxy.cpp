@@ -212,6 +212,7 @@ std::vector<HealthRow> Proxy::health() const {
   capacity_.describe_health(rows);
   if (coordination_ != nullptr) coordination_->describe_health(rows);
   pools_.describe_health(rows);
+  health_checks_.describe_health(rows);
   return rows;
 }
 

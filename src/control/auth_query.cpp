@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "control/control_target.hpp"
 #include "control/tls_parameters.hpp"
 
 #include "pgproxy/base/log.hpp"
@@ -11,35 +12,6 @@ namespace {
 
 /// Strangers may ask for any name: no more than this is kept.
 constexpr std::size_t max_known = 10'000;
-
-}  // namespace
-
-/// A file that is not given is none, and not one in a home
-/// directory.
-std::vector<std::pair<std::string, std::string>> tls_parameters(const config::Settings& settings) {
-  const auto file = [](const std::string& path) { return path.empty() ? "/dev/null/none" : path; };
-  const config::TlsProtocols& versions = settings.server_tls_protocols;
-  std::vector<std::pair<std::string, std::string>> parameters = {
-      {"sslmode", to_string(settings.server_tls_sslmode)},
-      {"sslrootcert", file(settings.server_tls_ca_file)},
-      {"sslcert", file(settings.server_tls_cert_file)},
-      {"sslkey", file(settings.server_tls_key_file)},
-      {"sslcrl", file(settings.server_tls_crl_file)},
-      {"ssl_min_protocol_version", versions.v1_2 ? "TLSv1.2" : "TLSv1.3"},
-      {"ssl_max_protocol_version", versions.v1_3 ? "TLSv1.3" : "TLSv1.2"}};
-  if (settings.server_tls_sslnegotiation == config::SslNegotiation::direct) {
-    if (knows_direct_tls()) {
-      parameters.emplace_back("sslnegotiation", "direct");
-    } else {
-      log::line(log::Level::warning,
-                "auth_query asks for TLS with a request, in spite of server_tls_sslnegotiation = "
-                "direct: only libpq 17 and later can do without");
-    }
-  }
-  return parameters;
-}
-
-namespace {
 
 const std::string& first_given(const std::string& own, const std::string& global) {
   return own.empty() ? global : own;
@@ -115,14 +87,13 @@ Connection& AuthQuery::connection_to(const Place& place) {
   auto& slot = connections_[{place.name, place.auth_user}];
   if (slot != nullptr) return *slot;
   const config::Database& entry = *find_entry(place.name);
-  Target target{.hosts = entry.hosts,
+  Target target{.hosts = hosts_of(settings_, entry),
                 .port = entry.port,
                 .dbname = entry.dbname.empty() ? place.name : entry.dbname,
                 .user = place.auth_user,
                 .tls = tls_parameters(settings_),
                 .timeout = settings_.server_connect_timeout,
                 .idle_timeout = settings_.server_idle_timeout};
-  if (target.hosts.empty()) target.hosts = {settings_.unix_socket_dir};
   const auto secret = settings_.secrets.find(place.auth_user);
   if (secret != settings_.secrets.end()) target.password = secret->second;
   slot = std::make_unique<Connection>(services_, std::move(target));

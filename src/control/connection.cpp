@@ -62,8 +62,21 @@ std::vector<Row> rows_of(const PGresult* result) {
   return rows;
 }
 
-/// Notices of the server's are for its log.
-void ignore_notice(void* /*argument*/, const PGresult* /*result*/) {}
+/// What a result or notice says was wrong.
+Error error_of(const PGresult* result, std::string_view otherwise) {
+  const char* sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+  const char* message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+  const char* hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+  return {.sqlstate = sqlstate != nullptr ? sqlstate : "XX000",
+          .message = message != nullptr ? message : one_line(otherwise),
+          .hint = hint != nullptr ? hint : ""};
+}
+
+bool is_fatal(const PGresult* notice) {
+  const char* severity = PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
+  return severity != nullptr &&
+         (std::string_view(severity) == "FATAL" || std::string_view(severity) == "PANIC");
+}
 
 }  // namespace
 
@@ -84,8 +97,11 @@ void Connection::Finish::operator()(pg_conn* connection) const {
   PQfinish(connection);
 }
 
-Connection::Connection(Services services, Target target)
-    : services_(services), target_(std::move(target)), timeout_(*this) {}
+Connection::Connection(Services services, Target target, std::function<void(const Error&)> on_lost)
+    : services_(services),
+      target_(std::move(target)),
+      on_lost_(std::move(on_lost)),
+      timeout_(*this) {}
 
 Connection::~Connection() = default;
 
@@ -135,6 +151,30 @@ void Connection::on_resolve_failed(const Error& error) {
   fail(copy);
 }
 
+namespace {
+
+/// A client's search_path or timeout is none of ours; the login role's own is not to be trusted.
+std::string options_of(const Target& target) {
+  std::string options = "-c search_path=pg_catalog,public";
+  if (target.has_keepalives) {
+    options += fmt::format(
+        " -c tcp_keepalives_idle={} -c tcp_keepalives_interval={} -c tcp_keepalives_count={}",
+        keepalive_idle_seconds, keepalive_interval_seconds, keepalive_count);
+  }
+  return options;
+}
+
+/// Probes are sent while nothing is unacknowledged; tcp_user_timeout is for the rest.
+void add_keepalives(std::vector<std::pair<std::string, std::string>>& parameters) {
+  parameters.emplace_back("keepalives", "1");
+  parameters.emplace_back("keepalives_idle", std::to_string(keepalive_idle_seconds));
+  parameters.emplace_back("keepalives_interval", std::to_string(keepalive_interval_seconds));
+  parameters.emplace_back("keepalives_count", std::to_string(keepalive_count));
+  parameters.emplace_back("tcp_user_timeout", std::to_string(dead_peer_seconds * 1000));
+}
+
+}  // namespace
+
 /// `host`: for the checks of certificates; `address`: where to go.
 void Connection::connect(const std::string& host, const std::string& address) {
   std::vector<std::pair<std::string, std::string>> parameters = {
@@ -146,10 +186,9 @@ void Connection::connect(const std::string& host, const std::string& address) {
       {"passfile", "/dev/null"},
       {"gssencmode", "disable"},
       {"application_name", "pgproxy"},
-      // A client's search_path or timeout is none of ours; the login role's own is not to be
-      // trusted.
-      {"options", "-c search_path=pg_catalog,public"}};
+      {"options", options_of(target_)}};
   if (!is_unix(host)) parameters.emplace_back("hostaddr", address);
+  if (target_.has_keepalives) add_keepalives(parameters);
   parameters.insert(parameters.end(), target_.tls.begin(), target_.tls.end());
   std::vector<const char*> names;
   std::vector<const char*> values;
@@ -164,7 +203,12 @@ void Connection::connect(const std::string& host, const std::string& address) {
   if (connection_ == nullptr || PQstatus(connection_.get()) == CONNECTION_BAD) {
     return fail(libpq_error("could not connect"));
   }
-  PQsetNoticeReceiver(connection_.get(), ignore_notice, nullptr);
+  PQsetNoticeReceiver(
+      connection_.get(),
+      [](void* self, const PGresult* notice) {
+        static_cast<Connection*>(self)->note_last_words(notice);
+      },
+      this);
   PQsetErrorVerbosity(connection_.get(), PQERRORS_VERBOSE);  // with the SQLSTATE
   watch_for(false, true);
 }
@@ -178,10 +222,24 @@ void Connection::watch_for(bool readable, bool writable) {
 
 void Connection::on_ready() {
   if (state_ == State::connecting) return go_on_connecting();
-  if (PQconsumeInput(connection_.get()) == 0) return fail(libpq_error("connection lost"));
-  if (state_ == State::asking) return go_on_asking();
+  const bool is_there = PQconsumeInput(connection_.get()) != 0;
+  if (state_ == State::asking) {
+    return is_there ? go_on_asking() : fail(libpq_error("connection lost"));
+  }
   // Nothing was asked: the server has something to say, its end mostly.
-  if (PQstatus(connection_.get()) == CONNECTION_BAD) close();
+  static_cast<void>(PQisBusy(connection_.get()));  // has libpq look at what was read
+  if (!is_there || PQstatus(connection_.get()) == CONNECTION_BAD) lose();
+}
+
+/// Notices of the server's are for its log, but for the reason of its leaving.
+void Connection::note_last_words(const PGresult* notice) {
+  if (is_fatal(notice)) last_words_ = error_of(notice, "");
+}
+
+void Connection::lose() {
+  const Error error = last_words_ ? *last_words_ : libpq_error("connection lost");
+  close();
+  if (on_lost_) on_lost_(error);
 }
 
 void Connection::go_on_connecting() {
@@ -239,13 +297,7 @@ void Connection::read_results() {
     if (status == PGRES_TUPLES_OK) {
       found_ = rows_of(result.get());
     } else if (status != PGRES_COMMAND_OK) {
-      const char* sqlstate = PQresultErrorField(result.get(), PG_DIAG_SQLSTATE);
-      const char* message = PQresultErrorField(result.get(), PG_DIAG_MESSAGE_PRIMARY);
-      const char* hint = PQresultErrorField(result.get(), PG_DIAG_MESSAGE_HINT);
-      found_ = std::unexpected(Error{
-          .sqlstate = sqlstate != nullptr ? sqlstate : "XX000",
-          .message = message != nullptr ? message : one_line(PQerrorMessage(connection_.get())),
-          .hint = hint != nullptr ? hint : ""});
+      found_ = std::unexpected(error_of(result.get(), PQerrorMessage(connection_.get())));
     }
   }
 }
@@ -279,6 +331,7 @@ void Connection::close() {
   lookup_.reset();
   watch_.reset();
   connection_.reset();
+  last_words_.reset();
   state_ = State::closed;
 }
 
@@ -287,7 +340,7 @@ void Connection::on_timeout(Timeout& /*timeout*/) {
   next_host_ = target_.hosts.size();  // the time is over for all of them
   fail({.sqlstate = "08006",
         .message = "the server did not answer in time",
-        .hint = "Raise server_connect_timeout, or check the server's load."});
+        .hint = fmt::format("Raise {}, or check the server's load.", target_.timeout_setting)});
 }
 
 }  // namespace pgproxy::control

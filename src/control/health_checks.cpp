@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "control/control_target.hpp"
 #include "control/tls_parameters.hpp"
+
+#include "pgproxy/base/log.hpp"
 
 namespace pgproxy::control {
 namespace {
@@ -29,19 +32,20 @@ HealthChecks::HealthChecks(Services services, const config::Settings& settings, 
 HealthChecks::~HealthChecks() = default;
 
 void HealthChecks::add_servers_of(const config::Database& entry) {
-  std::vector<std::string> hosts = entry.hosts;
-  if (hosts.empty()) hosts = {settings_.unix_socket_dir};
-  for (const std::string& host : hosts) {
+  for (const std::string& host : hosts_of(settings_, entry)) {
     const io::ServerAddress address{.host = host, .port = entry.port};
     const auto is_same = [&](const auto& check) { return check->address == address; };
     if (std::ranges::any_of(checks_, is_same)) continue;
-    Target target{.hosts = {host},
-                  .port = entry.port,
-                  .dbname = "postgres",
-                  .user = std::string(nobody),
-                  .tls = tls_parameters(settings_),
-                  .timeout = settings_.check_timeout};
-    auto check = std::make_unique<Check>(Check{.address = address});
+    const bool has_login = !settings_.control_user.empty();
+    Target target = has_login ? control_target(settings_, host, entry.port)
+                              : Target{.hosts = {host},
+                                       .port = entry.port,
+                                       .dbname = "postgres",
+                                       .user = std::string(nobody),
+                                       .tls = tls_parameters(settings_)};
+    target.timeout = settings_.check_timeout;
+    target.timeout_setting = "check_timeout";
+    auto check = std::make_unique<Check>(Check{.address = address, .has_login = has_login});
     check->connection = std::make_unique<Connection>(services_, std::move(target));
     checks_.push_back(std::move(check));
   }
@@ -68,12 +72,48 @@ void HealthChecks::finish(Check& check, TimePoint started_at, const Answer& answ
   HealthResult result{.address = check.address,
                       .latency = services_.loop.now() - started_at,
                       .error = std::nullopt};
-  const bool is_well = answer || (!check.has_login && is_ready_for_logins(answer.error()));
-  if (!is_well) {
+  // What health_query itself met came on a connection that is still open.
+  const bool is_refused =
+      !answer && !check.connection->is_open() && is_ready_for_logins(answer.error());
+  if (!answer && !is_refused) {
     result.error = answer.error();
     result.is_silent = result.latency >= settings_.check_timeout;
   }
+  if (check.has_login && is_refused) note_refusal(check, answer.error());
+  if (answer) note_admission(check);
   report_(result);
+}
+
+void HealthChecks::note_refusal(Check& check, const Error& error) {
+  const std::string server = server_name(check.address.host, check.address.port);
+  const Error explained = explain_control_error(settings_, server, error);
+  const bool is_known = check.refusal && check.refusal->message == explained.message;
+  if (!check.refusal) check.refused_since = services_.loop.wall_now();
+  check.refusal = explained;
+  if (is_known) return;
+  log::line(log::Level::warning,
+            "health check: {}; until it is let in, all that is known is that the server answers. "
+            "HINT: {}",
+            explained.message, explained.hint);
+}
+
+void HealthChecks::note_admission(Check& check) {
+  if (!check.refusal) return;
+  check.refusal.reset();
+  log::line(log::Level::log, "health check: {} lets control_user \"{}\" in again",
+            server_name(check.address.host, check.address.port), settings_.control_user);
+}
+
+void HealthChecks::describe_health(std::vector<HealthRow>& rows) const {
+  for (const auto& check : checks_) {
+    if (!check->refusal) continue;
+    rows.push_back({.kind = "health_check",
+                    .name = server_name(check->address.host, check->address.port),
+                    .state = "degraded",
+                    .reason = check->refusal->message,
+                    .hint = check->refusal->hint,
+                    .since = check->refused_since});
+  }
 }
 
 }  // namespace pgproxy::control

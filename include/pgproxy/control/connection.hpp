@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "pgproxy/io/resolver.hpp"
 
 struct pg_conn;
+struct pg_result;
 
 namespace pgproxy::control {
 
@@ -31,6 +33,17 @@ struct Services {
   io::Resolver& resolver;
 };
 
+/// TCP keepalives of connections that hold something at the server (Target::has_keepalives): on
+/// our side, and by settings of the session on the server's. Three probes, so that a lost packet or
+/// two are not an end; five seconds apart, which is above any round trip; ten seconds of silence
+/// before the first, as questions come every few seconds anyway.
+constexpr int keepalive_idle_seconds = 10;
+constexpr int keepalive_interval_seconds = 5;
+constexpr int keepalive_count = 3;
+/// After which a server knows at the latest that our host is dead, and frees what we held there.
+constexpr int dead_peer_seconds =
+    keepalive_idle_seconds + keepalive_interval_seconds * keepalive_count;
+
 /// Where a connection of ours goes.
 struct Target {
   std::vector<std::string> hosts;  ///< names, addresses, "/directory"; tried in turn
@@ -40,7 +53,9 @@ struct Target {
   std::string password;
   /// libpq's words for TLS (sslmode, sslrootcert, …).
   std::vector<std::pair<std::string, std::string>> tls;
-  Duration timeout{};       ///< for connecting, and for each question; zero: none
+  bool has_keepalives = false;
+  Duration timeout{};  ///< for connecting, and for each question; zero: none
+  std::string_view timeout_setting = "server_connect_timeout";  ///< that says so
   Duration idle_timeout{};  ///< after which it is closed; zero: never
 };
 
@@ -55,7 +70,10 @@ class Connection final : public io::Disposable,
                          private io::ResolveListener,
                          private TimeoutListener {
  public:
-  Connection(Services services, Target target);
+  /// `on_lost` hears, once, that an open connection which was asked nothing has ended without our
+  /// doing, in the server's words if it had some (57P01), else as 08006. It may have the connection
+  /// destroyed later, or ask, which connects anew.
+  Connection(Services services, Target target, std::function<void(const Error&)> on_lost = {});
   ~Connection() override;
 
   /// `sql` is one statement with parameters $1, …; `done` is called once, perhaps from within the
@@ -95,11 +113,15 @@ class Connection final : public io::Disposable,
   void answer(Answer answer);
   void fail(const Error& error);
   void close();
+  void note_last_words(const pg_result* notice);
+  void lose();
   Error libpq_error(std::string what) const;
   Error login_error() const;
 
   Services services_;
   const Target target_;
+  const std::function<void(const Error&)> on_lost_;
+  std::optional<Error> last_words_;  ///< what the server said without being asked
   State state_ = State::closed;
   std::size_t next_host_ = 0;
   std::deque<Question> questions_;  ///< the first one is being asked

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "pgproxy/base/snapshot.hpp"
 #include "pgproxy/config/settings.hpp"
 #include "pgproxy/control/connection.hpp"
 #include "pgproxy/io/transport.hpp"
@@ -19,16 +20,20 @@ struct HealthResult {
   bool is_silent = false;      ///< nobody answered in time
 };
 
-/// Checks each server of [databases] every check_interval: with control_user by health_query on a
-/// connection that stays open; without it by a login attempt, which the server may refuse in any
-/// words but those of starting or stopping (as pg_isready does). On the loop's thread; never
-/// blocks.
+/// Checks each server of [databases] every check_interval: with control_user by health_query in
+/// control_dbname, on a connection that stays open; without it by a login attempt, which the server
+/// may refuse in any words but those of starting or stopping (as pg_isready does). A server that
+/// refuses control_user is there, and not asked: logged once, and a degraded check until it lets
+/// control_user in. On the loop's thread; never blocks.
 class HealthChecks final : private TimeoutListener {
  public:
   using Report = std::function<void(const HealthResult&)>;
   /// `settings` outlives the object. Each result goes to `report`, one at a time.
   HealthChecks(Services services, const config::Settings& settings, Report report);
   ~HealthChecks();
+
+  /// Rows of kind "health_check" for servers that refuse control_user.
+  void describe_health(std::vector<HealthRow>& rows) const;
 
  private:
   /// One server, as [databases] names it.
@@ -37,12 +42,16 @@ class HealthChecks final : private TimeoutListener {
     bool has_login = false;
     std::unique_ptr<Connection> connection;
     bool is_on = false;
+    std::optional<Error> refusal;  ///< of control_user, since the last check
+    WallTime refused_since{};
   };
 
   void on_timeout(Timeout& timeout) override;
   void add_servers_of(const config::Database& entry);
   void start(Check& check);
   void finish(Check& check, TimePoint started_at, const Answer& answer);
+  void note_refusal(Check& check, const Error& error);
+  void note_admission(Check& check);
 
   Services services_;
   const config::Settings& settings_;
