@@ -23,11 +23,17 @@ bool is_unix(const std::string& host) {
   return host.starts_with('/') || host.starts_with('@');
 }
 
-/// libpq ends its messages with a newline, and begins some with the severity.
+/// libpq ends its messages with a newline, and indents what it adds to one.
 std::string one_line(std::string_view text) {
   while (text.ends_with('\n')) text.remove_suffix(1);
-  std::string line(text);
-  std::ranges::replace(line, '\n', ' ');
+  std::string line;
+  for (const char c : text) {
+    if (c != '\n' && c != '\t') {
+      line += c;
+    } else if (!line.ends_with(' ')) {
+      line += ' ';
+    }
+  }
   return line;
 }
 

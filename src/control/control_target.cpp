@@ -66,6 +66,9 @@ std::string hint_of(const config::Settings& settings, const Error& error) {
         "whichever is used up.",
         user, database);
   }
+  if (error.sqlstate.starts_with("57P")) {
+    return "The server starts or stops, or somebody ended that connection: its log tells.";
+  }
   if (!error.hint.empty()) return error.hint;
   return "Start the server, or correct host and port of its entry in [databases].";
 }
