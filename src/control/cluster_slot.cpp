@@ -244,11 +244,19 @@ void ClusterSlot::fail(State state, Error error) {
 }
 
 void ClusterSlot::fail_without_primary() {
-  Error error = std::move(failures_.front());  // there is one, or a standby was taken
+  // A server that refuses us is what can be mended here. There is one failure at least, or a
+  // standby was taken.
+  const auto refusal = std::ranges::find_if(
+      failures_, [](const Error& error) { return !error.sqlstate.starts_with("08"); });
+  if (refusal != failures_.end()) std::rotate(failures_.begin(), refusal, refusal + 1);
+  Error error = std::move(failures_.front());
   if (hosts_.size() > 1) {
-    for (std::size_t i = 1; i < failures_.size(); ++i) error.detail += failures_[i].message + "; ";
-    error.detail += fmt::format("{} of {} hosts answered, as standbys",
-                                hosts_.size() - failures_.size(), hosts_.size());
+    for (std::size_t i = 1; i < failures_.size(); ++i) {
+      error.detail.append(error.detail.empty() ? "" : "; ").append(failures_[i].message);
+    }
+    if (const std::size_t standbys = hosts_.size() - failures_.size(); standbys > 0) {
+      error.detail += fmt::format("{}standbys: {}", error.detail.empty() ? "" : "; ", standbys);
+    }
     error.message = fmt::format("no primary among {}: {}", name(), error.message);
   }
   error.hint += " coordination = none is for a single instance that nobody starts twice.";

@@ -273,5 +273,79 @@ class Health(HealthTest):
         self.assertEqual(self.cluster.server_pids(), [])
 
 
+class ControlUser(HealthTest):
+    """With control_user, servers are asked health_query by someone who is logged in."""
+
+    CONTROL = {"control_user": "monitor", "control_password": harness.PASSWORD, "control_dbname": "test"}
+
+    def setUp(self):
+        super().setUp()
+        self.cluster.execute("drop role if exists monitor;"
+                             f" create role monitor login password '{harness.PASSWORD}' in role pg_monitor")
+
+    def monitors(self):
+        return self.cluster.server_pids("usename = 'monitor'")
+
+    def start(self, **settings):
+        return super().start(**(self.CONTROL | settings))
+
+    def test_it_asks_on_one_connection_that_stays_open(self):
+        self.start(health_query="select nextval('public.checks')")
+        self.cluster.execute("drop sequence if exists public.checks; create sequence public.checks;"
+                             " grant usage on sequence public.checks to public", database="test")
+        count = lambda: self.cluster.execute("select last_value from public.checks", database="test")[0][0]
+        harness.eventually(lambda: count() > 2, "it is asked")
+        before, seen = self.monitors(), count()
+        self.assertEqual(len(before), 1)
+        harness.eventually(lambda: count() > seen + 2, "it is asked again")
+        self.assertEqual(self.monitors(), before)
+        self.wait_for_state("healthy")
+        self.assertEqual(self.health("health_check"), [])
+
+    def test_its_connection_is_replaced_when_it_is_ended(self):
+        self.start()
+        pid, = harness.eventually(self.monitors, "it is logged in")
+        self.cluster.execute("select pg_terminate_backend(%s)", [pid])
+        harness.eventually(lambda: self.monitors() not in ([], [pid]), "it is logged in again")
+        self.wait_for_state("healthy")
+
+    def test_a_dead_host_frees_its_connection_soon(self):
+        sql = "select 1 / (current_setting('tcp_keepalives_idle') = '10' and "\
+              "current_setting('tcp_keepalives_interval') = '5' and current_setting('tcp_keepalives_count') = '3')::int"
+        self.start(health_query=sql)
+        self.wait_for_state("healthy")
+        harness.eventually(lambda: "last health check" in self.health()[0]["reason"], "checked")
+        self.assertEqual(self.health()[0]["state"], "healthy")
+
+    def test_a_query_that_fails_is_a_server_that_fails(self):
+        self.cluster.execute("drop table if exists public.fit", database="test")
+        self.start(health_query="select from public.fit")
+        row = self.wait_for_state("recovering")
+        self.assertIn('relation "public.fit" does not exist', row["reason"])
+        self.cluster.execute("create table public.fit (); grant select on public.fit to public", database="test")
+        self.wait_for_state("healthy")
+
+    def test_a_server_that_refuses_it_is_not_a_dead_one(self):
+        self.cluster.execute("alter role monitor password 'another one'")
+        self.start()
+        row, = harness.eventually(lambda: self.health("health_check"), "it is refused")
+        self.assertEqual(row["state"], "degraded")
+        self.assertIn('as control_user "monitor" in control_dbname "test"', row["reason"])
+        self.assertIn("control_password", row["hint"])
+        self.assertEqual(self.client().value("select 1"), "1")
+        self.assertEqual(self.health()[0]["state"], "healthy")
+        self.cluster.execute(f"alter role monitor password '{harness.PASSWORD}'")  # the hint
+        harness.eventually(lambda: self.health("health_check") == [], "it is let in")
+        log = self.pooler.log_text()
+        self.assertEqual(log.count("password authentication failed"), 1)
+        self.assertIn('lets control_user "monitor" in again', log)
+
+    def test_its_password_may_stand_in_auth_file(self):
+        self.secrets = {"monitor": harness.PASSWORD}
+        self.start(control_password=None)
+        harness.eventually(self.monitors, "it is logged in")
+        self.wait_for_state("healthy")
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)
