@@ -143,13 +143,16 @@ class Silent(HealthTest):
     """SIGSTOP: connections stay open, new ones are accepted by the kernel, and nothing answers."""
 
     def freeze(self):
-        for pid in processes_of(self.cluster):
-            os.kill(pid, signal.SIGSTOP)
         self.addCleanup(self.thaw)
+        self.signal_all(signal.SIGSTOP)
 
     def thaw(self):
+        self.signal_all(signal.SIGCONT)
+
+    def signal_all(self, number):
         for pid in processes_of(self.cluster):
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # a backend may have ended since
+                os.kill(pid, number)
 
     def test_its_connections_are_given_up_and_it_is_used_again_when_it_answers(self):
         self.start(while_recovering="reject", server_connect_timeout=2)
