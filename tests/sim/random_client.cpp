@@ -449,7 +449,7 @@ void RandomClient::go_on(Script& script) {
     script.message('d', "bad line");
     script.expect({"E:22P04"});
     script.message('d', "more");
-    script.message('c');
+    if (random.chance(70)) script.message('c');  // what fails needs no end
   }
   if (dice >= 60 && what == Unfinished::extended_copy) may_reset_ = false;
   if (dice >= 60 && script.status == 'T') script.status = 'E';
