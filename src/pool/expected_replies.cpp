@@ -48,7 +48,11 @@ void ExpectedReplies::sent(ReplyOwner& owner, ReplyKind kind) {
 
 ReplyVerdict ExpectedReplies::received(char type) {
   drop_copy_ends();
-  if (count_ == 0) return ReplyVerdict::unexpected;
+  if (count_ == 0) {
+    // That of a Sync which we took for eaten: what comes behind it is not skipped any more.
+    if (type == 'Z' && uncertain_) skipping_ = open_cycle_ = false;
+    return ReplyVerdict::unexpected;
+  }
   const ReplyKind head = at(0).kind;
   const bool in_query = head == ReplyKind::query;
   const bool in_execute = head == ReplyKind::execute;

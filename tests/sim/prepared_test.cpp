@@ -81,6 +81,18 @@ class Talk {
     script.sync();
     play(script);
   }
+  /// How many ReadyForQuery come of it the protocol leaves open.
+  void fail_copy_with_sync_in_it() {
+    Script script = next();
+    script.extended("copy t from stdin /* " + script.tag() + " */", {"G"});
+    script.message('S');
+    play(script);
+    Script rest = next();
+    rest.message('d', "bad line");
+    rest.expect({"E:22P04"});
+    rest.sync();
+    play(rest);
+  }
   void begin() {
     Script script = next();
     script.begin();
@@ -175,6 +187,30 @@ TEST_CASE(
   one.end();
   two.run("d", dated, dated_under("ISO, MDY/public"));
   two.end();
+  world.drain();
+  CHECK(world.violation_text() == "");
+}
+
+TEST_CASE("named statements go on behind a COPY that failed, in the middle, with a Sync in it") {
+  World world;
+  Talk one(world);
+  one.parse("a", "select 'first', $1");
+  one.fail_copy_with_sync_in_it();
+  one.run("a", "select 'first', $1", {"D:first|", "C:SELECT 1"});
+  one.parse("b", "select 'second', $1");
+  one.run("b", "select 'second', $1", {"D:second|", "C:SELECT 1"});
+  world.drain();
+  CHECK(world.violation_text() == "");
+}
+
+TEST_CASE("a stale plan where the number of answers is open is an error whatever rerun_on says") {
+  World world(reruns(true));
+  Talk one(world);
+  one.parse("m", changing);
+  one.fail_copy_with_sync_in_it();
+  world.postgres.change_tables();
+  one.fail("m", "0A000");
+  one.run("m", changing, rows_of_changing);
   world.drain();
   CHECK(world.violation_text() == "");
 }

@@ -82,7 +82,9 @@ class RandomClient {
   unsigned tables_before_ = 0;
   bool has_deferred_error_ = false;
   bool has_savepoint_ = false;
-  bool may_reset_ = true;  ///< startup settings can be given again
+  /// Startup settings can be given again, and cycles be run again: no COPY has left open how many
+  /// answers are due.
+  bool may_reset_ = true;
   bool is_sleeping_ = false;
   bool is_stopping_ = false;
   unsigned doubts_ = 0;  ///< times in a row that it was told otherwise about its settings
