@@ -7,29 +7,53 @@ namespace pgproxy::pool {
 Permit::~Permit() {
   if (owner_ == nullptr) return;
   const std::scoped_lock guard(owner_->lock_);
-  Budget& own = is_reserve_ ? owner_->reserve_ : owner_->pool_;
-  PGPROXY_ASSERT(own.used > 0 && owner_->database_.used > 0 && owner_->user_.used > 0);
-  --own.used;
-  --owner_->database_.used;
-  --owner_->user_.used;
+  for (Budget* budget : taken_) {
+    PGPROXY_ASSERT(budget->used > 0);
+    --budget->used;
+  }
 }
 
-std::optional<Permit> Capacity::try_reserve(bool from_reserve) {
-  const std::scoped_lock guard(lock_);
-  const CapacityLimit limit = check();
-  const bool use_reserve = limit == CapacityLimit::pool && from_reserve &&
-                           reserve_.used < reserve_.limit && database_.has_room() &&
-                           user_.has_room();
-  if (limit != CapacityLimit::none && !use_reserve) return std::nullopt;
-  ++(use_reserve ? reserve_ : pool_).used;
-  ++database_.used;
-  ++user_.used;
-  return Permit(*this, use_reserve);
+Capacity::Shared Capacity::shared_with(const ServerBudgets& at) const {
+  return {&database_, &user_, &at.host, &at.role, &at.database};
 }
 
-CapacityLimit Capacity::blocking_limit() const {
+std::optional<Permit> Capacity::try_reserve(bool from_reserve, const ServerBudgets& at) {
   const std::scoped_lock guard(lock_);
-  return check();
+  const bool use_reserve = !pool_.has_room();
+  if (use_reserve && !(from_reserve && reserve_.used < reserve_.limit)) return std::nullopt;
+  const Shared shared = shared_with(at);
+  Permit::Taken taken{use_reserve ? &reserve_ : &pool_};
+  std::ranges::copy(shared, taken.begin() + 1);
+  for (const Budget* budget : shared) {
+    if (!budget->has_room()) return std::nullopt;
+  }
+  for (Budget* budget : taken) ++budget->used;
+  return Permit(*this, taken);
+}
+
+CapacityLimit Capacity::blocking_limit(const ServerBudgets& at) const {
+  const std::scoped_lock guard(lock_);
+  return check(at);
+}
+
+bool Capacity::has_own_room(bool from_reserve) const {
+  const std::scoped_lock guard(lock_);
+  return pool_.has_room() || (from_reserve && reserve_.used < reserve_.limit);
+}
+
+bool Capacity::is_relieved_by(const Capacity& other, const ServerBudgets& there,
+                              const ServerBudgets& here) const {
+  const std::scoped_lock guard(lock_);
+  const Shared others = other.shared_with(there);
+  return std::ranges::all_of(shared_with(here), [&others](const Budget* budget) {
+    return budget->has_room() || (budget->used == budget->most() && budget->used > 0 &&
+                                  std::ranges::find(others, budget) != others.end());
+  });
+}
+
+std::uint32_t Capacity::most() const {
+  const std::scoped_lock guard(lock_);
+  return std::min({pool_.most(), database_.most(), user_.most()});
 }
 
 std::uint32_t Capacity::used() const {
@@ -37,10 +61,13 @@ std::uint32_t Capacity::used() const {
   return pool_.used + reserve_.used;
 }
 
-CapacityLimit Capacity::check() const {
+CapacityLimit Capacity::check(const ServerBudgets& at) const {
   if (!pool_.has_room()) return CapacityLimit::pool;
   if (!database_.has_room()) return CapacityLimit::database;
   if (!user_.has_room()) return CapacityLimit::user;
+  if (!at.host.has_room()) return CapacityLimit::host;
+  if (!at.role.has_room()) return CapacityLimit::server_role;
+  if (!at.database.has_room()) return CapacityLimit::server_database;
   return CapacityLimit::none;
 }
 

@@ -39,6 +39,13 @@ Pool::Pool(Pools& pools, PoolContext& context, CapacityLock& lock, DatabaseEntry
       wait_queue_(&timeout_queue(wait_limit(settings))),
       retry_(*this),
       reserve_(*this) {
+  const std::vector<std::string> local = {context.settings.unix_socket_dir};
+  for (const std::string& name : database.config.hosts.empty() ? local : database.config.hosts) {
+    ServerHost& host = pools.host({.host = name, .port = database.config.port});
+    hosts_.push_back({.host = host,
+                      .role = host.limits().role(user.name),
+                      .database = host.limits().database(server_database())});
+  }
   const Duration leak = context.settings.leak_warning;
   const Duration limit = settings.idle_transaction_timeout;
   if (leak == Duration::zero() || (limit > Duration::zero() && limit <= leak)) return;
@@ -65,7 +72,7 @@ ServerConnection* Pool::checkout(PoolClient& client) {
 void Pool::enqueue(PoolClient& client) {
   client.queued_at = loop().now();
   if (const auto reason = hopeless()) {
-    ++counters_.refused_count;
+    if (client.is_counted()) ++counters_.refused_count;
     return client.on_server_refused(*reason);
   }
   waiters_.push_back(client);
@@ -78,7 +85,7 @@ void Pool::enqueue(PoolClient& client) {
   if (!client.is_linked() || !must_not_wait()) return;
   const Error error = exhausted_error("on_exhausted = reject");
   leave_queue(client);
-  ++counters_.refused_count;
+  if (client.is_counted()) ++counters_.refused_count;
   client.on_server_refused(error);
 }
 
@@ -96,8 +103,10 @@ PoolClient& Pool::take_waiter() {
 
 void Pool::give_out(ServerConnection& server, PoolClient& client) {
   server.set_holder(&client);
-  ++counters_.server_assignment_count;
-  counters_.note_wait(loop().now() - client.queued_at);
+  if (client.is_counted()) {
+    ++counters_.server_assignment_count;
+    counters_.note_wait(loop().now() - client.queued_at);
+  }
   client.on_server_granted(server);
 }
 
@@ -105,6 +114,9 @@ void Pool::checkin(ServerConnection& server) {
   const bool is_single_use = settings_.server_lifetime == Duration::zero();
   if (is_single_use || (server.is_expired() && may_expire_now())) {
     return close(server, "server_lifetime");
+  }
+  if (pools_.is_shrinking() && must_shrink(server)) {
+    return close(server, "a limit at its server was lowered");
   }
   give_back(server);
 }
@@ -203,30 +215,50 @@ void Pool::grow() {
                 database_.config.name, user_.name);
       continue;
     }
+    if (logins_ >= waiting_count_ && !below_floor) return;  // closing something woke this pool
+    note_limit();
     if (!below_floor) note_exhausted();
     return;
   }
 }
 
+/// At the next server in turn that may be connected to and has room.
 bool Pool::open_connection(bool from_reserve) {
-  const auto index = find_host();
-  if (!index) return false;
-  auto permit = capacity_.try_reserve(from_reserve);
-  const CapacityLimit limit = capacity_.blocking_limit();
-  const bool is_shared = limit == CapacityLimit::database || limit == CapacityLimit::user;
-  if (!permit && is_shared && waiting_count_ > logins_) {
-    pools_.note_starving();
-    pools_.evict_for(*this, limit);
-    permit = capacity_.try_reserve(from_reserve);
+  if (!capacity_.has_own_room(from_reserve)) return false;
+  for (std::size_t step = 0; step < hosts_.size(); ++step) {
+    if (open_at(next_host_ + step, from_reserve)) return true;
   }
+  return waiting_count_ > logins_ && evict_and_open(from_reserve);
+}
+
+bool Pool::open_at(std::size_t index, bool from_reserve) {
+  const PoolHost& place = place_at(index);
+  if (!place.host.may_connect()) return false;
+  auto permit = capacity_.try_reserve(from_reserve, place.budgets());
   if (!permit) return false;
-  move_to_host(*index);
-  start_login(std::move(*permit), host_at(*index), false);
+  move_to_host(index);
+  start_login(std::move(*permit), place.host, false);
   return true;
 }
 
+/// All servers that may be connected to are full, for this pool at least.
+bool Pool::evict_and_open(bool from_reserve) {
+  if (!find_host()) return false;
+  pools_.note_starving();
+  for (std::size_t step = 0; step < hosts_.size(); ++step) {
+    const PoolHost& place = place_at(next_host_ + step);
+    if (!place.host.may_connect() || !pools_.evict_for(*this, place)) continue;
+    if (logins_ >= waiting_count_) return true;  // as that has woken this pool
+    if (open_at(next_host_ + step, from_reserve)) return true;
+  }
+  return false;
+}
+
 bool Pool::attempt(ServerHost& host) {
-  auto permit = capacity_.try_reserve(false);
+  const auto place =
+      std::ranges::find_if(hosts_, [&](const auto& at) { return &at.host == &host; });
+  if (place == hosts_.end()) return false;
+  auto permit = capacity_.try_reserve(false, place->budgets());
   if (!permit) return false;
   ++attempts_;
   start_login(std::move(*permit), host, true);
@@ -263,6 +295,7 @@ void Pool::on_server_ready(ServerConnection& server) {
   const bool was_attempt = server.is_attempt();
   give_back(server);
   if (is_new) report_login(host, was_attempt, nullptr);
+  if (pools_.is_shrinking()) pools_.enforce_limits();
   grow();
 }
 
@@ -270,6 +303,7 @@ void Pool::on_login_failed(ServerConnection& server, const Error& error) {
   const Error failure = error;
   log::line(log::Level::warning, server.subject(), "server login failed: FATAL {}",
             failure.message);
+  if (login_listener_ != nullptr) login_listener_->on_login_failed(server.host(), failure);
   if (failure_kind(failure) != FailureKind::unreachable) {
     login_error_ = failure;
     retry_at_ = loop().now() + global().attempt_interval;
@@ -303,8 +337,9 @@ void Pool::note_unencrypted(const io::ServerAddress& address) {
 
 void Pool::refuse_waiters(const Error& error) {
   for (std::size_t left = waiting_count_; left > 0 && !waiters_.empty(); --left) {
-    ++counters_.refused_count;
-    take_waiter().on_server_refused(error);
+    PoolClient& client = take_waiter();
+    if (client.is_counted()) ++counters_.refused_count;
+    client.on_server_refused(error);
   }
 }
 
@@ -313,13 +348,6 @@ void Pool::on_timeout(Timeout& timeout) {
     timeout_queue(global().reserve_pool_timeout).arm(reserve_, loop().now());
   }
   grow();
-}
-
-bool Pool::evict_idle() {
-  if (idle_.empty()) return false;
-  const bool newest_is_last = global().checkout_order == config::CheckoutOrder::round_robin;
-  close(newest_is_last ? idle_.front() : idle_.back(), "evicted");
-  return true;
 }
 
 bool Pool::may_expire_now() {

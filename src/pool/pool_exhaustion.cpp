@@ -20,7 +20,7 @@ double seconds_of(Duration duration) {
 /// With on_exhausted = reject: everything is in use, and what is being opened is others' already.
 bool Pool::must_not_wait() const {
   return settings_.on_exhausted == config::OnExhausted::reject && waiting_count_ > logins_ &&
-         find_host() && capacity_.blocking_limit() != CapacityLimit::none;
+         obstacle().limit != CapacityLimit::none;
 }
 
 std::string Pool::sizes() const {
@@ -29,14 +29,14 @@ std::string Pool::sizes() const {
   const auto longest =
       waiters_.empty() ? Duration::zero() : context_.loop.now() - waiters_.front().queued_at;
   std::string hosts;
-  for (std::size_t index = 0; index < host_count(); ++index) {
+  for (std::size_t index = 0; index < hosts_.size(); ++index) {
     const ServerHost& host = host_at(index);
     hosts += fmt::format("; server {} is {}", host.name(), host.describe().state);
   }
   return fmt::format(
       "Pool {}/{}: pool_size {} (effective {}), {} active, {} idle, {} logging in, {} clients "
       "waiting, the longest for {:.3f} s{}.",
-      database_.config.name, user_.name, settings_.pool_size, capacity_.pool_limit(), active,
+      database_.config.name, user_.name, settings_.pool_size, attainable_size(), active,
       idle_.size(), logins_, waiting_count_, seconds_of(longest), hosts);
 }
 
@@ -60,19 +60,28 @@ std::string Pool::hint_to_raise_size(std::uint32_t size) const {
                      place != global().places.end() ? " (" + place->second + ")" : "");
 }
 
-std::string Pool::exhaustion_hint() const {
-  const auto more = [this](std::uint32_t limit) {
-    return limit + std::max<std::uint32_t>(1, static_cast<std::uint32_t>(waiting_count_));
-  };
-  switch (capacity_.blocking_limit()) {
-    case CapacityLimit::pool: return "Set " + hint_to_raise_size(more(capacity_.pool_limit()));
+/// One of the pool's own settings, and where it is given if it is a size.
+std::string Pool::hint_to_raise(CapacityLimit limit, std::uint32_t more) const {
+  switch (limit) {
     case CapacityLimit::database:
-      return fmt::format("Set max_db_connections = {} for database {}",
-                         more(settings_.max_db_connections), database_.config.name);
+      return fmt::format("max_db_connections = {} for database {}",
+                         settings_.max_db_connections + more, database_.config.name);
     case CapacityLimit::user:
-      return fmt::format("Set max_user_connections = {} for user {}",
-                         more(settings_.max_user_connections), user_.name);
-    case CapacityLimit::none: break;
+      return fmt::format("max_user_connections = {} for user {}",
+                         settings_.max_user_connections + more, user_.name);
+    default: return hint_to_raise_size(capacity_.pool_limit() + more);
+  }
+}
+
+/// More than a server has is not proposed.
+std::string Pool::exhaustion_hint() const {
+  std::uint32_t more = std::max<std::uint32_t>(1, static_cast<std::uint32_t>(waiting_count_));
+  const Obstacle found = obstacle();
+  if (found.at_server != nullptr) return pools_.hint_to_raise(*found.at_server, more);
+  if (found.limit != CapacityLimit::none) {
+    const auto [spare, tightest] = least_spare();
+    if (spare == 0) return pools_.hint_to_raise(*tightest, more);
+    return "Set " + hint_to_raise(found.limit, std::min(more, spare));
   }
   if (!login_error_) return "The server is slow to log in; look at its load";
   const std::string& words = login_error_->message;
@@ -116,6 +125,7 @@ Error Pool::exhausted_error(std::string_view setting) const {
 /// A client waits, and no connection may be opened for it.
 void Pool::note_exhausted() {
   const TimePoint now = loop().now();
+  if (!waiters_.front().is_counted()) return;
   if (!find_host()) return;  // that is another matter
   if (!episode_) {
     ++counters_.exhausted_count;
@@ -141,6 +151,7 @@ void Pool::end_episode() {
 }
 
 void Pool::keep_house() {
+  if (waiting_count_ > logins_) note_limit();
   if (episode_) end_episode();
   check_books();
 }

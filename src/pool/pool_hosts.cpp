@@ -5,20 +5,13 @@
 
 namespace pgproxy::pool {
 
-std::size_t Pool::host_count() const {
-  return std::max<std::size_t>(1, database_.config.hosts.size());
-}
-
 ServerHost& Pool::host_at(std::size_t index) const {
-  const auto& hosts = database_.config.hosts;
-  return pools_.host(
-      {.host = hosts.empty() ? global().unix_socket_dir : hosts[index % hosts.size()],
-       .port = database_.config.port});
+  return place_at(index).host;
 }
 
 /// Counted on from the last one; those that failed are left out.
 std::optional<std::size_t> Pool::find_host() const {
-  for (std::size_t step = 0; step < host_count(); ++step) {
+  for (std::size_t step = 0; step < hosts_.size(); ++step) {
     if (host_at(next_host_ + step).may_connect()) return next_host_ + step;
   }
   return std::nullopt;
@@ -29,18 +22,16 @@ void Pool::move_to_host(std::size_t index) {
   if (index != next_host_ && !rotates) {
     ++counters_.host_switch_count;
     const ServerHost& left = host_at(next_host_);
-    log::line(log::Level::warning, "pool {}/{}: server {} is {}: connecting to {}",
-              database_.config.name, user_.name, left.name(), to_string(left.state()),
+    log::line(log::Level::warning, "pool {}/{}: server {} {}: connecting to {}",
+              database_.config.name, user_.name, left.name(),
+              left.may_connect() ? "has no room" : fmt::format("is {}", to_string(left.state())),
               host_at(index).name());
   }
   next_host_ = rotates ? index + 1 : index;
 }
 
 bool Pool::uses(const ServerHost& host) const {
-  for (std::size_t index = 0; index < host_count(); ++index) {
-    if (&host_at(index) == &host) return true;
-  }
-  return false;
+  return std::ranges::any_of(hosts_, [&](const PoolHost& at) { return &at.host == &host; });
 }
 
 void Pool::on_host_changed(ServerHost& host) {
@@ -95,7 +86,7 @@ std::optional<Error> Pool::hopeless() const {
   }
   if (find_host()) return std::nullopt;
   const ServerHost* best = &host_at(0);
-  for (std::size_t index = 0; index < host_count(); ++index) {
+  for (std::size_t index = 0; index < hosts_.size(); ++index) {
     const ServerHost& host = host_at(index);
     if (host.state() == HostState::recovering) best = &host;
   }

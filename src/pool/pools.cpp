@@ -9,6 +9,8 @@ namespace {
 
 /// What no event tells is looked after so often.
 constexpr Duration house_period = std::chrono::seconds(1);
+/// A limit that has not kept anybody from connecting for so long is no obstacle any more.
+constexpr Duration limit_quiet_time = std::chrono::seconds(10);
 
 }  // namespace
 
@@ -74,14 +76,11 @@ Pool& Pools::pool(DatabaseEntry& database, UserEntry& user) {
   return *slot;
 }
 
-void Pools::evict_for(const Pool& pool, CapacityLimit limit) {
-  for (const auto& [key, other] : pools_) {
-    const bool shares_limit = limit == CapacityLimit::database ? key.first == &pool.database()
-                                                               : key.second == &pool.user();
-    if (other.get() != &pool && shares_limit && !other->has_waiters() && other->evict_idle()) {
-      return;
-    }
-  }
+bool Pools::evict_for(const Pool& pool, const PoolHost& wanted) {
+  return std::ranges::any_of(pools_, [&](const auto& entry) {
+    Pool& other = *entry.second;
+    return &other != &pool && !other.has_waiters() && other.evict_idle(pool, wanted);
+  });
 }
 
 void Pools::on_capacity_freed(const Pool& origin) {
@@ -93,6 +92,8 @@ void Pools::on_capacity_freed(const Pool& origin) {
 
 void Pools::keep_house() {
   for (const auto& [key, pool] : pools_) pool->keep_house();
+  enforce_limits();
+  end_bites(limit_quiet_time);
   context_.loop.timeouts().queue(house_period).arm(house_timer_, context_.loop.now());
 }
 
@@ -146,6 +147,17 @@ void Pools::reset_hosts(const DatabaseEntry* database) {
 
 void Pools::describe_health(std::vector<HealthRow>& rows) const {
   for (const auto& [name, host] : hosts_) rows.push_back(host->describe());
+  for (const auto& [name, host] : hosts_) {
+    host->limits().for_each([&](const ServerLimit& limit) {
+      if (!limit.bite) return;
+      rows.push_back({.kind = "capacity",
+                      .name = limit.name,
+                      .state = "full",
+                      .reason = limit.bite->what,
+                      .hint = hint_to_raise(limit, 1),
+                      .since = limit.bite->wall_since});
+    });
+  }
   for (const auto& [key, pool] : pools_) pool->describe_health(rows);
 }
 

@@ -389,6 +389,7 @@ void ServerConnection::on_closed(const std::string& reason) {
   }
   if (!last_error_.sqlstate.empty()) error = last_error_;
   if (Pool::is_logging_in(*this)) return on_login_failed(error);
+  unlink();  // whoever hears of it looks for an idle one to close
   host_.on_connection_lost(error);
   lost(error);
 }

@@ -61,6 +61,7 @@ ServerHost::ServerHost(io::Loop& loop, const config::Settings& settings, HostLis
       listener_(listener),
       address_(std::move(address)),
       name_(name_of(address_)),
+      limits_(name_, settings.max_host_connections),
       since_(loop.wall_now()),
       next_attempt_(*this) {}
 

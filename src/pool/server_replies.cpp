@@ -212,6 +212,7 @@ bool ServerConnection::hand_on(ReadPass& pass, const wire::Header& header, Bytes
     return false;
   }
   if (owner == nullptr && !last_error_.sqlstate.empty()) {
+    unlink();  // whoever hears of it looks for an idle one to close
     host_.on_connection_lost(last_error_);
     lost(last_error_);  // a FATAL on an idle connection: gone before anyone is given it
     return false;

@@ -206,6 +206,38 @@ TEST_CASE("a FATAL that comes while a server is idle is seen before anyone gets 
   CHECK(world.violation_text() == "");
 }
 
+TEST_CASE("a server that dies while idle is not taken to make room for others as well") {
+  config::Settings settings = plain_settings();
+  settings.default_pool_size = 1;
+  settings.reserve_pool_size = 1;
+  settings.reserve_pool_timeout = seconds(5);
+  settings.max_db_connections = 2;
+  World world(settings);
+  Client& holder = world.ready_client();
+  holder.play(transaction(holder));
+  world.run();
+  Client& leaver = world.ready_client();
+  Client& waiter = world.ready_client();
+  Client& other = world.ready_client({}, "v");
+  other.play(select(other));
+  world.run();
+  leaver.may_lose_connection = true;
+  leaver.send(select(leaver).bytes);
+  world.loop.run_for(seconds(1));
+  waiter.play(select(waiter));
+  world.loop.run_for(seconds(1));
+  leaver.vanish();
+  world.loop.run_for(milliseconds(4'500));  // the reserve is due, and nobody looks
+  REQUIRE(world.pool("v").idle_count() == 1);
+  REQUIRE(waiter.rows() == 0);
+  world.backend(2).fatal("57P01", "terminating connection");
+  world.run();
+  CHECK(world.pool("v").server_count() == 0);
+  CHECK(waiter.rows() == 1);
+  holder.may_lose_connection = true;
+  CHECK(world.violation_text() == "");
+}
+
 TEST_CASE("a host that fails is left out of the list, and comes back") {
   for (const auto balance :
        {config::LoadBalanceHosts::round_robin, config::LoadBalanceHosts::disable}) {

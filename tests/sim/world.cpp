@@ -185,12 +185,17 @@ std::string World::violation_text() const {
 
 /// Server connections are permits, and permits are within their limits.
 void World::check() {
-  std::map<const pool::Budget*, std::size_t> used;
+  std::map<const pool::Budget*, std::uint32_t> used;
   std::size_t servers = 0;
   pools_.for_each([&](const pool::Pool& pool) {
     servers += pool.server_count();
-    used[&pool.database().server_budget] += pool.server_count();
-    used[&pool.user().server_budget] += pool.server_count();
+    used[&pool.database().server_budget] += static_cast<std::uint32_t>(pool.server_count());
+    used[&pool.user().server_budget] += static_cast<std::uint32_t>(pool.server_count());
+    for (const pool::PoolHost& place : pool.hosts()) {
+      const auto there = static_cast<std::uint32_t>(pool.server_count(place.host));
+      const pool::ServerBudgets at = place.budgets();
+      for (const pool::Budget* budget : {&at.host, &at.role, &at.database}) used[budget] += there;
+    }
     if (const std::string found = contradictions(pool.books()); !found.empty()) complain(found);
     const config::PoolSettings& limits = pool.settings();
     if (pool.server_count() > limits.pool_size + limits.reserve_pool_size) {
@@ -199,8 +204,10 @@ void World::check() {
   });
   for (const auto& [budget, count] : used) {
     if (budget->used != count) complain("permits and servers differ");
-    if (budget->limit != 0 && count > budget->limit) complain("a limit is exceeded");
+    // What is open when a limit is lowered may stay, but it does not grow.
+    if (count > std::max(budget->most(), used_before_[budget])) complain("a limit is exceeded");
   }
+  used_before_ = std::move(used);
   if (postgres.open_count() > servers) complain("a connection is open without a permit");
   if (++steps_ % steps_between_rows == 0) check_rows();
 }

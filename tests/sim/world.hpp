@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -84,6 +85,7 @@ class World final : private io::Connector,
   std::vector<std::unique_ptr<Client>> clients_;
   std::vector<std::unique_ptr<Client>> cancels_;
   unsigned steps_ = 0;
+  std::map<const pool::Budget*, std::uint32_t> used_before_;
   pool::Pools pools_;
   session::Sessions sessions_;
 };

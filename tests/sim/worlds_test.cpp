@@ -73,10 +73,38 @@ void stir(World& world) {
   world.refuses_connections = world.random.chance(5);
 }
 
+/// Limits of the server, at the start and changing; with numbers of its own, so that the worlds
+/// without any stay what they were.
+class Limits {
+ public:
+  explicit Limits(std::uint64_t seed) : random_(seed * 1'000'003), changes_(random_.chance(15)) {}
+
+  void apply(config::Settings& settings) {
+    if (random_.chance(20)) settings.max_host_connections = some();
+    if (random_.chance(50)) settings.on_overcommit = config::OnOvercommit::shrink;
+  }
+  void stir(World& world) {
+    if (!changes_ || !random_.chance(20)) return;
+    pool::GivenLimits limits;
+    if (random_.chance(70)) limits.connections = pool::GivenLimit{.connections = some() - 1};
+    if (random_.chance(30)) limits.roles["u"] = {.connections = some()};
+    if (random_.chance(30)) limits.databases["db"] = {.connections = some()};
+    world.pools().set_limits("10.0.0.1:5432", limits);
+  }
+  static void lift(World& world) { world.pools().set_limits("10.0.0.1:5432", {}); }
+
+ private:
+  std::uint32_t some() { return 1 + static_cast<std::uint32_t>(random_.below(4)); }
+  Random random_;
+  bool changes_;
+};
+
 std::string run_world(std::uint64_t seed) {
   Random random(seed);
   const bool has_faults = random.chance(50);
-  const config::Settings settings = random_settings(random);
+  config::Settings settings = random_settings(random);
+  Limits limits(seed);
+  limits.apply(settings);
   World world(settings, seed);
   world.client_weather = random_weather(random);
   world.server_weather = random_weather(random);
@@ -98,9 +126,11 @@ std::string run_world(std::uint64_t seed) {
   for (int round = 0; round < 30 && world.violations().empty(); ++round) {
     world.loop.run_for(std::chrono::milliseconds(10));
     if (has_faults) stir(world);
+    limits.stir(world);
     if (random.chance(20)) world.postgres.change_tables();
   }
   world.refuses_connections = false;
+  Limits::lift(world);
   for (RandomClient& client : clients) {
     client.stop();
     if (client.client() != nullptr) const_cast<Client*>(client.client())->link().set_reading(true);

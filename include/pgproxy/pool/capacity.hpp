@@ -1,6 +1,9 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
+#include <limits>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -10,9 +13,26 @@ namespace pgproxy::pool {
 /// A limit on server connections and what is used of it. Guarded by the CapacityLock that all
 /// budgets of a process share.
 struct Budget {
-  std::uint32_t limit = 0;  ///< 0: unlimited
+  static constexpr std::uint32_t unlimited = std::numeric_limits<std::uint32_t>::max();
+
+  std::uint32_t limit = 0;  ///< as configured; 0: unlimited
   std::uint32_t used = 0;
-  bool has_room() const { return limit == 0 || used < limit; }
+  /// What there is beside the configuration, as what a server has for us; 0: nothing at all.
+  std::optional<std::uint32_t> given = {};
+  /// The smaller of the two.
+  std::uint32_t most() const {
+    return std::min(limit == 0 ? unlimited : limit, given.value_or(unlimited));
+  }
+  bool has_room() const { return used < most(); }
+  /// There are more than there may be: the limit was lowered.
+  bool is_exceeded() const { return used > most(); }
+};
+
+/// What a connection to one server takes from that server's budgets; they outlive its permit.
+struct ServerBudgets {
+  Budget& host;      ///< of all our connections to it
+  Budget& role;      ///< of those as one role
+  Budget& database;  ///< of those to one database, by its name there
 };
 
 /// Guards all budgets: connects are rare, so one lock is enough.
@@ -24,43 +44,66 @@ class Capacity;
 class Permit {
  public:
   Permit(Permit&& other) noexcept
-      : owner_(std::exchange(other.owner_, nullptr)), is_reserve_(other.is_reserve_) {}
+      : owner_(std::exchange(other.owner_, nullptr)), taken_(other.taken_) {}
   Permit& operator=(Permit&& other) noexcept {
     std::swap(owner_, other.owner_);
-    std::swap(is_reserve_, other.is_reserve_);
+    std::swap(taken_, other.taken_);
     return *this;
   }
   ~Permit();
 
  private:
   friend class Capacity;
-  Permit(Capacity& owner, bool is_reserve) : owner_(&owner), is_reserve_(is_reserve) {}
+  /// The pool's own and those that it shares: database entry, user, host, role, database there.
+  using Taken = std::array<Budget*, 6>;
+  Permit(Capacity& owner, const Taken& taken) : owner_(&owner), taken_(taken) {}
   Capacity* owner_;
-  bool is_reserve_;
+  Taken taken_;
 };
 
-/// What stands in the way of one more server connection.
-enum class CapacityLimit : std::uint8_t { none, pool, database, user };
+/// What stands in the way of one more server connection: settings of the pool, its database entry
+/// or its user; then what a server has for pgproxy, for the role or for the database.
+enum class CapacityLimit : std::uint8_t {
+  none,
+  pool,
+  database,
+  user,
+  host,
+  server_role,
+  server_database,
+};
 
-/// The server connections that one pool may have: pool_size, and its share in max_db_connections
-/// and max_user_connections. Thread safe; takes a mutex: called to connect, never per transaction.
+/// The server connections that one pool may have: pool_size, and its share in max_db_connections,
+/// max_user_connections and the limits of the server that it connects to. Thread safe; takes a
+/// mutex: called to connect, never per transaction.
 class Capacity {
  public:
   Capacity(CapacityLock& lock, std::uint32_t pool_size, std::uint32_t reserve_size,
            Budget& database, Budget& user)
       : lock_(lock), pool_{pool_size}, reserve_{reserve_size}, database_(database), user_(user) {}
 
-  /// Reserves one slot; nullopt when pool, database or user is full. `from_reserve`: takes it from
-  /// reserve_pool_size when the pool itself is full.
-  std::optional<Permit> try_reserve(bool from_reserve);
-  /// The first limit that try_reserve(false) would run into.
-  CapacityLimit blocking_limit() const;
+  /// Reserves one slot for a connection to the server with the budgets `at`; nullopt when pool,
+  /// database, user or server is full. `from_reserve`: takes it from reserve_pool_size when the
+  /// pool itself is full.
+  std::optional<Permit> try_reserve(bool from_reserve, const ServerBudgets& at);
+  /// The first limit that try_reserve(false, at) would run into.
+  CapacityLimit blocking_limit(const ServerBudgets& at) const;
+  /// Whether pool_size, or with `from_reserve` reserve_pool_size, has room; no shared limit counts.
+  bool has_own_room(bool from_reserve) const;
+  /// Whether one connection less of `other` to a server with the budgets `there` would let this
+  /// pool, which has room itself, connect to the one with the budgets `here`.
+  bool is_relieved_by(const Capacity& other, const ServerBudgets& there,
+                      const ServerBudgets& here) const;
+  /// Most that pool, database entry and user may have; no server counts.
+  std::uint32_t most() const;
   std::uint32_t used() const;
   std::uint32_t pool_limit() const { return pool_.limit; }
 
  private:
   friend class Permit;
-  CapacityLimit check() const;
+  using Shared = std::array<Budget*, 5>;
+  Shared shared_with(const ServerBudgets& at) const;
+  CapacityLimit check(const ServerBudgets& at) const;
 
   CapacityLock& lock_;
   Budget pool_;

@@ -63,6 +63,29 @@ struct PoolBooks {
 /// Where the two differ; empty: nowhere.
 std::string contradictions(const PoolBooks& books);
 
+/// A server that a pool may connect to, and what limits the pool's connections there.
+struct PoolHost {
+  ServerHost& host;
+  ServerLimit& role;
+  ServerLimit& database;
+  ServerBudgets budgets() const {
+    return {host.limits().host().budget, role.budget, database.budget};
+  }
+  bool counts_towards(const Budget& budget) const {
+    return &host.limits().host().budget == &budget || &role.budget == &budget ||
+           &database.budget == &budget;
+  }
+};
+
+/// Told of each login of a pool's that failed, before the pool does anything about it.
+class LoginListener {
+ public:
+  virtual void on_login_failed(const ServerHost& host, const Error& error) = 0;
+
+ protected:
+  ~LoginListener() = default;
+};
+
 /// The server connections of one (database, user) and the clients that wait for them: strict FIFO,
 /// woken by events. One loop-local shard in front of the shared Capacity. Single threaded.
 class Pool final : private TimeoutListener {
@@ -95,8 +118,14 @@ class Pool final : private TimeoutListener {
 
   /// Opens what min_pool_size asks for and what waiting clients need, within the limits.
   void grow();
-  /// Closes one idle server in favour of another pool; false when there is none.
-  bool evict_idle();
+  /// Closes one idle server with which `starving` could connect to `wanted`; false: none would do.
+  bool evict_idle(const Pool& starving, const PoolHost& wanted);
+  /// Idle servers that are counted in `budget`, a server's.
+  std::size_t idle_count(const Budget& budget) const;
+  /// Closes one of them, the one that would be used last; false: there is none.
+  bool close_idle(const Budget& budget, std::string_view reason);
+  /// Most connections that it can have, if no other pool has any.
+  std::uint32_t attainable_size() const;
   bool has_waiters() const { return !waiters_.empty(); }
 
   const config::PoolSettings& settings() const { return settings_; }
@@ -129,6 +158,14 @@ class Pool final : private TimeoutListener {
   bool wants_verification() const { return !default_state_; }
   /// ", FILE:LINE", or nothing.
   std::string place_of_entry() const;
+
+  /// The servers that it may connect to, in the order of the entry.
+  const std::vector<PoolHost>& hosts() const { return hosts_; }
+  std::size_t server_count(const ServerHost& host) const;
+  /// nullptr: nobody.
+  void set_login_listener(LoginListener* listener) { login_listener_ = listener; }
+  /// A login that failed says nothing of the next one: it may be tried at once.
+  void forget_login_error();
 
   // What the hosts tell.
   bool uses(const ServerHost& host) const;
@@ -179,9 +216,13 @@ class Pool final : private TimeoutListener {
     return context_.loop.timeouts().queue(duration);
   }
   bool open_connection(bool from_reserve);
+  bool open_at(std::size_t index, bool from_reserve);
+  bool evict_and_open(bool from_reserve);
   void start_login(Permit permit, ServerHost& host, bool is_attempt);
-  std::size_t host_count() const;
+  const PoolHost& place_at(std::size_t index) const { return hosts_[index % hosts_.size()]; }
   ServerHost& host_at(std::size_t index) const;
+  const PoolHost* place_of(const ServerConnection& server) const;
+  bool counts_towards(const ServerConnection& server, const Budget& budget) const;
   std::optional<std::size_t> find_host() const;
   void move_to_host(std::size_t index);
   static void report_login(ServerHost& host, bool was_attempt, const Error* error);
@@ -190,7 +231,22 @@ class Pool final : private TimeoutListener {
   std::optional<Error> hopeless() const;
   bool must_not_wait() const;
   std::string sizes() const;
+  /// What keeps it from connecting; of a server's limits, that of the first server in turn.
+  struct Obstacle {
+    CapacityLimit limit = CapacityLimit::none;
+    ServerLimit* at_server = nullptr;  ///< nullptr: the limit is a setting of the pool's
+  };
+  Obstacle obstacle() const;
+  /// Connections that its servers have and nothing is planned for, and which limit says so.
+  struct Spare {
+    std::uint32_t connections = Budget::unlimited;
+    const ServerLimit* limit = nullptr;
+  };
+  Spare least_spare() const;
+  void note_limit();
+  bool must_shrink(const ServerConnection& server) const;
   std::string exhaustion_hint() const;
+  std::string hint_to_raise(CapacityLimit limit, std::uint32_t more) const;
   std::string hint_to_raise_size(std::uint32_t size) const;
   void note_exhausted();
   void end_episode();
@@ -212,6 +268,7 @@ class Pool final : private TimeoutListener {
   UserEntry& user_;
   config::PoolSettings settings_;
   Capacity capacity_;
+  std::vector<PoolHost> hosts_;  ///< never empty
   std::unordered_map<std::uint64_t, std::unique_ptr<ServerConnection>> servers_;
   IntrusiveList<ServerConnection> idle_;  ///< front is given out next
   IntrusiveList<PoolClient> waiters_;
@@ -223,6 +280,7 @@ class Pool final : private TimeoutListener {
   std::size_t logins_ = 0;    ///< servers that are connecting, authenticating or preparing
   std::size_t attempts_ = 0;  ///< those of them that are attempts of a recovery
   std::optional<Error> login_error_;
+  LoginListener* login_listener_ = nullptr;
   std::string found_secret_;  ///< of the pool's user, by auth_query
   std::optional<auth::ProvenScram> proven_scram_;
   TimeoutQueue* idle_timeout_queue_;

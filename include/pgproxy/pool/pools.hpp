@@ -38,15 +38,36 @@ class Pools final : private TimeoutListener, private HostListener {
   void shut_down() { shutting_down_ = true; }
   bool is_shutting_down() const { return shutting_down_; }
 
-  /// Closes an idle server of another pool that shares the exhausted `limit` (database or user), if
-  /// there is one.
-  void evict_for(const Pool& pool, CapacityLimit limit);
+  /// Closes an idle server of another pool that nobody waits for, if `pool` could then connect to
+  /// `wanted`; false: there is none.
+  bool evict_for(const Pool& pool, const PoolHost& wanted);
   /// A pool has clients waiting and may not connect because of a limit that it shares.
   void note_starving() { has_starving_ = true; }
   bool has_starving() const { return has_starving_; }
   /// A permit came back: pools that wait for one under a shared limit may go on.
   void on_capacity_freed(const Pool& origin);
 
+  /// What the server with this name ("host:port") has for us from now on, in place of what was
+  /// given before; max_host_connections holds beside it. Who waits for a limit that was raised goes
+  /// on at once. Of what exceeds one that was lowered, on_overcommit = shrink closes idle
+  /// connections now and busy ones when they come back; with refuse_new nothing is closed. A limit
+  /// that begins to keep pools from connecting is logged, and so is its end.
+  void set_limits(std::string_view server, const GivenLimits& limits);
+  /// Something is to be closed as soon as it comes back.
+  bool is_shrinking() const { return is_shrinking_; }
+  bool is_exceeded(const ServerBudgets& budgets) const;
+  /// Closes what is idle beyond a limit, where on_overcommit says so.
+  void enforce_limits();
+  /// `limit` keeps `pool` from connecting.
+  void note_bite(ServerLimit& limit, const Pool& pool);
+  std::string hint_to_raise(const ServerLimit& limit, std::uint32_t more) const;
+  /// Guards all budgets.
+  CapacityLock& lock() const { return lock_; }
+
+  template <class Visit>
+  void for_each_host(Visit visit) const {
+    for (const auto& [name, host] : hosts_) visit(*host);
+  }
   template <class Visit>
   void for_each(Visit visit) const {
     for (const auto& [key, pool] : pools_) visit(*pool);
@@ -67,9 +88,14 @@ class Pools final : private TimeoutListener, private HostListener {
   std::map<std::string, PoolCounters> totals() const;
   void log_stats() const;
   void open_minimum();
+  template <class MakeText>
+  void note_bite(ServerLimit& limit, std::uint32_t missing, MakeText make_text);
+  void end_bites(Duration quiet);
+  bool close_one_idle(const Budget& budget);
+  std::uint32_t excess(const ServerLimit& limit) const;
 
   PoolContext context_;
-  CapacityLock lock_;
+  mutable CapacityLock lock_;
   std::map<std::string, std::unique_ptr<ServerHost>, std::less<>> hosts_;  ///< by name
   std::map<std::string, std::unique_ptr<DatabaseEntry>, std::less<>> databases_;
   std::map<std::string, std::unique_ptr<UserEntry>, std::less<>> users_;
@@ -79,6 +105,7 @@ class Pools final : private TimeoutListener, private HostListener {
   Timeout house_timer_;
   bool shutting_down_ = false;
   bool has_starving_ = false;
+  bool is_shrinking_ = false;
 };
 
 }  // namespace pgproxy::pool

@@ -56,6 +56,9 @@ class PoolClient : public ReplyOwner, public ListHook<PoolClient> {
   /// There will be none: the pool's servers cannot be reached or refuse us.
   virtual void on_server_refused(const Error& error) = 0;
 
+  /// Whether the pool's counters and episodes are about clients like this one.
+  virtual bool is_counted() const { return true; }
+
   /// Since when it has been waiting; kept by the pool.
   TimePoint queued_at{};
 

@@ -126,7 +126,7 @@ class ServerConnection final : public io::Disposable,
 
   // For the pool.
 
-  ServerHost& host() { return host_; }
+  ServerHost& host() const { return host_; }
   bool is_attempt() const { return is_attempt_; }
   /// Whether anything has come from the server since mark_progress().
   void mark_progress() { reads_at_mark_ = reads_; }

@@ -10,6 +10,7 @@
 #include "pgproxy/base/timeouts.hpp"
 #include "pgproxy/config/settings.hpp"
 #include "pgproxy/io/loop.hpp"
+#include "pgproxy/pool/server_limits.hpp"
 
 namespace pgproxy::pool {
 
@@ -66,6 +67,9 @@ class ServerHost final : private TimeoutListener {
   /// For a client that cannot be served because of this host; only while !may_connect().
   Error refusal() const;
   HealthRow describe() const;
+  /// How many connections to it there may be.
+  ServerLimits& limits() { return limits_; }
+  const ServerLimits& limits() const { return limits_; }
 
   // Connections.
   void on_login_done();
@@ -97,6 +101,7 @@ class ServerHost final : private TimeoutListener {
   HostListener& listener_;
   const io::ServerAddress address_;
   const std::string name_;
+  ServerLimits limits_;
   HostState state_ = HostState::healthy;
   WallTime since_;
   TimePoint failed_at_{};
