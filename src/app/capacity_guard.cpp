@@ -104,18 +104,16 @@ void CapacityGuard::take(config::CapacityVerdict verdict) {
   limit_pools();
 }
 
-/// One line when something does not fit any more, one when it does again.
+/// One line when something does not fit any more, one when it does again. A limit that was taken
+/// away has no row any more.
 void CapacityGuard::log_changes(const config::CapacityVerdict& verdict) const {
+  std::map<std::string, WallTime> over = since_;
   for (const CapacityRow& row : verdict.rows) {
-    const bool was_known = since_.contains(key_of(row));
-    if (!is_well(row) && !was_known) {
-      log::line(log::Level::warning, "capacity: {} {} is {}: {}; {}", row.kind, row.name, row.state,
-                row.arithmetic, row.hint);
-    } else if (is_well(row) && was_known) {
-      log::line(log::Level::log, "capacity: {} {} fits again: {}", row.kind, row.name,
-                row.arithmetic);
-    }
+    if (is_well(row) || over.erase(key_of(row)) > 0) continue;
+    log::line(log::Level::warning, "capacity: {} {} is {}: {}; {}", row.kind, row.name, row.state,
+              row.arithmetic, row.hint);
   }
+  for (const auto& [key, since] : over) log::line(log::Level::log, "capacity: {} fits again", key);
 }
 
 /// With check = report the pools do what the configuration says, whatever the servers allow.

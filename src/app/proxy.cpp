@@ -61,6 +61,7 @@ Result<void> Proxy::open() {
   if (auto coordinated = coordinate(); !coordinated) return coordinated;
   if (auto verified = verify_acquire(); !verified) return verified;
   capacity_.start();
+  pools_.open_minimum();
   std::vector<int> activated;
   for (int i = 0, count = sd_listen_fds(0); i < count; ++i) {
     activated.push_back(SD_LISTEN_FDS_START + i);

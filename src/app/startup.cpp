@@ -20,10 +20,12 @@ std::string in_words(const std::vector<config::Problem>& problems) {
 /// Serves the loop until `begin`'s argument is called.
 void wait_for(net::UvLoop& loop, const std::function<void(std::function<void()>)>& begin) {
   bool is_over = false;
+  bool is_running = false;
   begin([&] {
     is_over = true;
-    loop.stop();
+    if (is_running) loop.stop();
   });
+  is_running = true;
   if (!is_over) loop.run();
 }
 

@@ -26,7 +26,6 @@ Pools::Pools(io::Loop& loop, const config::Settings& settings,
   }
   loop.timeouts().queue(settings.stats_period).arm(stats_timer_, loop.now());
   loop.timeouts().queue(house_period).arm(house_timer_, loop.now());
-  open_minimum();
 }
 
 Pools::~Pools() {
@@ -150,7 +149,7 @@ void Pools::describe_health(std::vector<HealthRow>& rows) const {
   for (const auto& [name, host] : hosts_) {
     host->limits().for_each([&](const ServerLimit& limit) {
       if (!limit.bite) return;
-      rows.push_back({.kind = "capacity",
+      rows.push_back({.kind = "limit",
                       .name = limit.name,
                       .state = "full",
                       .reason = limit.bite->what,

@@ -71,7 +71,7 @@ std::string capacity_health(World& world) {
   world.pools().describe_health(rows);
   std::string text;
   for (const HealthRow& row : rows) {
-    if (row.kind == "capacity") text += row.name + ": " + row.hint + "\n";
+    if (row.kind == "limit") text += row.name + ": " + row.hint + "\n";
   }
   return text;
 }

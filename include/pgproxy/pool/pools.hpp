@@ -24,6 +24,10 @@ class Pools final : private TimeoutListener, private HostListener {
   /// The pool of a database and the user who logs in to the server, made on first use.
   Pool& pool(DatabaseEntry& database, UserEntry& user);
 
+  /// Opens what min_pool_size asks for, where no client is needed to know a pool: once, when the
+  /// servers are known to have room.
+  void open_minimum();
+
   /// What is known of a server, made on first use.
   ServerHost& host(const io::ServerAddress& address);
   /// How a health check ended: nullptr is well. `is_silent`: nobody answered in time.
@@ -87,7 +91,6 @@ class Pools final : private TimeoutListener, private HostListener {
   void keep_house();
   std::map<std::string, PoolCounters> totals() const;
   void log_stats() const;
-  void open_minimum();
   template <class MakeText>
   void note_bite(ServerLimit& limit, std::uint32_t missing, MakeText make_text);
   void end_bites(Duration quiet);
