@@ -135,6 +135,14 @@ def accepts(port):
     return False
 
 
+def accepts_on(path):
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect(str(path))
+        return True
+    return False
+
+
 class Cluster:
     """PostgreSQL. Tests look at it as superuser postgres; everyone else comes through pgproxy."""
 
@@ -253,7 +261,8 @@ class Pooler:
     def _is_up(self):
         if self.process.poll() is not None:
             raise AssertionError(f"pgproxy ended with {self.process.returncode}:\n{self.log_text()}")
-        return accepts(self.port)
+        directory = self.settings["unix_socket_dir"]  # its socket opens last
+        return accepts_on(f"{directory}/.s.PGSQL.{self.port}") if directory else accepts(self.port)
 
     def log_text(self):
         return self.log.read_text(errors="replace")
