@@ -230,7 +230,7 @@ void Connection::on_ready() {
   if (state_ == State::connecting) return go_on_connecting();
   const bool is_there = PQconsumeInput(connection_.get()) != 0;
   if (state_ == State::asking) {
-    return is_there ? go_on_asking() : fail(libpq_error("connection lost"));
+    return is_there ? go_on_asking() : fail_asking(libpq_error("connection lost"));
   }
   // Nothing was asked: the server has something to say, its end mostly.
   static_cast<void>(PQisBusy(connection_.get()));  // has libpq look at what was read
@@ -257,6 +257,7 @@ void Connection::go_on_connecting() {
       PQsetnonblocking(connection_.get(), 1);
       PQsetErrorVerbosity(connection_.get(), PQERRORS_DEFAULT);
       state_ = State::idle;
+      has_answered_ = false;
       watch_for(true, false);
       return advance();
     default: return fail(login_error());
@@ -283,14 +284,14 @@ void Connection::send_question() {
   found_ = std::vector<Row>();
   if (PQsendQueryParams(connection_.get(), question.sql.c_str(), static_cast<int>(values.size()),
                         nullptr, values.data(), nullptr, nullptr, 0) == 0) {
-    return fail(libpq_error("could not ask"));
+    return fail_asking(libpq_error("could not ask"));
   }
   go_on_asking();
 }
 
 void Connection::go_on_asking() {
   const int left = PQflush(connection_.get());
-  if (left < 0) return fail(libpq_error("connection lost"));
+  if (left < 0) return fail_asking(libpq_error("connection lost"));
   watch_->want(true, left > 0);
   read_results();
 }
@@ -298,7 +299,11 @@ void Connection::go_on_asking() {
 void Connection::read_results() {
   while (PQisBusy(connection_.get()) == 0) {
     const ResultPtr result(PQgetResult(connection_.get()), PQclear);
-    if (result == nullptr) return answer(std::exchange(found_, {}));
+    if (result == nullptr) {
+      const bool is_lost = !found_ && PQstatus(connection_.get()) == CONNECTION_BAD;
+      if (is_lost) return fail_asking(found_.error());
+      return answer(std::exchange(found_, {}));
+    }
     const ExecStatusType status = PQresultStatus(result.get());
     if (status == PGRES_TUPLES_OK) {
       found_ = rows_of(result.get());
@@ -310,6 +315,7 @@ void Connection::read_results() {
 
 void Connection::answer(Answer answer) {
   state_ = State::idle;
+  has_answered_ = true;
   timeout_.disarm();
   const auto done = std::move(questions_.front().done);
   questions_.pop_front();
@@ -330,6 +336,15 @@ void Connection::fail(const Error& error) {
   if (was_connecting && next_host_ < target_.hosts.size()) return try_next_host();
   const std::deque<Question> failed = std::exchange(questions_, {});
   for (const Question& question : failed) question.done(std::unexpected(error));
+}
+
+/// A connection that was open before may have ended before it was asked: the question, which
+/// changes nothing, goes to another one. Who keeps something in the session (on_lost) hears of it
+/// instead.
+void Connection::fail_asking(const Error& error) {
+  if (!std::exchange(has_answered_, false) || on_lost_) return fail(error);
+  close();
+  advance();
 }
 
 void Connection::close() {

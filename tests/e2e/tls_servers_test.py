@@ -413,7 +413,7 @@ class Direct(ServerTest):
         self.start_direct("require", port=relay.port, settings={"auth_type": "scram-sha-256", "auth_user": "looker"})
         self.refusal("looked_up")
         if psycopg.pq.version() < 170000:
-            self.assertIn("auth_query asks for TLS with a request", self.pooler.log_text())
+            self.assertIn("ask for TLS with a request, in spite of server_tls_sslnegotiation = direct", self.pooler.log_text())
             self.assertEqual(relay.openings[0], raw.SSL_REQUEST)
         else:
             self.assertEqual(relay.openings[0][:3], b"\x16\x03\x01")

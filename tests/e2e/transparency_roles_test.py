@@ -135,6 +135,11 @@ class Startup(TransparencyTest):
 class ShortTimeouts(TransparencyTest):
     """What the client does to itself must not befall what pgproxy does on its servers."""
 
+    def judged(self, transcript):
+        """A millisecond may be over before PostgreSQL has described the rows, or behind that."""
+        return [line for line, next_line in zip(transcript, [*transcript[1:], ""])
+                if not (line.startswith("     T ") and "C=57014" in next_line)]
+
     def test_a_statement_timeout_of_a_millisecond(self):
         for begin, end in ((), ()), ((A("begin"),), (A("rollback"),)):
             self.check(f"timeout {len(begin)}", [

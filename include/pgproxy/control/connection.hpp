@@ -77,7 +77,9 @@ class Connection final : public io::Disposable,
   ~Connection() override;
 
   /// `sql` is one statement with parameters $1, …; `done` is called once, perhaps from within the
-  /// call. A connection that cannot be had is the answer to all that wait for it.
+  /// call. A connection that cannot be had is the answer to all that wait for it; one that turns
+  /// out to have been lost since the last answer is replaced, once, unless somebody hears of
+  /// losses.
   void ask(std::string sql, std::vector<std::string> parameters, std::function<void(Answer)> done);
   /// Closes an open connection; the next question opens another one.
   void hang_up() {
@@ -112,6 +114,7 @@ class Connection final : public io::Disposable,
   void watch_for(bool readable, bool writable);
   void answer(Answer answer);
   void fail(const Error& error);
+  void fail_asking(const Error& error);
   void close();
   void note_last_words(const pg_result* notice);
   void lose();
@@ -123,6 +126,7 @@ class Connection final : public io::Disposable,
   const std::function<void(const Error&)> on_lost_;
   std::optional<Error> last_words_;  ///< what the server said without being asked
   State state_ = State::closed;
+  bool has_answered_ = false;  ///< the connection at hand, before
   std::size_t next_host_ = 0;
   std::deque<Question> questions_;  ///< the first one is being asked
   Answer found_;
