@@ -154,17 +154,29 @@ void CapacityGuard::measure() {
   });
 }
 
-std::string CapacityGuard::measured(const std::string& pool) const {
-  const auto found = loads_.find(pool);
-  if (found == loads_.end() || found->second.peak_rps == 0) return {};
-  const Load& load = found->second;
+std::string CapacityGuard::in_words(const Load& load) const {
   const double needed =
       std::ceil(load.peak_rps * load.mean_ms / 1000 / settings_.target_utilization);
   return fmt::format(
-      "at most {:.1f} transactions/s (over {} s), of {:.2f} ms on average: expected_rps = {:.0f}, "
+      "at most {:.1f} transactions/s (over {:g} s), of {:.2f} ms on average: expected_rps = "
+      "{:.0f}, "
       "mean_transaction_ms = {:.2f}, pool_size = {:.0f}",
       load.peak_rps, std::chrono::duration<double>(period()).count(), load.mean_ms,
       std::ceil(load.peak_rps), load.mean_ms, std::max(1.0, needed));
+}
+
+/// Of "database/user", or of all of "database/*", each with its name.
+std::string CapacityGuard::measured(const std::string& pool) const {
+  if (!pool.ends_with("/*")) {
+    const auto found = loads_.find(pool);
+    return found != loads_.end() && found->second.peak_rps > 0 ? in_words(found->second) : "";
+  }
+  std::string text;
+  for (const auto& [name, load] : loads_) {
+    if (load.peak_rps == 0 || !name.starts_with(pool.substr(0, pool.size() - 1))) continue;
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", name, in_words(load));
+  }
+  return text;
 }
 
 std::vector<CapacityRow> CapacityGuard::rows() const {

@@ -49,6 +49,7 @@ class CapacityGuard final : private TimeoutListener {
   void log_changes(const config::CapacityVerdict& verdict) const;
   void limit_pools();
   void measure();
+  std::string in_words(const Load& load) const;
   std::string measured(const std::string& pool) const;
   Duration period() const;
 

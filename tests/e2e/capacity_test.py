@@ -77,6 +77,15 @@ class Start(CapacityTest):
         self.start(f"user=app pool_size={size}", instances=2)
         self.refusal(f"user=app pool_size={int(size) + 1}", instances=2)
 
+    def test_it_proposes_what_was_measured(self):
+        self.start()
+        client = self.client()
+
+        def proposal():
+            client.query("select 1")
+            return self.row("pool", name="test/app")["measured"]
+        self.assertRegex(harness.eventually(proposal, "a load was measured"), r"expected_rps = \d+, mean_transaction_ms = ")
+
     def test_report_starts_all_the_same_and_says_so(self):
         self.start("user=app pool_size=200", check="report")
         self.assertEqual(self.row("server")["state"], "too_small")
