@@ -90,30 +90,30 @@ void CapacityGuard::on_timeout(Timeout& /*timeout*/) {
 }
 
 void CapacityGuard::take(config::CapacityVerdict verdict) {
-  log_changes(verdict);
-  std::map<std::string, WallTime> since;
+  // What a server said last holds until it says otherwise.
+  for (const CapacityRow& server : std::vector(verdict.rows)) {
+    if (server.state != "unknown") continue;
+    for (const CapacityRow& row : verdict_.rows) {
+      if (row.name.ends_with(" at " + server.name)) verdict.rows.push_back(row);
+    }
+  }
+  for (auto& [name, limits] : verdict_.limits) verdict.limits.try_emplace(name, std::move(limits));
+  std::map<std::string, Trouble> troubles;
   for (const CapacityRow& row : verdict.rows) {
     if (is_well(row)) continue;
-    const auto known = since_.find(key_of(row));
-    since[key_of(row)] = known != since_.end() ? known->second : services_.loop.wall_now();
-  }
-  since_ = std::move(since);
-  // What a server said last holds until it says otherwise.
-  for (auto& [name, limits] : verdict_.limits) verdict.limits.try_emplace(name, std::move(limits));
-  verdict_ = std::move(verdict);
-  limit_pools();
-}
-
-/// One line when something does not fit any more, one when it does again. A limit that was taken
-/// away has no row any more.
-void CapacityGuard::log_changes(const config::CapacityVerdict& verdict) const {
-  std::map<std::string, WallTime> over = since_;
-  for (const CapacityRow& row : verdict.rows) {
-    if (is_well(row) || over.erase(key_of(row)) > 0) continue;
+    const auto known = troubles_.find(key_of(row));
+    const bool is_news = known == troubles_.end() || known->second.state != row.state;
+    troubles[key_of(row)] = is_news ? Trouble{row.state, services_.loop.wall_now()} : known->second;
+    if (!is_news) continue;
     log::line(log::Level::warning, "capacity: {} {} is {}: {}; {}", row.kind, row.name, row.state,
               row.arithmetic, row.hint);
   }
-  for (const auto& [key, since] : over) log::line(log::Level::log, "capacity: {} fits again", key);
+  for (const auto& [key, trouble] : troubles_) {  // a limit that was taken away has no row any more
+    if (!troubles.contains(key)) log::line(log::Level::log, "capacity: {} fits again", key);
+  }
+  troubles_ = std::move(troubles);
+  verdict_ = std::move(verdict);
+  limit_pools();
 }
 
 /// With check = report the pools do what the configuration says, whatever the servers allow.
@@ -154,7 +154,13 @@ void CapacityGuard::measure() {
   });
 }
 
-std::string CapacityGuard::in_words(const Load& load) const {
+/// expected_rps is the entry's, whatever the number of its pools.
+std::string CapacityGuard::in_words(const std::string& pool, const Load& load) const {
+  const std::string entry = pool.substr(0, pool.rfind('/') + 1);
+  double entry_rps = 0;
+  for (const auto& [name, other] : loads_) {
+    if (name.starts_with(entry)) entry_rps += other.peak_rps;
+  }
   const double needed =
       std::ceil(load.peak_rps * load.mean_ms / 1000 / settings_.target_utilization);
   return fmt::format(
@@ -162,19 +168,19 @@ std::string CapacityGuard::in_words(const Load& load) const {
       "{:.0f}, "
       "mean_transaction_ms = {:.2f}, pool_size = {:.0f}",
       load.peak_rps, std::chrono::duration<double>(period()).count(), load.mean_ms,
-      std::ceil(load.peak_rps), load.mean_ms, std::max(1.0, needed));
+      std::ceil(entry_rps), load.mean_ms, std::max(1.0, needed));
 }
 
 /// Of "database/user", or of all of "database/*", each with its name.
 std::string CapacityGuard::measured(const std::string& pool) const {
   if (!pool.ends_with("/*")) {
     const auto found = loads_.find(pool);
-    return found != loads_.end() && found->second.peak_rps > 0 ? in_words(found->second) : "";
+    return found != loads_.end() && found->second.peak_rps > 0 ? in_words(pool, found->second) : "";
   }
   std::string text;
   for (const auto& [name, load] : loads_) {
     if (load.peak_rps == 0 || !name.starts_with(pool.substr(0, pool.size() - 1))) continue;
-    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", name, in_words(load));
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", name, in_words(name, load));
   }
   return text;
 }
@@ -189,14 +195,14 @@ std::vector<CapacityRow> CapacityGuard::rows() const {
 
 void CapacityGuard::describe_health(std::vector<HealthRow>& rows) const {
   for (const CapacityRow& row : verdict_.rows) {
-    const auto since = since_.find(key_of(row));
-    if (since == since_.end()) continue;
+    const auto trouble = troubles_.find(key_of(row));
+    if (trouble == troubles_.end()) continue;
     rows.push_back({.kind = "capacity",
                     .name = key_of(row),
                     .state = row.state,
                     .reason = row.arithmetic,
                     .hint = row.hint,
-                    .since = since->second});
+                    .since = trouble->second.since});
   }
 }
 

@@ -44,12 +44,16 @@ class CapacityGuard final : private TimeoutListener {
     double mean_ms = 0;
   };
 
+  struct Trouble {
+    std::string state;
+    WallTime since{};
+  };
+
   void on_timeout(Timeout& timeout) override;
   void take(config::CapacityVerdict verdict);
-  void log_changes(const config::CapacityVerdict& verdict) const;
   void limit_pools();
   void measure();
-  std::string in_words(const Load& load) const;
+  std::string in_words(const std::string& pool, const Load& load) const;
   std::string measured(const std::string& pool) const;
   Duration period() const;
 
@@ -59,8 +63,8 @@ class CapacityGuard final : private TimeoutListener {
   const config::CapacityPlan plan_;
   control::CapacityQuestions questions_;
   config::CapacityVerdict verdict_;
-  std::map<std::string, WallTime> since_;  ///< of what does not fit: kind and name
-  std::map<std::string, Load> loads_;      ///< by "database/user"
+  std::map<std::string, Trouble> troubles_;  ///< what does not fit, by kind and name
+  std::map<std::string, Load> loads_;        ///< by "database/user"
   bool is_asking_ = false;
   Timeout timer_;
 };

@@ -163,6 +163,7 @@ metrics::Status Proxy::status() const {
                          .lists = lists(),
                          .started_at = started_at_,
                          .loop_cpu_time = thread_cpu_time(),
+                         .is_starting = listener_ == nullptr,
                          .is_draining = is_draining_};
   std::vector<PoolRow> rows = pools();
   auto row = rows.begin();

@@ -54,7 +54,8 @@ Result<void> Proxy::coordinate() {
   if (loaded_.settings.coordination == config::Coordination::none) return {};
   coordination_ = std::make_unique<control::Coordination>(
       control::Services{loop_, fd_watcher_, resolver_}, loaded_.settings,
-      config::plan_capacity(loaded_.settings), [] {});
+      config::plan_capacity(loaded_.settings),
+      [this] { pools_.hold_growth(coordination_ != nullptr && coordination_->is_refused()); });
   Result<void> result;
   wait_for(loop_, [&](const std::function<void()>& over) {
     coordination_->acquire([&, over](const Result<void>& found) {
@@ -67,25 +68,36 @@ Result<void> Proxy::coordinate() {
 
 namespace {
 
-/// The pools that are known before anyone logs in: those of an entry's users, else of all users
-/// with a password of their own.
-std::vector<pool::PoolName> pools_to_verify(const config::Settings& settings) {
-  const auto is_ours = [&](const std::string& user) {
-    return user == settings.control_user ||
-           std::ranges::find(settings.admin_users, user) != settings.admin_users.end() ||
-           std::ranges::find(settings.stats_users, user) != settings.stats_users.end();
-  };
-  std::vector<std::string> with_passwords;
-  for (const auto& [user, secret] : settings.secrets) {
-    if (!secret.starts_with("SCRAM-SHA-256$") && !is_ours(user)) with_passwords.push_back(user);
-  }
-  std::vector<pool::PoolName> names;
+/// The pools that are known before anyone logs in: those of an entry's users. Where these are not
+/// known they are guessed: everybody with a password of his own.
+struct PoolToVerify {
+  pool::PoolName name;
+  bool is_guessed = false;
+};
+
+std::vector<PoolToVerify> pools_to_verify(const config::Settings& settings) {
+  std::vector<PoolToVerify> pools;
   for (const config::Database& entry : settings.databases) {
-    for (const std::string& user : pool_users(settings, entry).value_or(with_passwords)) {
-      names.push_back({entry.name, user});
+    const auto known = pool_users(settings, entry);
+    const std::size_t before = pools.size();
+    for (const std::string& user : known.value_or(users_with_secrets(settings))) {
+      const auto secret = settings.secrets.find(user);
+      const bool is_verifier =
+          secret != settings.secrets.end() && (secret->second.starts_with("SCRAM-SHA-256$"));
+      if (known || !is_verifier) pools.push_back({{entry.name, user}, !known});
     }
+    if (pools.size() > before) continue;
+    log::line(log::Level::warning,
+              "verify_acquire: pools of {} are not verifiable before a first login: no user of it "
+              "is known with a password for the server",
+              entry.name);
   }
-  return names;
+  return pools;
+}
+
+/// A user who was guessed need not be one of that database.
+bool is_refusal(const Error& error) {
+  return error.sqlstate.starts_with("28") || error.sqlstate == "42501" || error.sqlstate == "3D000";
 }
 
 double milliseconds(Duration duration) {
@@ -116,20 +128,28 @@ void log_report(const pool::AcquisitionReport& report) {
 /// Fails with the first pool that did.
 Result<void> Proxy::verify_acquire() {
   if (!loaded_.settings.verify_acquire) return {};
+  const std::vector<PoolToVerify> pools = pools_to_verify(loaded_.settings);
+  std::vector<pool::PoolName> names;
+  for (const PoolToVerify& pool : pools) names.push_back(pool.name);
   std::vector<pool::AcquisitionReport> reports;
   std::unique_ptr<pool::AcquisitionTest> test;
   wait_for(loop_, [&](const std::function<void()>& over) {
     test = std::make_unique<pool::AcquisitionTest>(
-        pools_, pools_to_verify(loaded_.settings),
-        [&, over](const std::vector<pool::AcquisitionReport>& found) {
+        pools_, names, [&, over](const std::vector<pool::AcquisitionReport>& found) {
           reports = found;
           over();
         });
     test->start();
   });
-  for (const pool::AcquisitionReport& report : reports) log_report(report);
+  using enum pool::AcquisitionReport::Outcome;
+  for (std::size_t i = 0; i < reports.size(); ++i) {
+    pool::AcquisitionReport& report = reports[i];
+    const bool is_refused = report.outcome == failed && report.error && is_refusal(*report.error);
+    if (is_refused && pools[i].is_guessed) report.outcome = unverifiable;
+    log_report(report);
+  }
   for (const pool::AcquisitionReport& report : reports) {
-    if (report.outcome != pool::AcquisitionReport::Outcome::failed) continue;
+    if (report.outcome != failed) continue;
     Error error = report.error.value_or(Error{});
     error.message = "verify_acquire: " + error.message;
     return std::unexpected(error);

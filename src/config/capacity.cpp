@@ -16,12 +16,21 @@ const User& line_of(const Settings& settings, std::string_view user) {
   return found != nullptr ? *found : none;
 }
 
+/// Who is known for the console, or to ask servers, and not as a user of databases.
+bool is_operator(const Settings& settings, const std::string& user) {
+  const auto is_among = [&](const std::vector<std::string>& names) {
+    return std::ranges::find(names, user) != names.end();
+  };
+  const bool is_listed = settings.find_user(user) != nullptr;
+  return user == settings.control_user ||
+         (!is_listed && (is_among(settings.admin_users) || is_among(settings.stats_users)));
+}
+
 /// Nobody else can log in: everyone who is known has a line in [users].
-bool names_all_users(const Settings& settings) {
-  const bool asks_for_more = !settings.auth_user.empty() || settings.auth_type == AuthType::any;
-  return !asks_for_more && !settings.secrets.empty() &&
-         std::ranges::all_of(settings.secrets, [&](const auto& secret) {
-           return settings.find_user(secret.first) != nullptr;
+bool names_all_users(const Settings& settings, const Database& database) {
+  return !has_unknown_users(settings, database) &&
+         std::ranges::all_of(users_with_secrets(settings), [&](const std::string& user) {
+           return settings.find_user(user) != nullptr;
          });
 }
 
@@ -36,12 +45,25 @@ double share_of(const Settings& settings, const Database& database, std::string_
 
 }  // namespace
 
+std::vector<std::string> users_with_secrets(const Settings& settings) {
+  std::vector<std::string> users;
+  for (const auto& [name, secret] : settings.secrets) {
+    if (!is_operator(settings, name)) users.push_back(name);
+  }
+  return users;
+}
+
+bool has_unknown_users(const Settings& settings, const Database& database) {
+  const bool asks_for_more = !settings.auth_user.empty() || !database.auth_user.empty() ||
+                             settings.auth_type == AuthType::any;
+  return database.user.empty() && asks_for_more;
+}
+
 std::optional<std::vector<std::string>> pool_users(const Settings& settings,
                                                    const Database& database) {
   if (!database.user.empty()) return std::vector{database.user};
-  if (!names_all_users(settings)) return std::nullopt;
-  std::vector<std::string> users;
-  for (const auto& [name, secret] : settings.secrets) users.push_back(name);
+  std::vector<std::string> users = users_with_secrets(settings);
+  if (users.empty() || !names_all_users(settings, database)) return std::nullopt;
   return users;
 }
 
@@ -69,8 +91,16 @@ std::uint32_t CapacitySum::total() const {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(sum, 1'000'000'000));
 }
 
-std::string HostPlan::name() const {
+namespace {
+
+std::string host_name(std::string_view host, std::uint16_t port) {
   return fmt::format("{}:{}", host, port);
+}
+
+}  // namespace
+
+std::string HostPlan::name() const {
+  return host_name(host, port);
 }
 
 namespace {
@@ -85,6 +115,7 @@ class Planner {
     if (settings_.auto_database) add_entry(*settings_.auto_database);
     for (HostPlan& host : plan_.hosts) {
       add_control(host);
+      add_known_roles(host);
       host.connections.cap = settings_.max_host_connections;
       for (auto& [role, sum] : host.roles) sum.cap = cap_of_role(role);
     }
@@ -180,6 +211,19 @@ class Planner {
         for (const auto& [user, term] : pools) add(term);
       }
       for (const auto& [user, term] : pools) at.roles[user].terms.push_back(term);
+      at.has_unknown_roles |= has_unknown_users(settings_, database);
+      for (const std::string& other : names) {
+        if (other != name) at.alternatives.push_back(host_name(other, database.port));
+      }
+    }
+  }
+
+  void add_known_roles(HostPlan& host) const {
+    for (const auto& [name, secret] : settings_.secrets) host.roles[name];
+    for (const User& user : settings_.users) host.roles[user.name];
+    if (!settings_.auth_user.empty()) host.roles[settings_.auth_user];
+    for (const Database& database : settings_.databases) {
+      if (!database.auth_user.empty()) host.roles[database.auth_user];
     }
   }
 
@@ -222,11 +266,18 @@ class Planner {
 
   /// What asks a server besides the pools.
   void add_control(HostPlan& host) {
-    CapacitySum& sum = host.connections;
-    const auto add = [&](std::string what) { sum.terms.push_back({std::move(what), 1}); };
-    if (settings_.check_interval > Duration::zero()) add("control: health checks");
-    if (settings_.check != CapacityCheck::off) add("control: capacity");
-    if (settings_.coordination == Coordination::advisory_lock) add("control: coordination");
+    const auto add = [&](std::string what) {
+      host.connections.terms.push_back({std::move(what), 1});
+    };
+    const auto add_own = [&](const std::string& what) {
+      add(what);
+      if (settings_.control_user.empty()) return;
+      host.roles[settings_.control_user].terms.push_back({what, 1});
+      host.databases[settings_.control_dbname].terms.push_back({what, 1});
+    };
+    if (settings_.check_interval > Duration::zero()) add_own("control: health checks");
+    if (settings_.check != CapacityCheck::off) add_own("control: capacity");
+    if (settings_.coordination == Coordination::advisory_lock) add_own("control: coordination");
     for (const Database& database : settings_.databases) {
       if (is_asked_for_users(database, host)) add("control: auth_query at " + database.name);
     }

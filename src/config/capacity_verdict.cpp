@@ -36,16 +36,24 @@ class Judge {
         return known.host == host.host && known.port == host.port;
       };
       const auto found = std::ranges::find_if(facts, is_of);
-      if (found != facts.end()) judge(host, *found);
+      if (found != facts.end()) judge(host, *found, is_replaced(host, facts));
     }
     add_pools();
     return std::move(verdict_);
   }
 
  private:
-  void judge(const HostPlan& host, const ServerFacts& facts) {
+  /// Another server of its entries answers.
+  static bool is_replaced(const HostPlan& host, const std::vector<ServerFacts>& facts) {
+    return std::ranges::any_of(facts, [&](const ServerFacts& other) {
+      const std::string name = HostPlan{.host = other.host, .port = other.port}.name();
+      return !other.error && std::ranges::find(host.alternatives, name) != host.alternatives.end();
+    });
+  }
+
+  void judge(const HostPlan& host, const ServerFacts& facts, bool may_be_away) {
     const std::string name = host.name();
-    if (facts.error) return note_unknown(name, *facts.error);
+    if (facts.error) return note_unknown(name, *facts.error, may_be_away);
     const std::uint32_t reserved =
         facts.superuser_reserved_connections + facts.reserved_connections;
     CapacityVerdict::Limits& limits = verdict_.limits[name];
@@ -63,10 +71,7 @@ class Judge {
                                   .limit_words = words + ")",
                                   .remedy = "raise max_connections at the server to ",
                                   .kept = reserved,
-                                  .others = facts.others});
-    const std::uint32_t control = fixed_part(host.connections);
-    limits.connections.connections -= std::min(limits.connections.connections, control);
-    limits.connections.planned -= std::min(limits.connections.planned, control);
+                                  .others = host.has_unknown_roles ? 0 : facts.others});
     for (const auto& [role, sum] : host.roles) judge_role(host, role, sum, facts, limits);
     for (const auto& [database, sum] : host.databases) {
       judge_database(host, database, sum, facts, limits);
@@ -113,6 +118,13 @@ class Judge {
                     .state = wanted <= allowed ? "fits" : "too_small",
                     .arithmetic = arithmetic(what, planned, wanted, allowed)};
     const std::uint32_t share = allowed / settings_.instances;
+    const std::uint64_t more =
+        wanted + std::max<std::uint64_t>(1, planned / 4) * settings_.instances;
+    // What is ours beside the pools is no part of their limits.
+    const std::uint32_t fixed = fixed_part(what.sum);
+    CapacityVerdict::Limit limit{share - std::min(share, fixed), planned - std::min(planned, fixed),
+                                 raise(what, more)};
+    if (what.sum.terms.empty()) return limit;  // whose pools are not known
     if (wanted > allowed) {
       row.hint = remedy(what, wanted, share);
       verdict_.problems.push_back({.file = {},
@@ -122,15 +134,12 @@ class Judge {
     } else if (what.others + wanted > what.limit) {
       row.state = "crowded";
       row.hint = fmt::format(
-          "others hold {} connections: safety_margin = {:g} leaves them {}; lower safety_margin to "
-          "{:.2g}, or end some of them",
-          what.others, settings_.safety_margin, what.limit - allowed,
-          std::max(0.0, 1.0 - static_cast<double>(what.others) / std::max(1U, what.limit)));
+          "others hold {} connections, {} are left to them: end some of them, or {}{}", what.others,
+          what.limit - std::min<std::uint64_t>(what.limit, wanted), what.remedy,
+          std::max<std::uint64_t>(what.others + wanted + what.kept, what.limit + what.kept + 1));
     }
     verdict_.rows.push_back(std::move(row));
-    const std::uint64_t more =
-        wanted + std::max<std::uint64_t>(1, planned / 4) * settings_.instances;
-    return {share, planned, raise(what, more)};
+    return limit;
   }
 
   /// The server's limit with which `wanted` connections would fit.
@@ -177,13 +186,14 @@ class Judge {
     return fixed;
   }
 
-  void note_unknown(const std::string& name, const Error& error) {
+  void note_unknown(const std::string& name, const Error& error, bool may_be_away) {
     verdict_.rows.push_back({.kind = "server",
                              .name = name,
                              .instances = settings_.instances,
                              .state = "unknown",
                              .arithmetic = "it could not be asked: " + error.message,
                              .hint = error.hint});
+    if (may_be_away) return;
     verdict_.problems.push_back(
         {.file = {},
          .message =
@@ -195,22 +205,37 @@ class Judge {
   void add_pools() {
     for (const Database& database : settings_.databases) {
       const auto users = pool_users(settings_, database);
-      for (const std::string& user : users.value_or(std::vector<std::string>{"*"})) {
+      if (!users) add_whole(database);
+      for (const std::string& user : users.value_or(std::vector<std::string>())) {
         const PoolSettings pool = effective_settings(settings_, database, user);
         const Need need = needed_connections(settings_, database, user);
-        const bool is_enough = pool.pool_size >= need.connections;
-        verdict_.rows.push_back(
-            {.kind = "pool",
-             .name = database.name + "/" + user,
-             .planned = pool.pool_size + pool.reserve_pool_size,
-             .instances = settings_.instances,
-             .allowed = need.connections,
-             .state = is_enough ? "fits" : "too_small",
-             .arithmetic = fmt::format("needs {}; has pool_size {} + reserve {}", need.arithmetic(),
-                                       pool.pool_size, pool.reserve_pool_size),
-             .hint = is_enough ? "" : fmt::format("pool_size = {}, or auto", need.connections)});
+        add_pool(database.name + "/" + user, pool.pool_size, need,
+                 fmt::format("pool_size {} + reserve {}", pool.pool_size, pool.reserve_pool_size),
+                 "pool_size");
       }
     }
+  }
+
+  /// An entry whose users are not known: all of its pools together.
+  void add_whole(const Database& database) {
+    const std::uint32_t limit = database.max_db_connections.value_or(settings_.max_db_connections);
+    const Need need = needed_connections(settings_, database, "*");
+    add_pool(database.name + "/*", limit == 0 ? need.connections : limit, need,
+             fmt::format("max_db_connections {}", limit), "max_db_connections");
+  }
+
+  void add_pool(std::string name, std::uint32_t size, const Need& need, std::string_view words,
+                std::string_view setting) {
+    const bool is_enough = size >= need.connections;
+    verdict_.rows.push_back(
+        {.kind = "pool",
+         .name = std::move(name),
+         .planned = size,
+         .instances = settings_.instances,
+         .allowed = need.connections,
+         .state = is_enough ? "fits" : "too_small",
+         .arithmetic = fmt::format("needs {}; has {}", need.arithmetic(), words),
+         .hint = is_enough ? "" : fmt::format("{} = {}", setting, need.connections)});
   }
 
   const Settings& settings_;

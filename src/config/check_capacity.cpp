@@ -46,6 +46,25 @@ class CapacityChecker {
     }
   }
 
+  /// What is asked of a server that says nothing would never end.
+  void check_patience() const {
+    if (settings_.server_connect_timeout > Duration::zero() ||
+        !is_usable("server_connect_timeout")) {
+      return;
+    }
+    const std::string_view why = settings_.check != CapacityCheck::off ? "check is not off"
+                                 : settings_.coordination == Coordination::advisory_lock
+                                     ? "coordination = advisory_lock"
+                                 : settings_.verify_acquire ? "verify_acquire = 1"
+                                                            : "";
+    if (why.empty()) return;
+    report_.problem(origin("server_connect_timeout"),
+                    fmt::format("server_connect_timeout = 0 would wait for ever for a server that "
+                                "says nothing: {}",
+                                why),
+                    "server_connect_timeout = 15");
+  }
+
   void warn_of_what_is_off() const {
     const auto warn = [&](std::string_view name, bool is_off, std::string_view text) {
       if (is_off && is_usable(name)) report_.warning(origin(name), std::string(text));
@@ -112,6 +131,7 @@ void check_capacity(const Settings& settings, const Origins& origins, Report& re
   const CapacityChecker checker(settings, origins, report);
   checker.check_shares();
   checker.check_control();
+  checker.check_patience();
   checker.warn_of_what_is_off();
   checker.check_plan();
   checker.check_query_timeouts();

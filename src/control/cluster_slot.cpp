@@ -283,11 +283,10 @@ void ClusterSlot::lose(Error error) {
 }
 
 void ClusterSlot::enter(State state) {
-  const bool is_change = (state == State::held) != is_held();
   state_ = state;
   since_ = services_.loop.wall_now();
   if (state == State::held) attempts_ = 0;
-  if (is_change) owner_.on_change();
+  owner_.on_change();
 }
 
 void ClusterSlot::report(const Result<void>& result) {

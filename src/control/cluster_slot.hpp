@@ -43,7 +43,7 @@ class ClusterSlot final : private TimeoutListener {
 
   /// Once. `done` hears how the first attempt ended.
   void acquire(std::function<void(Result<void>)> done);
-  bool is_held() const { return state_ == State::held; }
+  bool is_refused() const { return state_ == State::refused; }
   bool is_backend(std::int32_t pid) const { return connection_ != nullptr && backend_pid_ == pid; }
   std::string name() const;
   HealthRow describe_health() const;

@@ -121,8 +121,8 @@ void Coordination::finish_one(const Result<void>& result) {
   done({});
 }
 
-bool Coordination::holds_all() const {
-  return std::ranges::all_of(slots_, [](const auto& slot) { return slot->is_held(); });
+bool Coordination::is_refused() const {
+  return std::ranges::any_of(slots_, [](const auto& slot) { return slot->is_refused(); });
 }
 
 void Coordination::describe_health(std::vector<HealthRow>& rows) const {

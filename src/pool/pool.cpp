@@ -224,6 +224,7 @@ void Pool::grow() {
 
 /// At the next server in turn that may be connected to and has room.
 bool Pool::open_connection(bool from_reserve) {
+  if (pools_.is_growth_held()) return false;
   if (!capacity_.has_own_room(from_reserve)) return false;
   for (std::size_t step = 0; step < hosts_.size(); ++step) {
     if (open_at(next_host_ + step, from_reserve)) return true;
@@ -257,7 +258,7 @@ bool Pool::evict_and_open(bool from_reserve) {
 bool Pool::attempt(ServerHost& host) {
   const auto place =
       std::ranges::find_if(hosts_, [&](const auto& at) { return &at.host == &host; });
-  if (place == hosts_.end()) return false;
+  if (place == hosts_.end() || pools_.is_growth_held()) return false;
   auto permit = capacity_.try_reserve(false, place->budgets());
   if (!permit) return false;
   ++attempts_;

@@ -74,14 +74,35 @@ std::string Pool::hint_to_raise(CapacityLimit limit, std::uint32_t more) const {
 }
 
 /// More than a server has is not proposed.
+/// What else stands in the way of a pool that is larger by `more`.
+std::string Pool::hint_to_raise_too(CapacityLimit limit, std::uint32_t more) const {
+  if (limit != CapacityLimit::pool) return {};
+  const std::uint32_t size = capacity_.pool_limit() + more;
+  std::string text;
+  const auto add = [&](std::string_view setting, std::uint32_t value) {
+    if (value != 0 && value < size) text += fmt::format(" and {} = {}", setting, size);
+  };
+  add("max_db_connections", settings_.max_db_connections);
+  add("max_user_connections", settings_.max_user_connections);
+  add("max_host_connections", global().max_host_connections);
+  return text;
+}
+
 std::string Pool::exhaustion_hint() const {
+  if (pools_.is_growth_held()) {
+    return fmt::format(
+        "Set instances = {}, here and at the others, or end one of them: no "
+        "connection is opened while this one has no place among them (SHOW HEALTH)",
+        global().instances + 1);
+  }
   std::uint32_t more = std::max<std::uint32_t>(1, static_cast<std::uint32_t>(waiting_count_));
   const Obstacle found = obstacle();
   if (found.at_server != nullptr) return pools_.hint_to_raise(*found.at_server, more);
   if (found.limit != CapacityLimit::none) {
     const auto [spare, tightest] = least_spare();
     if (spare == 0) return pools_.hint_to_raise(*tightest, more);
-    return "Set " + hint_to_raise(found.limit, std::min(more, spare));
+    more = std::min(more, spare);
+    return "Set " + hint_to_raise(found.limit, more) + hint_to_raise_too(found.limit, more);
   }
   if (!login_error_) return "The server is slow to log in; look at its load";
   const std::string& words = login_error_->message;

@@ -41,6 +41,16 @@ void Pools::open_minimum() {
   }
 }
 
+void Pools::hold_growth(bool is_held) {
+  if (std::exchange(is_growth_held_, is_held) == is_held) return;
+  log::line(log::Level::warning, "pools {}",
+            is_held ? "open no connection: other instances have taken this one's place "
+                      "(coordination); those that are open go on"
+                    : "open connections again");
+  if (is_held) return;
+  for (const auto& [key, pool] : pools_) pool->grow();
+}
+
 DatabaseEntry* Pools::find_database(std::string_view name) {
   if (const auto at = databases_.find(name); at != databases_.end()) return at->second.get();
   if (!context_.settings.auto_database) return nullptr;

@@ -60,15 +60,16 @@ Response prometheus_metrics(const metrics::Status& status) {
 }
 
 Response ready(const metrics::Status& status) {
-  if (!status.is_draining) return {.body = dump({{"ready", true}})};
-  return {.status = 503, .body = dump({{"ready", false}, {"reason", "draining"}})};
+  if (status.is_serving()) return {.body = dump({{"ready", true}})};
+  const std::string_view reason = status.is_draining ? "draining" : "starting";
+  return {.status = 503, .body = dump({{"ready", false}, {"reason", reason}})};
 }
 
 /// The program answers: 200, whatever its servers do.
 Response health(const metrics::Status& status) {
   auto reasons = ordered_json::array();
   for (const HealthRow& row : status.health) {
-    if (row.state == "healthy") continue;
+    if (row.is_well()) continue;
     reasons.push_back({{"kind", row.kind},
                        {"name", row.name},
                        {"state", row.state},

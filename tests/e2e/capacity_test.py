@@ -3,6 +3,7 @@
 import pathlib
 import re
 import subprocess
+import threading
 import unittest
 
 import harness
@@ -243,6 +244,29 @@ class Instances(CapacityTest):
         text = self.refused(default_pool_size=4)
         self.assertIn("plan", text)
         self.assertIn("instances", self.refused(instances=3))
+
+    def test_nothing_is_opened_while_somebody_else_has_the_place(self):
+        pooler = self.started(instances=1)
+        lock = "select classid, pid from pg_locks where locktype = 'advisory' and granted"
+        (lock_class, holder), = self.cluster.execute(lock)
+        with pooler.connect() as known, self.cluster.connect(database="postgres") as thief:
+            known.execute("select 1")
+            # Who stands in the queue when the lock is given up goes before whoever tries again.
+            queued = threading.Thread(target=thief.execute, args=("select pg_advisory_lock(%s, 1)", [lock_class]))
+            queued.start()
+            harness.eventually(lambda: self.cluster.execute("select 1 from pg_locks where locktype = 'advisory' and not granted"),
+                               "the thief waits")
+            self.cluster.execute(f"select pg_terminate_backend({holder})")
+            queued.join()
+            harness.eventually(lambda: "refused" in [row["state"] for row in pooler.console("show health")], "its place is taken")
+            with known.transaction():
+                known.execute("select 1")  # what is open goes on
+                with pooler.raw() as waiting:
+                    waiting.send(harness.raw.query("select 'served'"))
+                    pooler.wait_for_pool("it waits", cl_waiting=1)
+                    thief.execute("select pg_advisory_unlock_all()")
+                    self.assertEqual(harness.raw.rows(waiting.read_until("Z")), [("served",)])
+        self.assertIn("open no connection: other instances have taken this one's place", pooler.log_text())
 
     def test_a_lost_connection_is_a_state_and_taken_up_again(self):
         pooler = self.started()

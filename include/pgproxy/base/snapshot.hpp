@@ -188,6 +188,9 @@ struct HealthRow {
   std::string reason;
   std::string hint;
   WallTime since{};
+
+  /// Nothing is wrong with it.
+  bool is_well() const { return state == "healthy" || state == "held"; }
 };
 
 /// Whether a server, a role, a database or a pool has what it needs, as SHOW CAPACITY lists it.

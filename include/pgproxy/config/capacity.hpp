@@ -14,6 +14,10 @@
 
 namespace pgproxy::config {
 
+/// Who of auth_file may have pools: not who is known for the console, or to ask servers.
+std::vector<std::string> users_with_secrets(const Settings& settings);
+/// Others than those of auth_file may log in.
+bool has_unknown_users(const Settings& settings, const Database& database);
 /// The users whose pools an entry may have: the forced one, or those of [users] where these are all
 /// that can log in. nullopt: that is not known from the configuration.
 std::optional<std::vector<std::string>> pool_users(const Settings& settings,
@@ -51,9 +55,13 @@ struct HostPlan {
   std::string host;  ///< as in [databases], or unix_socket_dir
   std::uint16_t port = 0;
   CapacitySum connections;
+  /// All that the configuration knows; of those whose pools are not known the sum is empty.
   std::map<std::string, CapacitySum> roles;
   std::map<std::string, CapacitySum> databases;  ///< by their names on the server
-  std::string name() const;                      ///< "host:port"
+  /// Names of the other servers of its entries: where one of them answers, this one may be away.
+  std::vector<std::string> alternatives;
+  bool has_unknown_roles = false;  ///< whose connections cannot be told from those of others
+  std::string name() const;        ///< "host:port"
 };
 
 struct CapacityPlan {

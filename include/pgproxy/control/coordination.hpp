@@ -39,7 +39,8 @@ struct CoordinationCounts {
 class Coordination {
  public:
   /// `settings` outlives the object and has a control_user; `plan` is copied from. `on_change` is
-  /// called when a slot was acquired or lost, and must not destroy the object; nor must `done`.
+  /// called when a slot was acquired, lost or refused, and must not destroy the object; nor must
+  /// `done`.
   Coordination(Services services, const config::Settings& settings,
                const config::CapacityPlan& plan, std::function<void()> on_change);
   ~Coordination();
@@ -50,7 +51,9 @@ class Coordination {
   /// acquired is tried again as if it had been lost; who does not want that destroys the object.
   void acquire(std::function<void(Result<void>)> done);
 
-  bool holds_all() const;
+  /// The others leave no room for this instance at some server: since a promotion, or since its
+  /// slot was lost and taken by another one.
+  bool is_refused() const;
   /// A row of kind "coordination" for each list of hosts: acquiring, held, lost (its server cannot
   /// be asked) or refused (the others leave no room for it).
   void describe_health(std::vector<HealthRow>& rows) const;

@@ -247,6 +247,7 @@ class Pool final : private TimeoutListener {
   bool must_shrink(const ServerConnection& server) const;
   std::string exhaustion_hint() const;
   std::string hint_to_raise(CapacityLimit limit, std::uint32_t more) const;
+  std::string hint_to_raise_too(CapacityLimit limit, std::uint32_t more) const;
   std::string hint_to_raise_size(std::uint32_t size) const;
   void note_exhausted();
   void end_episode();

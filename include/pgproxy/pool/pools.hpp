@@ -28,6 +28,11 @@ class Pools final : private TimeoutListener, private HostListener {
   /// servers are known to have room.
   void open_minimum();
 
+  /// No connection is opened while `is_held`: others have taken this instance's place. Those that
+  /// are open go on.
+  void hold_growth(bool is_held);
+  bool is_growth_held() const { return is_growth_held_; }
+
   /// What is known of a server, made on first use.
   ServerHost& host(const io::ServerAddress& address);
   /// How a health check ended: nullptr is well. `is_silent`: nobody answered in time.
@@ -109,6 +114,7 @@ class Pools final : private TimeoutListener, private HostListener {
   bool shutting_down_ = false;
   bool has_starving_ = false;
   bool is_shrinking_ = false;
+  bool is_growth_held_ = false;
 };
 
 }  // namespace pgproxy::pool

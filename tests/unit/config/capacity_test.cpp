@@ -217,3 +217,78 @@ TEST_CASE("expected loads that all entries give are not missed in [capacity]") {
   CHECK(contains(problems_of(load_text(text, "test.ini")),
                  "expected_rps must be given in [capacity]"));
 }
+
+TEST_CASE("an entry that looks users up has users that are not known") {
+  const TempDirectory directory;
+  const std::string users = directory.write("users", "\"a\" \"x\"\n");
+  const std::string more = "auth_file = " + users + "\nauth_type = trust\n[users]\na = weight=1\n";
+  CHECK(problems_of(load_enforced("", "app = host=h\n", more)) == "");
+  const std::string problems = problems_of(load_enforced("", "app = host=h auth_user=a\n", more));
+  CHECK(contains(problems, "max_db_connections must be given"));
+}
+
+TEST_CASE("who asks servers or sits at the console has no pools") {
+  const TempDirectory directory;
+  const std::string users =
+      directory.write("users", "\"a\" \"x\"\n\"control\" \"x\"\n\"dba\" \"x\"\n");
+  const Loaded loaded = load_enforced("", "app = host=h\n",
+                                      "auth_file = " + users +
+                                          "\nauth_type = trust\nadmin_users = dba\n"
+                                          "[users]\na = weight=1\n");
+  CHECK(problems_of(loaded) == "");
+  CHECK(pool_users(loaded.settings, loaded.settings.databases[0]) == std::vector<std::string>{"a"});
+}
+
+TEST_CASE("connections of our own count for their role and database, too") {
+  const Loaded loaded = load_enforced("", "app = host=h user=u dbname=postgres pool_size=20\n");
+  ServerFacts facts = facts_of("h", 100);
+  facts.role_limits = {{"control", 1}};
+  facts.database_limits = {{"postgres", 27}};
+  const CapacityVerdict verdict = judge(loaded, {facts});
+  REQUIRE(verdict.problems.size() == 2);
+  CHECK(contains(verdict.problems[0].message, "role control at h:5432"));
+  CHECK(contains(verdict.problems[1].message, "database postgres at h:5432"));
+  // floor(27 * 0.8) = 21, less two of our own
+  CHECK(verdict.limits.at("h:5432").databases.at("postgres").connections == 19);
+}
+
+TEST_CASE("an entry of users that are not known is judged as a whole") {
+  const TempDirectory directory;
+  const std::string users = directory.write("users", "\"a\" \"x\"\n");
+  const Loaded loaded = load_enforced("expected_rps=1000 mean_transaction_ms=21",
+                                      "app = host=h max_db_connections=60\n",
+                                      "auth_file = " + users + "\nauth_type = trust\n");
+  CHECK(problems_of(loaded) == "");
+  const CapacityVerdict verdict = judge(loaded, {facts_of("h", 100)});
+  CHECK(row_of(verdict, "pool").name == "app/*");
+  CHECK(row_of(verdict, "pool").state == "fits");
+  CHECK(contains(row_of(verdict, "pool").arithmetic, "has max_db_connections 60"));
+}
+
+TEST_CASE("with a crowded server's hint it is neither crowded nor too small") {
+  const Loaded loaded = load_enforced("", "app = host=h user=u pool_size=75\n");
+  ServerFacts facts = facts_of("h", 100);
+  facts.others = 30;
+  const std::string hint = row_of(judge(loaded, {facts}), "server").hint;
+  facts.max_connections = static_cast<std::uint32_t>(
+      std::stoul(hint.substr(hint.find("server to ") + std::string("server to ").size())));
+  CHECK(row_of(judge(loaded, {facts}), "server").state == "fits");
+}
+
+TEST_CASE("a server of a list may be away while another one answers") {
+  const Loaded loaded = load_enforced("", "app = host=a,b user=u\n");
+  ServerFacts away = facts_of("a", 0);
+  away.error = Error{.sqlstate = "08006", .message = "nobody is there"};
+  const CapacityVerdict verdict = judge(loaded, {away, facts_of("b", 100)});
+  CHECK(verdict.problems.empty());
+  CHECK(row_of(verdict, "server").state == "unknown");
+  ServerFacts both = away;
+  both.host = "b";
+  CHECK(judge(loaded, {away, both}).problems.size() == 2);
+}
+
+TEST_CASE("asking a server has an end") {
+  CHECK(contains(
+      problems_of(load_enforced("", "app = host=h user=u\n", "server_connect_timeout = 0\n")),
+      "server_connect_timeout = 0 would wait for ever"));
+}

@@ -62,6 +62,8 @@ TEST_CASE("/health tells what is not well, and that the program is there") {
   FixedSource source;
   source.now.health = {{.kind = "server", .name = "10.0.0.1:5432", .state = "healthy"}};
   CHECK(get(source, "/health").body.contains("\"status\": \"ok\""));
+  source.now.health.push_back({.kind = "coordination", .name = "h:1", .state = "held"});
+  CHECK(get(source, "/health").body.contains("\"status\": \"ok\""));
   source.now.health.push_back(
       {.kind = "server", .name = "10.0.0.2:5432", .state = "failed", .reason = "refused"});
   const auto response = get(source, "/health");
@@ -76,6 +78,9 @@ TEST_CASE("/ready is no while draining") {
   CHECK(get(source, "/ready").status == 200);
   source.now.is_draining = true;
   CHECK(get(source, "/ready").status == 503);
+  source.now.is_draining = false;
+  source.now.is_starting = true;
+  CHECK(get(source, "/ready").body.contains("starting"));
 }
 
 TEST_CASE("a loop that does not answer is told") {
