@@ -104,7 +104,7 @@ class Writer {
       result_.text += fmt::format(";{} = {}\n", entry.name, entry.value);
     } else {
       result_.text += fmt::format("{} = {}\n", entry.name, entry.value);
-      kept_.push_back(std::string(row->name));  // not its alias
+      kept_.emplace_back(row->name);  // not its alias
     }
   }
 
