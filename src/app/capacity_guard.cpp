@@ -63,9 +63,7 @@ CapacityGuard::CapacityGuard(control::Services services, const config::Settings&
 
 void CapacityGuard::ask(std::function<void(const config::CapacityVerdict&)> done) {
   if (settings_.check == config::CapacityCheck::off) return done(verdict_);
-  is_asking_ = true;
   questions_.ask([this, done = std::move(done)](const std::vector<config::ServerFacts>& facts) {
-    is_asking_ = false;
     take(config::judge_capacity(settings_, plan_, facts));
     done(verdict_);
   });
@@ -86,7 +84,7 @@ void CapacityGuard::on_timeout(Timeout& /*timeout*/) {
   services_.loop.timeouts().queue(period()).arm(timer_, services_.loop.now());
   measure();
   const bool asks = settings_.capacity_check_interval > Duration::zero();
-  if (asks && !is_asking_) ask([](const config::CapacityVerdict&) {});
+  if (asks && !questions_.is_asking()) ask([](const config::CapacityVerdict&) {});
 }
 
 void CapacityGuard::take(config::CapacityVerdict verdict) {

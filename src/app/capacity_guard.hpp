@@ -65,7 +65,6 @@ class CapacityGuard final : private TimeoutListener {
   config::CapacityVerdict verdict_;
   std::map<std::string, Trouble> troubles_;  ///< what does not fit, by kind and name
   std::map<std::string, Load> loads_;        ///< by "database/user"
-  bool is_asking_ = false;
   Timeout timer_;
 };
 

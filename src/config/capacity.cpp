@@ -91,16 +91,8 @@ std::uint32_t CapacitySum::total() const {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(sum, 1'000'000'000));
 }
 
-namespace {
-
-std::string host_name(std::string_view host, std::uint16_t port) {
-  return fmt::format("{}:{}", host, port);
-}
-
-}  // namespace
-
 std::string HostPlan::name() const {
-  return host_name(host, port);
+  return server_name(host, port);
 }
 
 namespace {
@@ -213,7 +205,7 @@ class Planner {
       for (const auto& [user, term] : pools) at.roles[user].terms.push_back(term);
       at.has_unknown_roles |= has_unknown_users(settings_, database);
       for (const std::string& other : names) {
-        if (other != name) at.alternatives.push_back(host_name(other, database.port));
+        if (other != name) at.alternatives.push_back(server_name(other, database.port));
       }
     }
   }
@@ -267,13 +259,13 @@ class Planner {
   /// What asks a server besides the pools.
   void add_control(HostPlan& host) {
     const auto add = [&](std::string what) {
-      host.connections.terms.push_back({std::move(what), 1});
+      host.connections.terms.push_back({std::move(what), 1, true});
     };
     const auto add_own = [&](const std::string& what) {
       add(what);
       if (settings_.control_user.empty()) return;
-      host.roles[settings_.control_user].terms.push_back({what, 1});
-      host.databases[settings_.control_dbname].terms.push_back({what, 1});
+      host.roles[settings_.control_user].terms.push_back({what, 1, true});
+      host.databases[settings_.control_dbname].terms.push_back({what, 1, true});
     };
     if (settings_.check_interval > Duration::zero()) add_own("control: health checks");
     if (settings_.check != CapacityCheck::off) add_own("control: capacity");

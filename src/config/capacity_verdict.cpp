@@ -3,6 +3,7 @@
 #include <cmath>
 #include <fmt/format.h>
 
+#include "pgproxy/base/text.hpp"
 #include "pgproxy/config/capacity.hpp"
 
 namespace pgproxy::config {
@@ -46,7 +47,7 @@ class Judge {
   /// Another server of its entries answers.
   static bool is_replaced(const HostPlan& host, const std::vector<ServerFacts>& facts) {
     return std::ranges::any_of(facts, [&](const ServerFacts& other) {
-      const std::string name = HostPlan{.host = other.host, .port = other.port}.name();
+      const std::string name = server_name(other.host, other.port);
       return !other.error && std::ranges::find(host.alternatives, name) != host.alternatives.end();
     });
   }
@@ -176,7 +177,7 @@ class Judge {
     return text + ", or " + raise(what, wanted);
   }
 
-  static bool is_pool(const CapacityTerm& term) { return !term.what.starts_with("control: "); }
+  static bool is_pool(const CapacityTerm& term) { return !term.is_own; }
   static std::size_t pool_terms(const CapacitySum& sum) {
     return static_cast<std::size_t>(std::ranges::count_if(sum.terms, is_pool));
   }

@@ -79,10 +79,6 @@ std::vector<std::string> hosts_of(const config::Settings& settings, const config
   return entry.hosts.empty() ? std::vector{settings.unix_socket_dir} : entry.hosts;
 }
 
-std::string server_name(const std::string& host, std::uint16_t port) {
-  return fmt::format("{}:{}", host, port);
-}
-
 Target control_target(const config::Settings& settings, const std::string& host,
                       std::uint16_t port) {
   return {.hosts = {host},

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "pgproxy/base/text.hpp"
 #include "pgproxy/config/settings.hpp"
 #include "pgproxy/control/connection.hpp"
 
@@ -11,8 +12,6 @@ namespace pgproxy::control {
 
 /// The servers of an entry of [databases]; never empty.
 std::vector<std::string> hosts_of(const config::Settings& settings, const config::Database& entry);
-/// "host:port".
-std::string server_name(const std::string& host, std::uint16_t port);
 
 /// The connection of control_user to one server, in control_dbname, with keepalives.
 Target control_target(const config::Settings& settings, const std::string& host,

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <utility>
 
+#include "pgproxy/base/text.hpp"
+
 namespace pgproxy::pool {
 namespace {
 
@@ -107,7 +109,7 @@ void Pools::keep_house() {
 }
 
 ServerHost& Pools::host(const io::ServerAddress& address) {
-  const std::string name = ServerHost::name_of(address);
+  const std::string name = server_name(address.host, address.port);
   if (const auto at = hosts_.find(name); at != hosts_.end()) return *at->second;
   auto& slot = hosts_[name];
   HostListener& listener = *this;

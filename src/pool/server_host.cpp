@@ -4,6 +4,7 @@
 
 #include "pgproxy/base/assert.hpp"
 #include "pgproxy/base/log.hpp"
+#include "pgproxy/base/text.hpp"
 
 namespace pgproxy::pool {
 namespace {
@@ -50,17 +51,13 @@ FailureKind failure_kind(const Error& error) {
   return sqlstate.starts_with("53") ? FailureKind::full : FailureKind::refusal;
 }
 
-std::string ServerHost::name_of(const io::ServerAddress& address) {
-  return fmt::format("{}:{}", address.host, address.port);
-}
-
 ServerHost::ServerHost(io::Loop& loop, const config::Settings& settings, HostListener& listener,
                        io::ServerAddress address)
     : loop_(loop),
       settings_(settings),
       listener_(listener),
       address_(std::move(address)),
-      name_(name_of(address_)),
+      name_(server_name(address_.host, address_.port)),
       limits_(name_, settings.max_host_connections),
       since_(loop.wall_now()),
       next_attempt_(*this) {}

@@ -1,11 +1,19 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
-// ASCII letters in either case, whatever the locale.
 namespace pgproxy {
+
+/// What a server is called in plans, limits, the log and all lists: "10.0.0.1:5432",
+/// "/run/postgresql:5432".
+inline std::string server_name(std::string_view host, std::uint16_t port) {
+  return std::string(host) + ":" + std::to_string(port);
+}
+
+// ASCII letters in either case, whatever the locale.
 
 constexpr char to_lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;

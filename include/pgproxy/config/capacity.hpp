@@ -40,6 +40,7 @@ Need needed_connections(const Settings& settings, const Database& database, std:
 struct CapacityTerm {
   std::string what;  ///< "app/web: pool_size 20 + reserve 5 (pgproxy.ini:4)"
   std::uint32_t connections = 0;
+  bool is_own = false;  ///< of pgproxy itself, and no pool's
 };
 
 /// What one server, one of its roles or one of its databases has to have room for. For one

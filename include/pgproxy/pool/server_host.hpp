@@ -52,8 +52,6 @@ class ServerHost final : private TimeoutListener {
   ServerHost(io::Loop& loop, const config::Settings& settings, HostListener& listener,
              io::ServerAddress address);
 
-  /// "10.0.0.1:5432", or the directory of its socket and the port.
-  static std::string name_of(const io::ServerAddress& address);
   const io::ServerAddress& address() const { return address_; }
   const std::string& name() const { return name_; }
   HostState state() const { return state_; }
