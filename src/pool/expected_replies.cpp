@@ -64,6 +64,10 @@ ReplyVerdict ExpectedReplies::received(char type) {
     if (type == 'Z') pop();
     return ReplyVerdict::swallow;
   }
+  if (head == ReplyKind::injected_execute && (type == 'D' || type == 'C')) {
+    if (type == 'C') pop();
+    return ReplyVerdict::swallow;
+  }
   switch (type) {
     case 'D':
     case 'd':
@@ -86,7 +90,9 @@ ReplyVerdict ExpectedReplies::received(char type) {
     case '1':
       if (head == ReplyKind::injected_parse) return pop_if(true, ReplyVerdict::swallow);
       return pop_if(head == ReplyKind::parse);
-    case '2': return pop_if(head == ReplyKind::bind);
+    case '2':
+      if (head == ReplyKind::injected_bind) return pop_if(true, ReplyVerdict::swallow);
+      return pop_if(head == ReplyKind::bind);
     case '3':
       if (head == ReplyKind::injected_close) return pop_if(true, ReplyVerdict::swallow);
       return pop_if(head == ReplyKind::close);
@@ -179,6 +185,11 @@ bool ExpectedReplies::is_describing() {
 
 bool ExpectedReplies::is_describing_for_us() {
   return is_describing() && at(0).kind == ReplyKind::injected_describe;
+}
+
+bool ExpectedReplies::is_executing_for_us() {
+  drop_copy_ends();
+  return count_ > 0 && at(0).kind == ReplyKind::injected_execute;
 }
 
 bool ExpectedReplies::is_quiet() {

@@ -291,6 +291,7 @@ ReplyVerdict ServerConnection::judge(char type, Bytes body) {
 }
 
 void ServerConnection::judge_command(Bytes body) {
+  if (expected_.is_executing_for_us()) return;
   if (ReplyOwner* owner = expected_.next_owner()) owner->on_command(as_text(body));
   if (body.empty() || body[0] != 'D') return;
   if (as_text(body) != discard_all && as_text(body) != deallocate_all) return;

@@ -48,6 +48,45 @@ bool is_harmless_when_parsing(std::string_view name) {
 
 constexpr std::string_view encoding_name = "client_encoding";
 
+/// Input functions and the lexer look at these.
+constexpr std::array<std::pair<std::string_view, ReadingRole>, 12> reading_roles = {{
+    {"datestyle", ReadingRole::reported},
+    {"intervalstyle", ReadingRole::reported},
+    {"timezone", ReadingRole::reported},
+    {"client_encoding", ReadingRole::reported},
+    {"standard_conforming_strings", ReadingRole::reported},
+    {"array_nulls", ReadingRole::unreported},
+    {"backslash_quote", ReadingRole::unreported},
+    {"lc_monetary", ReadingRole::unreported},
+    {"timezone_abbreviations", ReadingRole::unreported},
+    {"transform_null_equals", ReadingRole::unreported},
+    {"xmloption", ReadingRole::unreported},
+    {"search_path", ReadingRole::search_path},
+}};
+
+bool is_for_literals(ReadingRole role) {
+  return role == ReadingRole::reported || role == ReadingRole::unreported;
+}
+
+const Setting* find_in(const std::vector<Setting>& settings, std::string_view name) {
+  const auto at = place_of(settings, name);
+  return at != settings.end() && equals_ignoring_case(at->name, name) ? &*at : nullptr;
+}
+
+/// What it has in a session that never set it.
+std::string set_to_default_sql(std::string_view name) {
+  const std::string quoted = wire::quote_literal(name);
+  return "pg_catalog.set_config(" + quoted +
+         ", (SELECT s.reset_val FROM pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name) "
+         "OPERATOR(pg_catalog.=) " +
+         quoted + "), true)";
+}
+
+std::string set_locally_sql(std::string_view name, std::string_view value) {
+  return "pg_catalog.set_config(" + wire::quote_literal(name) + ", " + wire::quote_literal(value) +
+         ", true)";
+}
+
 std::string content_key(const std::vector<Setting>& settings) {
   std::string key;
   for (const Setting& setting : settings) {
@@ -97,8 +136,41 @@ std::string set_sql(const Setting& setting) {
 }
 
 const Setting* SessionState::find(std::string_view name) const {
-  const auto at = place_of(settings_, name);
-  return at != settings_.end() && equals_ignoring_case(at->name, name) ? &*at : nullptr;
+  return find_in(settings_, name);
+}
+
+ReadingRole reading_role(std::string_view name) {
+  for (const auto& [known, role] : reading_roles) {
+    if (equals_ignoring_case(known, name)) return role;
+  }
+  const bool is_harmless = name.contains('.') || is_harmless_when_parsing(name);
+  return is_harmless ? ReadingRole::harmless : ReadingRole::none;
+}
+
+bool reads_alike(const Reading& a, const Reading& b) {
+  return std::ranges::equal(a.settings, b.settings, [](const Setting& one, const Setting& other) {
+    return one.value == other.value && equals_ignoring_case(one.name, other.name);
+  });
+}
+
+std::string reading_sql(const Reading& now, const Reading& wanted, ReadingDoubt doubt) {
+  std::string sql;
+  const auto add = [&sql](std::string_view name, const std::string* value) {
+    sql += sql.empty() ? "SELECT " : ", ";
+    sql += value != nullptr ? set_locally_sql(name, *value) : set_to_default_sql(name);
+  };
+  for (const auto& [name, role] : reading_roles) {
+    if (!is_for_literals(role)) continue;
+    const Setting* wish = find_in(wanted.settings, name);
+    const Setting* there = find_in(now.settings, name);
+    const bool is_in_doubt =
+        role == ReadingRole::reported ? doubt.reported && wish != nullptr : doubt.unreported;
+    const bool differs =
+        (wish == nullptr) != (there == nullptr) || (wish != nullptr && wish->value != there->value);
+    if (is_in_doubt || differs) add(name, wish != nullptr ? &wish->value : nullptr);
+  }
+  if (doubt.search_path) add("search_path", wanted.search_path ? &*wanted.search_path : nullptr);
+  return sql;
 }
 
 std::string_view SessionState::value(std::string_view name) const {
@@ -167,10 +239,12 @@ StateRef StateInterner::intern(std::vector<Setting> settings) {
       contains_ignoring_case(state->value("search_path"), "pg_temp");
   state->has_ambiguous_bytes_ = is_ambiguous_encoding(state->value("client_encoding"));
   state->parse_state_ = parse_state(state->settings_);
+  state->reading_ = reading(state->settings_);
   slot = state;
   if (states_.size() >= purge_at_) {
     std::erase_if(states_, [](const auto& entry) { return entry.second.expired(); });
     std::erase_if(parse_states_, [](const auto& entry) { return entry.second.expired(); });
+    std::erase_if(readings_, [](const auto& entry) { return entry.second.expired(); });
     purge_at_ = std::max<std::size_t>(64, states_.size() * 2);
   }
   return state;
@@ -189,6 +263,22 @@ ParseStateRef StateInterner::parse_state(const std::vector<Setting>& settings) {
   auto state = std::make_shared<const std::string>(std::move(key));
   slot = state;
   return state;
+}
+
+ReadingRef StateInterner::reading(const std::vector<Setting>& settings) {
+  Reading reading;
+  for (const Setting& setting : settings) {
+    const ReadingRole role = reading_role(setting.name);
+    if (is_for_literals(role)) reading.settings.push_back(setting);
+    if (role == ReadingRole::search_path) reading.search_path = setting.value;
+  }
+  std::string key = content_key(reading.settings);
+  if (reading.search_path) key += '\0' + *reading.search_path;
+  auto& slot = readings_[std::move(key)];
+  if (ReadingRef known = slot.lock()) return known;
+  auto result = std::make_shared<const Reading>(std::move(reading));
+  slot = result;
+  return result;
 }
 
 std::string encoding_sql(const SessionState& server, const SessionState& wanted) {

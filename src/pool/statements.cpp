@@ -19,11 +19,13 @@ std::size_t Statement::hash_of(std::string_view definition, const ParseStateRef&
          std::hash<const void*>{}(parse_state.get()) * 0x9e3779b97f4a7c15U;
 }
 
-Statement::Statement(std::uint64_t number, std::string_view definition, ParseStateRef parse_state)
+Statement::Statement(std::uint64_t number, std::string_view definition, ParseStateRef parse_state,
+                     ReadingRef reading)
     : number_(number),
       name_(statement_name(number)),
       definition_(definition),
       parse_state_(std::move(parse_state)),
+      reading_(std::move(reading)),
       hash_(hash_of(definition_, parse_state_)) {}
 
 void Statement::put_parse(std::string& out, std::string_view name) const {
@@ -63,26 +65,28 @@ std::uint64_t description_of(Bytes body) {
   return hash != 0 ? hash : 1;
 }
 
-StatementRef Statements::find_or_add(std::string_view definition,
-                                     const ParseStateRef& parse_state) {
-  const Key key{definition, parse_state, Statement::hash_of(definition, parse_state)};
+StatementRef Statements::find_or_add(std::string_view definition, const ParseStateRef& parse_state,
+                                     const ReadingRef& reading) {
+  const Key key{definition, parse_state, reading, Statement::hash_of(definition, parse_state)};
   if (const auto at = statements_.find(key); at != statements_.end()) return *at;
   if (statements_.size() >= purge_at_) {
     std::erase_if(statements_, [](const StatementRef& s) { return s.use_count() == 1; });
     purge_at_ = std::max<std::size_t>(256, statements_.size() * 2);
   }
-  return *statements_.insert(std::make_shared<Statement>(++last_number_, definition, parse_state))
+  return *statements_
+              .insert(std::make_shared<Statement>(++last_number_, definition, parse_state, reading))
               .first;
 }
 
-StatementRef Statements::find(std::string_view definition, const ParseStateRef& parse_state) const {
-  const auto at =
-      statements_.find(Key{definition, parse_state, Statement::hash_of(definition, parse_state)});
+StatementRef Statements::find(std::string_view definition, const ParseStateRef& parse_state,
+                              const ReadingRef& reading) const {
+  const auto at = statements_.find(
+      Key{definition, parse_state, reading, Statement::hash_of(definition, parse_state)});
   return at != statements_.end() ? *at : nullptr;
 }
 
-StatementRef Statements::add_unshared(std::string_view definition) {
-  return std::make_shared<Statement>(++last_number_, definition, nullptr);
+StatementRef Statements::add_unshared(std::string_view definition, const ReadingRef& reading) {
+  return std::make_shared<Statement>(++last_number_, definition, nullptr, reading);
 }
 
 /// Calls visit(change) for what may be there whatever we think: its Close may yet be skipped.
@@ -200,6 +204,11 @@ std::uint64_t ServerStatements::description(const Statement& statement) const {
 StatementRef ServerStatements::find(std::uint64_t statement_number) const {
   const auto at = by_number_.find(statement_number);
   return at != by_number_.end() ? at->second->statement : nullptr;
+}
+
+void ServerStatements::mistrust(std::uint64_t statement_number) {
+  const auto at = by_number_.find(statement_number);
+  if (at != by_number_.end()) at->second->version = at->second->statement->version() - 1;
 }
 
 void ServerStatements::forget(const Statement& statement) {

@@ -16,6 +16,8 @@ namespace {
 using pool::ReplyKind;
 using pool::ServerStatements;
 
+const pool::ReadingRef no_reading;
+
 /// Longer cycles are not kept to be run again.
 constexpr std::size_t max_kept_bytes = 16 * 1024;
 /// PostgreSQL takes a Close of up to 10000 bytes (PQ_SMALL_MESSAGE_LIMIT).
@@ -115,24 +117,6 @@ void ClientSession::make_room(const pool::StatementRef& statement, bool is_there
   put_close(statement->name());
 }
 
-/// What `name` stands for from now on, on a server that does not have it: parsed under other
-/// settings than it was at first, it is another statement, which others are not given.
-pool::StatementRef ClientSession::as_of_now(std::string_view name, pool::StatementRef statement) {
-  if (server_->statements().use(*statement, server_->expected()) ==
-      ServerStatements::Need::nothing) {
-    return statement;
-  }
-  const pool::ParseStateRef& now = server_->session_state()->parse_state();
-  if (!settings_in_doubt_ && statement->parse_state() == now) return statement;
-  pool::Statements& all = pool_->statements();
-  const std::shared_ptr<void> known = statement->known();
-  statement = settings_in_doubt_ ? all.add_unshared(statement->definition())
-                                 : all.find_or_add(statement->definition(), now);
-  if (statement->known() == nullptr) statement->set_known(known);
-  prepared_->replace(name, statement);
-  return statement;
-}
-
 /// Makes sure that the server has it when the message at hand comes to it. An error of the Parse is
 /// the error of that message.
 void ClientSession::provide(const pool::StatementRef& statement) {
@@ -143,11 +127,13 @@ void ClientSession::provide(const pool::StatementRef& statement) {
 
 void ClientSession::put_parse(const pool::StatementRef& statement, bool is_there) {
   make_room(statement, is_there);
+  const Recovery recovery = begin_reading(statement->reading());
   std::string out;
   statement->put_parse(out, statement->name());
   server_->statements().parsed(statement, server_->expected().next_number());
   server_->expect(*this, ReplyKind::injected_parse);
   put_in_front(out);
+  end_reading(recovery, statement->reading());
   ++pool_->counters().server_parse_count;
 }
 
@@ -175,6 +161,11 @@ ClientSession::Step ClientSession::hold_to_description(std::string_view name,
     return Step::drop;
   }
   if (!may_answer()) return Step::forward;
+  if (!is_recovery_certain(statement->reading())) return Step::wait;
+  if (const auto objection = objection_to_reading(statement->reading())) {
+    refuse(kind, *objection);
+    return Step::drop;
+  }
   put_parse(statement, need != ServerStatements::Need::parse);
   describe_number_ = expected.next_number();
   is_describing_ = true;
@@ -230,8 +221,10 @@ void ClientSession::let_be_unknown(std::string_view name) {
 }
 
 /// Prepares `definition` under a name of the client's. It stays until the name must be free.
-void ClientSession::put_own(std::string_view name, std::string_view definition) {
+void ClientSession::put_own(std::string_view name, std::string_view definition,
+                            const pool::ReadingRef& reading) {
   let_be_unknown(name);
+  const Recovery recovery = begin_reading(reading);
   std::string out;
   {
     const wire::MessageWriter writer(out, 'P');
@@ -241,12 +234,13 @@ void ClientSession::put_own(std::string_view name, std::string_view definition) 
   server_->statements().own_parsed(name, server_->expected().next_number());
   server_->expect(*this, ReplyKind::injected_parse);
   put_in_front(out);
+  end_reading(recovery, reading);
 }
 
 /// The server has something of this name: it will say so (42P05), unless there is more to say about
 /// the text. An empty statement can be prepared at any time.
 void ClientSession::make_duplicate(std::string_view name) {
-  put_own(name, std::string_view("\0\0\0", 3));
+  put_own(name, std::string_view("\0\0\0", 3), nullptr);
 }
 
 /// A Parse that is sure to succeed needs no server: drivers that prepare on each connection, and
@@ -254,9 +248,12 @@ void ClientSession::make_duplicate(std::string_view name) {
 bool ClientSession::answer_parse(std::string_view name, Bytes message) {
   if (state_ != ClientState::idle || name.empty() || !maps_names() || names_pass_) return false;
   if (prepared_ != nullptr && prepared_->find(name) != nullptr) return false;  // 42P05
-  const std::size_t head_bytes = wire::header_bytes + name.size() + 1;
+  const std::string_view definition =
+      as_text(message.subspan(wire::header_bytes + name.size() + 1));
+  const pool::ReadingRef& reading =
+      sql::keeps_literals(definition.data()) ? session_state_->reading() : no_reading;
   const pool::StatementRef statement =
-      pool_->statements().find(as_text(message.subspan(head_bytes)), session_state_->parse_state());
+      pool_->statements().find(definition, session_state_->parse_state(), reading);
   if (statement == nullptr || !statement->is_proven() || statement->known() == nullptr) {
     return false;
   }
@@ -282,10 +279,12 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   const std::string_view name = parse.statement;
   if (!is_name_certain(name)) return Step::wait;
   const sql::ShapeRef& shape = shape_of(parse.query);
-  if (!are_names_certain(shape)) return Step::wait;
+  if (!are_names_certain(shape) || !is_reading_certain(parse.query)) return Step::wait;
   ++pool_->counters().client_parse_count;
-  const auto objection = admit(shape, parse.query, false);
-  if (!objection && names_prepared(shape->facts)) name_in_parse(shape->facts, parse.query);
+  auto objection = admit(shape, parse.query, Bringer::parse);
+  if (!objection && names_prepared(shape->facts)) {
+    objection = name_in_parse(shape->facts, parse.query);
+  }
   if (!objection && names_pass_) return on_own_parse(name);
   provide_unnamed(false);
   if (objection) {
@@ -307,9 +306,13 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   }
   const std::string_view definition = as_text(message.subspan(head_bytes));
   pool::Statements& all = pool_->statements();
+  const pool::ReadingRef reading = reading_now(parse.query);
+  // What its literals mean only this server knows.
+  if (reading != nullptr && literals_in_doubt_) pin_for_good();
   const pool::StatementRef statement =
-      settings_in_doubt_ ? all.add_unshared(definition)
-                         : all.find_or_add(definition, server_->session_state()->parse_state());
+      settings_in_doubt_
+          ? all.add_unshared(definition, reading)
+          : all.find_or_add(definition, server_->session_state()->parse_state(), reading);
   if (statement->known() == nullptr) statement->set_known(shape);
   ServerStatements& there = server_->statements();
   const ServerStatements::Need need = there.use(*statement, expected);
@@ -356,12 +359,18 @@ ClientSession::Step ClientSession::on_named_bind(Pass& pass, const wire::Header&
   const PreparedStatements::Entry* entry =
       prepared_ != nullptr ? prepared_->find_entry(names.statement) : nullptr;
   const pool::StatementRef* found = entry != nullptr ? &entry->statement : nullptr;
-  if (found != nullptr && *found != nullptr &&
-      !name_in_bind(std::static_pointer_cast<sql::Shape>((*found)->known()), (*found)->query())) {
-    return Step::wait;
-  }
   pool::StatementRef statement;
-  if (found != nullptr && *found != nullptr) statement = as_of_now(names.statement, *found);
+  if (found != nullptr && *found != nullptr) {
+    const auto shape = std::static_pointer_cast<sql::Shape>((*found)->known());
+    if (!may_name(shape) || !is_provision_certain(**found)) return Step::wait;
+    auto objection = name_in_bind(shape, (*found)->query());
+    if (!objection && *found != nullptr) objection = objection_to_provision(**found);
+    if (objection) {
+      refuse(ReplyKind::bind, *objection);
+      return Step::drop;
+    }
+    if (*found != nullptr) statement = as_of_now(names.statement, *found);
+  }
   if (is_described_next(pass.in, pass.pos, header)) {
     is_describing_ = false;  // it waited for what is not needed any more
   } else if (statement != nullptr) {
@@ -375,7 +384,7 @@ ClientSession::Step ClientSession::on_named_bind(Pass& pass, const wire::Header&
   if (found == nullptr || *found == nullptr) return ask(ReplyKind::bind);
   const auto shape = std::static_pointer_cast<sql::Shape>(statement->known());
   note_statement(shape);
-  if (const auto objection = admit(shape, statement->query(), false)) {
+  if (const auto objection = admit(shape, statement->query(), Bringer::bind)) {
     refuse(ReplyKind::bind, *objection);
     return Step::drop;
   }
@@ -384,6 +393,7 @@ ClientSession::Step ClientSession::on_named_bind(Pass& pass, const wire::Header&
     bound_portal_ = std::hash<std::string_view>{}(names.portal);
   }
   provide(statement);
+  note_reading(*statement);
   server_->statements().note_use(expected.next_number(), *statement, expected);
   if (is_first && sessions_.settings().rerun_on.stale_plan) {
     is_kept_ = true;
@@ -408,11 +418,17 @@ ClientSession::Step ClientSession::on_named_describe(Pass& pass, std::string_vie
   const pool::StatementRef* found = prepared_ != nullptr ? prepared_->find(name) : nullptr;
   if (found == nullptr) let_be_unknown(name);
   if (found == nullptr || *found == nullptr) return ask(ReplyKind::describe_statement);
+  if (!is_provision_certain(**found)) return Step::wait;
+  if (const auto objection = objection_to_provision(**found)) {
+    refuse(ReplyKind::describe_statement, *objection);
+    return Step::drop;
+  }
   const pool::StatementRef statement = as_of_now(name, *found);
   const Step step = hold_to_description(name, statement, prepared_->find_entry(name)->description,
                                         ReplyKind::describe_statement);
   if (step != Step::forward) return step;
   provide(statement);
+  note_reading(*statement);
   server_->statements().note_use(expected.next_number(), *statement, expected);
   std::string& out = pass.rewrite(*this, wire::header_bytes + 1 + name.size() + 1);
   wire::put_target(out, 'D', 'S', statement->name());

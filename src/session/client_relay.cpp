@@ -283,7 +283,7 @@ ClientSession::Step ClientSession::on_query(Bytes body, bool is_whole) {
     const bool only_deallocates = naming_ != nullptr && naming_->only_deallocates() &&
                                   naming_->number == server_->expected().next_number();
     note_statement(shape);
-    if (!only_deallocates || is_pinned()) objection = admit(shape, text, true);
+    if (!only_deallocates || is_pinned()) objection = admit(shape, text, Bringer::query);
     if (naming_ != nullptr && !objection) note_sql_prepare();
   } else {
     const sql::ShapeRef& shape = shape_of(text);
@@ -325,7 +325,10 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
     return on_own_parse(name);
   }
   const sql::ShapeRef& shape = is_whole && tracks_residue() ? shape_of(parse.query) : no_shape;
-  if (shape != nullptr && maps_names() && !are_names_certain(shape)) return Step::wait;
+  if (shape != nullptr && maps_names() &&
+      (!are_names_certain(shape) || !is_reading_certain(parse.query))) {
+    return Step::wait;
+  }
   ++pool_->counters().client_parse_count;
   if (!is_whole) {
     pin_for_good();
@@ -337,9 +340,12 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
     const bool is_unnamed = parse.statement.empty();
     std::optional<Error> objection;
     if (shape != nullptr) {
-      objection = admit(shape, parse.query, false);
+      objection = admit(shape, parse.query, Bringer::parse);
     } else if (startup_state_ != pool_->default_state()) {
       note_resets(shape_of(parse.query)->facts);
+    }
+    if (!objection && is_unnamed && shape != nullptr && maps_names()) {
+      objection = name_in_bind(shape, parse.query);
     }
     if (!is_unnamed) {
       provide_unnamed(false);
@@ -347,9 +353,6 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
     } else if (objection) {
       if (note_unnamed_change()) unnamed_.reset();
     } else {
-      if (shape != nullptr && names_prepared(shape->facts) && maps_names()) {
-        name_in_parse(shape->facts, parse.query);
-      }
       remember_unnamed(message, shape);
     }
     if (objection) {
@@ -376,13 +379,12 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& heade
   if (names->statement.empty() && !is_unnamed_certain()) return Step::wait;
   bound_statement_ = 0;
   const bool is_unnamed = names->statement.empty();
-  if (is_unnamed && unnamed_ != nullptr && maps_names() &&
-      !name_in_bind(unnamed_->shape, unnamed_->query())) {
-    return Step::wait;
-  }
+  if (is_unnamed && !is_unnamed_provision_certain()) return Step::wait;
   ++pool_->counters().bind_count;
   if (is_unnamed) {
-    if (const auto objection = admit_unnamed()) {
+    auto objection = objection_to_unnamed();
+    if (!objection) objection = admit_unnamed();
+    if (objection) {
       provide_unnamed(false);
       refuse(pool::ReplyKind::bind, *objection);
       return Step::drop;
@@ -411,7 +413,13 @@ ClientSession::Step ClientSession::on_target(Pass& pass, const wire::Header& hea
     if (is_unnamed_statement && note_unnamed_change()) unnamed_.reset();
     return ask(pool::ReplyKind::close);
   }
-  if (is_unnamed_statement && !is_unnamed_certain()) return Step::wait;
+  if (is_unnamed_statement) {
+    if (!is_unnamed_certain() || !is_unnamed_provision_certain()) return Step::wait;
+    if (const auto objection = objection_to_unnamed()) {
+      refuse(pool::ReplyKind::describe_statement, *objection);
+      return Step::drop;
+    }
+  }
   provide_unnamed(is_unnamed_statement);
   return ask(target->kind == 'S' ? pool::ReplyKind::describe_statement
                                  : portal_describe(target->name));
@@ -422,15 +430,20 @@ ClientSession::Step ClientSession::on_target(Pass& pass, const wire::Header& hea
 /// cannot be skipped because of an error before it, and a Close cannot fail. It gets ours in front
 /// of the first message that uses it; when there is none, it answers 26000 by itself and in order.
 void ClientSession::provide_unnamed(bool is_used) {
-  const bool gets_ours = is_used && unnamed_ != nullptr;
   if (unnamed_there_ == UnnamedThere::ours || server_->expected().is_skipping()) return;
+  // Where it cannot be what it was, there is none.
+  const bool gets_ours = is_used && unnamed_ != nullptr &&
+                         !(unnamed_->is_reading_unknown && unnamed_reading() != nullptr);
   if (unnamed_there_ == UnnamedThere::none && !gets_ours) return;
   unnamed_there_ = gets_ours ? UnnamedThere::ours : UnnamedThere::none;
   server_->set_may_have_unnamed(gets_ours);
   if (gets_ours) {
+    const pool::ReadingRef reading = unnamed_reading();
+    const Recovery recovery = begin_reading(reading);
     unnamed_number_ = server_->expected().next_number();
     server_->expect(*this, pool::ReplyKind::injected_parse);
     put_in_front(unnamed_->parse);
+    end_reading(recovery, reading);
     ++pool_->counters().server_parse_count;
     return;
   }
@@ -450,6 +463,7 @@ void ClientSession::remember_unnamed(Bytes message, const sql::ShapeRef& shape) 
   if (unnamed_ == nullptr) unnamed_ = std::make_unique<UnnamedStatement>();
   unnamed_->parse.assign(as_text(message));
   if (unnamed_->shape != shape) unnamed_->shape = shape;
+  remember_reading(*unnamed_);
 }
 
 /// To be called when the next message changes the unnamed statement. False: it does not, the server

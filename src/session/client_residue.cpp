@@ -105,7 +105,7 @@ const sql::ShapeRef& ClientSession::shape_of(std::string_view text) const {
 /// To be called with each statement before it is sent; what it returns is the client's answer
 /// instead.
 std::optional<Error> ClientSession::admit(const sql::ShapeRef& shape, std::string_view text,
-                                          bool is_query) {
+                                          Bringer bringer) {
   const sql::Facts& facts = shape->facts;
   workload_->shapes.refresh(*shape);
   ++shape->run_count;
@@ -116,11 +116,11 @@ std::optional<Error> ClientSession::admit(const sql::ShapeRef& shape, std::strin
     has_drawn_ |= facts.may_draw;
     return std::nullopt;
   }
-  return examine(shape, text, is_query);
+  return examine(shape, text, bringer);
 }
 
 std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::string_view text,
-                                            bool is_query) {
+                                            Bringer bringer) {
   demote_constant();
   const sql::Facts& facts = shape->facts;
   ResidueSet leaves = facts.leaves - ResidueSet{Residue::code};
@@ -134,7 +134,7 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   }
   leaves = leaves - ResidueSet{Residue::sequence_state};
   if (!facts.resets.empty()) leaves |= {Residue::any_setting};  // which default is theirs to tell
-  settings_in_doubt_ |= facts.sets_locally || (leaves & facts.leaves).intersects(settings_or_code);
+  if (bringer != Bringer::parse) note_doubt(facts, leaves, text);
   has_drawn_ |= facts.may_draw;
   if (facts.may_draw && keeps_draws() && !is_cap_reached()) {
     pin({Residue::sequence_state}, shape->fingerprint);
@@ -147,7 +147,7 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   if (traces_ != nullptr) traces_->is_undone |= is_undone;
   const bool may_unpin = is_pinned() && facts.may_remove_residue;
   if (leaves.empty() && !may_unpin) return std::nullopt;
-  if (take_constant(*shape, text, is_query)) return std::nullopt;
+  if (take_constant(*shape, text, bringer)) return std::nullopt;
   SessionTraces& left = traces();
   left.is_undone |= is_undone;
   if (leaves.contains(Residue::code)) note_code(shape);
@@ -170,7 +170,7 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
 void ClientSession::admit_unseen() {
   if (!tracks_residue()) return;
   demote_constant();
-  settings_in_doubt_ = true;
+  doubt_everything();
   const sql::ShapeRef& unknown = workload_->shapes.unknown();
   note_statement(unknown);
   has_drawn_ = true;
@@ -182,7 +182,7 @@ void ClientSession::admit_unseen() {
 std::optional<Error> ClientSession::admit_unnamed() {
   if (unnamed_ == nullptr || unnamed_->shape == nullptr) return std::nullopt;
   note_statement(unnamed_->shape);
-  return admit(unnamed_->shape, unnamed_->query(), false);
+  return admit(unnamed_->shape, unnamed_->query(), Bringer::bind);
 }
 
 /// The server holds what cannot be moved to another one, nor seen.
@@ -313,11 +313,13 @@ void ClientSession::note_values(Bytes part) {
 
 /// `SET name = constant`, alone in its Query and outside of transactions: its success is all that
 /// there is to know.
-bool ClientSession::take_constant(const sql::Shape& shape, std::string_view text, bool is_query) {
+bool ClientSession::take_constant(const sql::Shape& shape, std::string_view text, Bringer bringer) {
   const bool is_plain = shape.facts.kind == sql::StatementKind::set &&
                         shape.facts.leaves == ResidueSet{Residue::setting} &&
                         shape.facts.resets.empty();
-  if (!is_query || !is_plain || !is_between_transactions() || !server_->is_settled()) return false;
+  if (bringer != Bringer::query || !is_plain || !is_between_transactions() ||
+      !server_->is_settled())
+    return false;
   auto constant = sql::set_constant(text, server_->session_state()->backslashes_are_plain());
   if (!constant || !is_asked_by_name(constant->name)) return false;
   traces().constant = std::move(constant);

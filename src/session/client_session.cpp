@@ -67,7 +67,7 @@ bool ClientSession::take(pool::ServerConnection& server) {
   unnamed_changes_.reset();
   has_drawn_ = false;
   must_scrub_ = false;
-  settings_in_doubt_ = false;
+  settings_in_doubt_ = literals_in_doubt_ = unreported_in_doubt_ = path_in_doubt_ = false;
   cycle_from_ = server.expected().next_number();
   attached_at_ = pool_->loop().now();
   cycle_.is_first = true;
@@ -281,6 +281,7 @@ void ClientSession::release_if_possible() {
     pin({sql::Residue::hidden}, 0);
   }
   if (traces_ != nullptr && ask_what_is_left()) return;
+  if (traces_ == nullptr || !traces_->is_asked_about()) end_doubt();
   const bool keeps_server = is_pinned() || body_left_ > 0 || keeps_server_for_good();
   if (keeps_server || !server_->is_releasable()) {
     pool_->client_idle_queue().arm(timer_, pool_->loop().now());
@@ -295,7 +296,6 @@ void ClientSession::release_if_possible() {
   state_ = ClientState::idle;
   pool_->client_idle_queue().arm(timer_, now);
   const config::Settings& settings = sessions_.settings();
-  settings_in_doubt_ = false;
   if (must_scrub_) {
     must_scrub_ = false;
     pool_->reset(server, "RESET ALL; DISCARD SEQUENCES");

@@ -88,6 +88,8 @@ class ClientSession final : public io::Disposable,
   struct UnnamedStatement {
     std::string parse;  ///< the message
     sql::ShapeRef shape;
+    pool::ReadingRef reading = {};  ///< what its literals, if any, were read by
+    bool is_reading_unknown = false;
     std::string_view query() const { return parse.c_str() + wire::header_bytes + 1; }
   };
   /// The message with this number changes the unnamed statement; what it was before.
@@ -182,8 +184,10 @@ class ClientSession final : public io::Disposable,
   // What statements leave behind (client_residue.cpp).
   const sql::ShapeRef& shape_of(std::string_view text) const;
   bool tracks_residue() const;
-  std::optional<Error> admit(const sql::ShapeRef& shape, std::string_view text, bool is_query);
-  std::optional<Error> examine(const sql::ShapeRef& shape, std::string_view text, bool is_query);
+  /// The message that brings a statement. A Parse runs nothing yet.
+  enum class Bringer : std::uint8_t { query, parse, bind };
+  std::optional<Error> admit(const sql::ShapeRef& shape, std::string_view text, Bringer bringer);
+  std::optional<Error> examine(const sql::ShapeRef& shape, std::string_view text, Bringer bringer);
   void admit_unseen();
   std::optional<Error> admit_unnamed();
   void pin_for_good();
@@ -195,7 +199,7 @@ class ClientSession final : public io::Disposable,
   void note_resets(const sql::Facts& facts);
   void note_names(std::vector<std::string> names);
   void note_values(Bytes part);
-  bool take_constant(const sql::Shape& shape, std::string_view text, bool is_query);
+  bool take_constant(const sql::Shape& shape, std::string_view text, Bringer bringer);
   void demote_constant();
   void apply_constant();
   void note_residue(sql::ResidueSet leaves, std::uint64_t fingerprint);
@@ -233,20 +237,43 @@ class ClientSession final : public io::Disposable,
   bool may_answer() const;
   void put_close(std::string_view name);
   void make_room(const pool::StatementRef& statement, bool is_there);
-  pool::StatementRef as_of_now(std::string_view name, pool::StatementRef statement);
   void provide(const pool::StatementRef& statement);
   void put_parse(const pool::StatementRef& statement, bool is_there);
   Step hold_to_description(std::string_view name, const pool::StatementRef& statement,
                            std::uint64_t told, pool::ReplyKind kind);
   pool::ReplyKind portal_describe(std::string_view portal);
   void refuse_outdated(const pool::StatementRef& statement, pool::ReplyKind kind);
-  void put_own(std::string_view name, std::string_view definition);
+  void put_own(std::string_view name, std::string_view definition, const pool::ReadingRef& reading);
   void make_duplicate(std::string_view name);
   void let_be_unknown(std::string_view name);
   void on_statement_error(pool::ServerConnection& server, const wire::ErrorFields& fields);
   void keep_cycle(const Pass& pass);
   bool may_run_again(pool::ServerConnection& server, const pool::Statement& statement) const;
   void run_again();
+
+  // What their literals mean (client_literals.cpp).
+  enum class Recovery : std::uint8_t { none, by_value, by_savepoint, impossible };
+  void note_doubt(const sql::Facts& facts, sql::ResidueSet leaves, std::string_view text);
+  void doubt_everything();
+  void settle_doubt();
+  void end_doubt();
+  pool::ReadingRef reading_now(std::string_view text);
+  bool is_reading_certain(std::string_view text);
+  Recovery recovery_of(const pool::ReadingRef& reading);
+  bool is_recovery_certain(const pool::ReadingRef& reading);
+  std::optional<Error> objection_to_reading(const pool::ReadingRef& reading);
+  bool is_there(const pool::Statement& statement);
+  bool is_provision_certain(const pool::Statement& statement);
+  std::optional<Error> objection_to_provision(const pool::Statement& statement);
+  bool is_unnamed_provision_certain();
+  std::optional<Error> objection_to_unnamed();
+  pool::ReadingRef unnamed_reading() const;
+  void remember_reading(UnnamedStatement& statement);
+  pool::StatementRef as_of_now(std::string_view name, pool::StatementRef statement);
+  void note_reading(const pool::Statement& statement);
+  Recovery begin_reading(const pool::ReadingRef& reading);
+  void end_reading(Recovery recovery, const pool::ReadingRef& reading);
+  void put_own_statement(std::string_view text);
 
   // SQL that names prepared statements (client_sql_names.cpp).
   static bool names_prepared(const sql::Facts& facts);
@@ -256,10 +283,12 @@ class ClientSession final : public io::Disposable,
   Step name_as_asked(NamingQuery& naming);
   Step name_one(NamingQuery& naming);
   Step name_all(NamingQuery& naming);
-  void name_in_parse(const sql::Facts& facts, std::string_view text);
+  std::optional<Error> name_in_parse(const sql::Facts& facts, std::string_view text);
+  std::optional<Error> objection_to_names();
   bool make_names_own();
   bool are_names_certain(const sql::ShapeRef& shape) const;
-  bool name_in_bind(const sql::ShapeRef& shape, std::string_view text);
+  bool may_name(const sql::ShapeRef& shape) const;
+  std::optional<Error> name_in_bind(const sql::ShapeRef& shape, std::string_view text);
   void clear_server();
   void put_sync();
   void note_naming_error(pool::ServerConnection& server);
@@ -322,6 +351,7 @@ class ClientSession final : public io::Disposable,
   std::uint32_t unnamed_number_ = 0;   ///< of the message that made the server's unnamed one ours
   std::uint32_t cycle_bind_ = 0;       ///< number of the Bind that cycle_copy_ begins with
   std::uint32_t describe_number_ = 0;  ///< of the Describe of ours that a message waits for
+  std::uint32_t doubt_number_ = 0;     ///< of the last message for which literals are in doubt
   std::uint32_t cycle_from_ = 0;       ///< number of what comes behind the last Query or Sync sent
   std::uint32_t body_left_ = 0;        ///< of the client's current message, still to come
   ClientState state_ = ClientState::startup;
@@ -344,9 +374,14 @@ class ClientSession final : public io::Disposable,
   bool has_server_error_ : 1 = false;   ///< the replay failed
   bool must_scrub_ : 1 = false;         ///< code ran here that is not known to be clean
   bool settings_in_doubt_ : 1 = false;  ///< the transaction may have changed some
-  bool changes_code_ : 1 = false;       ///< the transaction may have
-  bool has_drawn_ : 1 = false;          ///< from a sequence, since it has this server
-  bool is_leak_known_ : 1 = false;      ///< leak_warning has come in this transaction
+  // Likewise, what the server reports of settings that literals are read by is still to come; or it
+  // does not report it; or it may be search_path.
+  bool literals_in_doubt_ : 1 = false;
+  bool unreported_in_doubt_ : 1 = false;
+  bool path_in_doubt_ : 1 = false;
+  bool changes_code_ : 1 = false;   ///< the transaction may have
+  bool has_drawn_ : 1 = false;      ///< from a sequence, since it has this server
+  bool is_leak_known_ : 1 = false;  ///< leak_warning has come in this transaction
   CycleStatistics cycle_;
   WallTime connect_time_{};
   TimePoint request_at_{};

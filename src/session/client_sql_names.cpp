@@ -83,6 +83,12 @@ ClientSession::Step ClientSession::name_in_query(const sql::Facts& facts, std::s
   const bool is_any = prepared_ != nullptr || server_->has_statements();
   if (!is_any && !found.prepares) return Step::forward;
   if (!expected.is_status_known()) return Step::wait;
+  const bool reads = found.what == SqlNames::execute || found.what == SqlNames::any;
+  if (const auto objection = reads ? objection_to_names() : std::nullopt) {
+    if (note_unnamed_change()) unnamed_.reset();
+    refuse(ReplyKind::query, *objection);
+    return Step::drop;
+  }
   names_in_doubt_ = prepared_ != nullptr;
   naming_ = std::make_unique<NamingQuery>(NamingQuery{.found = std::move(found)});
   // In an aborted transaction PostgreSQL refuses it, whatever is there.
@@ -118,7 +124,7 @@ ClientSession::Step ClientSession::name_one(NamingQuery& naming) {
     return Step::forward;
   }
   const bool can_wait = server_->expected().is_quiet();
-  put_own(name, (*found)->definition());
+  put_own(name, (*found)->definition(), (*found)->reading());
   if (!can_wait) return Step::forward;
   put_sync();
   naming.phase = NamingQuery::Phase::preparing;
@@ -143,7 +149,7 @@ ClientSession::Step ClientSession::name_all(NamingQuery& naming) {
   prepared_->for_each([&](const std::string& name, const pool::StatementRef& statement) {
     if (statement == nullptr) return;
     is_any = true;
-    put_own(name, statement->definition());
+    put_own(name, statement->definition(), statement->reading());
     if (is_one_by_one) put_sync();
   });
   if (!is_any || !can_wait) return Step::forward;
@@ -156,19 +162,31 @@ ClientSession::Step ClientSession::name_all(NamingQuery& naming) {
 
 /// A Parse of such SQL: what it becomes is run at any time later, so that this server stays, with
 /// the client's statements under their own names.
-void ClientSession::name_in_parse(const sql::Facts& facts, std::string_view text) {
-  if (server_->expected().is_skipping()) return;
+std::optional<Error> ClientSession::name_in_parse(const sql::Facts& facts, std::string_view text) {
+  if (server_->expected().is_skipping()) return std::nullopt;
   const SqlNamesFound found = names_in(facts, text, names_prepared(facts));
   const SqlNames what = found.what;
-  if (what == SqlNames::none) return;
+  if (what == SqlNames::none) return std::nullopt;
   if (what == SqlNames::deallocate_all || what == SqlNames::discard) {
     names_in_doubt_ = prepared_ != nullptr;
-    return;
+    return std::nullopt;
   }
+  if (auto objection = objection_to_names()) return objection;
   names_pass_ |= found.prepares;  // names mean the same in SQL and in the protocol
-  if (prepared_ == nullptr && !server_->has_statements()) return;
+  if (prepared_ == nullptr && !server_->has_statements()) return std::nullopt;
   clear_server();
   make_names_own();
+  return std::nullopt;
+}
+
+/// One of the client's statements cannot be given its own name on this server.
+std::optional<Error> ClientSession::objection_to_names() {
+  std::optional<Error> objection;
+  if (prepared_ == nullptr || !settings_in_doubt_) return objection;
+  prepared_->for_each([&](const std::string&, const pool::StatementRef& statement) {
+    if (!objection && statement != nullptr) objection = objection_to_reading(statement->reading());
+  });
+  return objection;
 }
 
 /// The server gets the client's statements under their own names, and stays. False: there are none.
@@ -179,11 +197,13 @@ bool ClientSession::make_names_own() {
     if (statement != nullptr) mapped.emplace_back(name, statement);
   });
   for (const auto& [name, statement] : mapped) {
+    const Recovery recovery = begin_reading(statement->reading());
     std::string out;
     statement->put_parse(out, name);
     prepared_->make_own(name, server_->expected().next_number());
     server_->expect(*this, ReplyKind::injected_parse);
     put_in_front(out);
+    end_reading(recovery, statement->reading());
   }
   if (mapped.empty()) return false;
   note_residue({sql::Residue::prepared_statement}, 0);
@@ -197,17 +217,20 @@ bool ClientSession::are_names_certain(const sql::ShapeRef& shape) const {
   if (prepared_ == nullptr || !names_prepared(shape->facts)) return true;
   pool::ExpectedReplies& expected = server_->expected();
   if (expected.is_skipping()) return true;
-  if (names_in_doubt_ && !expected.is_status_known()) return false;
+  if ((names_in_doubt_ || settings_in_doubt_) && !expected.is_status_known()) return false;
   return prepared_->is_certain(expected);
 }
 
 /// Such SQL was parsed before there was anything to name, perhaps on another server, and now runs.
 /// False: it has to wait.
-bool ClientSession::name_in_bind(const sql::ShapeRef& shape, std::string_view text) {
-  if (shape == nullptr || !names_prepared(shape->facts)) return true;
-  if (!are_names_certain(shape)) return false;
-  name_in_parse(shape->facts, text);
-  return true;
+bool ClientSession::may_name(const sql::ShapeRef& shape) const {
+  return shape == nullptr || !names_prepared(shape->facts) || are_names_certain(shape);
+}
+
+std::optional<Error> ClientSession::name_in_bind(const sql::ShapeRef& shape,
+                                                 std::string_view text) {
+  if (shape == nullptr || !names_prepared(shape->facts)) return std::nullopt;
+  return name_in_parse(shape->facts, text);
 }
 
 void ClientSession::note_naming_error(pool::ServerConnection& server) {

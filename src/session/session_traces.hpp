@@ -38,6 +38,10 @@ struct SessionTraces {
   std::uint8_t round_count = 0;        ///< of the question, for what functions call
   std::vector<std::string> functions;  ///< that ran, or may have been called by those that ran
 
+  /// The server is still to be asked.
+  bool is_asked_about() const {
+    return !pending.empty() && !pinned_by.contains(sql::Residue::hidden);
+  }
   bool is_empty() const {
     return pending.empty() && resets.empty() && !constant && pinned_by.empty();
   }

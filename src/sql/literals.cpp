@@ -1,11 +1,36 @@
 #include "sql/literals.hpp"
 
 #include <algorithm>
+#include <array>
+
+#include "pgproxy/base/text.hpp"
+#include "pgproxy/sql/shapes.hpp"
 
 namespace pgproxy::sql {
 namespace {
 
 constexpr std::size_t longest_name_bytes = 63;  // NAMEDATALEN - 1
+
+/// Statements that are read when they are run, and not before: their literals mean what they mean
+/// then.
+bool is_read_late(std::string_view text) {
+  static constexpr std::array<std::string_view, 37> words = {
+      "abort",    "alter",    "analyze",   "begin",      "checkpoint", "close",   "cluster",
+      "comment",  "commit",   "copy",      "deallocate", "discard",    "do",      "drop",
+      "end",      "execute",  "fetch",     "grant",      "listen",     "load",    "lock",
+      "move",     "notify",   "prepare",   "refresh",    "reindex",    "release", "reset",
+      "revoke",   "rollback", "savepoint", "set",        "show",       "start",   "truncate",
+      "unlisten", "vacuum",
+  };
+  constexpr std::string_view letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n\f\v"), text.size()));
+  const std::string word = lower_case(text.substr(0, text.find_first_not_of(letters)));
+  // CREATE TABLE … AS SELECT is read like a SELECT.
+  if (word == "create") {
+    return !contains_ignoring_case(text, "select") && !contains_ignoring_case(text, "values");
+  }
+  return std::ranges::find(words, word) != words.end();
+}
 
 int digit_value(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -104,6 +129,16 @@ std::optional<std::string> string_value(const Token& token) {
     }
     default: return std::nullopt;
   }
+}
+
+bool keeps_literals(std::string_view text) {
+  bool may_keep = contains_ignoring_case(text, "null");  // transform_null_equals
+  for (std::size_t at = 0; at < text.size() && !may_keep; ++at) {
+    const char next = at + 1 < text.size() ? text[at + 1] : '0';
+    const bool is_dollar_quote = text[at] == '$' && (next < '0' || next > '9');
+    may_keep = text[at] == '\'' || is_dollar_quote || (static_cast<unsigned char>(text[at]) & 0x80);
+  }
+  return may_keep && !is_read_late(text);
 }
 
 std::optional<std::string> name_value(const Token& token) {

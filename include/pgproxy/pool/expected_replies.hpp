@@ -22,6 +22,8 @@ enum class ReplyKind : std::uint8_t {
   sync,
   copy_end,           ///< CopyDone or CopyFail: no reply of its own, it marks where a COPY IN ends
   injected_parse,     ///< ours, in front of a client's message: its ParseComplete is not passed on
+  injected_bind,      ///< likewise its BindComplete
+  injected_execute,   ///< likewise its rows and CommandComplete
   injected_close,     ///< likewise its CloseComplete
   injected_query,     ///< ours as well; nothing of its answer is passed on, and it may not fail
   injected_sync,      ///< likewise its ReadyForQuery
@@ -81,6 +83,10 @@ class ExpectedReplies {
   }
   /// Everything up to the last Sync or Query is answered: the transaction status is known.
   bool is_status_known() { return !is_before(oldest_number(), cycle_number_); }
+  /// The ReadyForQuery behind the message with this number has come.
+  bool is_cycle_over(std::uint32_t number) {
+    return is_status_known() && is_before(number, cycle_number_);
+  }
   /// The number that the next message gets; they wrap around.
   std::uint32_t next_number() const { return next_number_; }
   /// The number of the oldest message that is not answered yet; next_number() when there is none.
@@ -95,6 +101,8 @@ class ExpectedReplies {
   bool is_describing();
   /// Likewise, and we asked for it.
   bool is_describing_for_us();
+  /// What comes next answers an Execute of ours.
+  bool is_executing_for_us();
   /// Nothing outstanding, no extended-protocol cycle without its Sync, not inside COPY.
   bool is_quiet();
   /// The server waits for CopyData: a client that leaves now must be ended with CopyFail.

@@ -25,6 +25,28 @@ struct Setting {
 /// are one object.
 using ParseStateRef = std::shared_ptr<const std::string>;
 
+/// The settings that parse analysis reads literals by ('01/02/2026'::date): a prepared statement
+/// keeps the values that it found then. Equal ones are one object.
+struct Reading {
+  std::vector<Setting> settings;  ///< DateStyle, TimeZone, … as far as the state has them
+  /// When it is another one than at the last time, PostgreSQL reads the statement anew.
+  std::optional<std::string> search_path;
+};
+using ReadingRef = std::shared_ptr<const Reading>;
+/// nullptr is like nothing else.
+bool reads_alike(const Reading& a, const Reading& b);
+
+/// What a change of a setting means for statements that are prepared already.
+enum class ReadingRole : std::uint8_t {
+  none,        ///< another setting; the parse state may still be another one
+  harmless,    ///< not part of the parse state either
+  reported,    ///< literals are read by it, and the server reports it
+  unreported,  ///< literals are read by it
+  search_path,
+};
+/// `name`: in any case.
+ReadingRole reading_role(std::string_view name);
+
 /// What a session's settings are, as far as they can differ between clients: everything that the
 /// server reports, and what was set at startup. Immutable and interned: equal states are one
 /// object, so that "nothing to do" is one comparison of pointers.
@@ -44,6 +66,7 @@ class SessionState {
   bool has_ambiguous_bytes() const { return has_ambiguous_bytes_; }
   /// Everything but settings that are known not to change what a text means when it is parsed.
   const ParseStateRef& parse_state() const { return parse_state_; }
+  const ReadingRef& reading() const { return reading_; }
 
  private:
   friend class StateInterner;
@@ -52,6 +75,7 @@ class SessionState {
   bool has_ambiguous_bytes_ = false;
   bool creates_temporary_objects_ = false;
   ParseStateRef parse_state_;
+  ReadingRef reading_;
 };
 using StateRef = std::shared_ptr<const SessionState>;
 
@@ -77,9 +101,11 @@ class StateInterner {
  private:
   StateRef intern(std::vector<Setting> settings);
   ParseStateRef parse_state(const std::vector<Setting>& settings);
+  ReadingRef reading(const std::vector<Setting>& settings);
 
   std::unordered_map<std::string, std::weak_ptr<const SessionState>> states_;
   std::unordered_map<std::string, std::weak_ptr<const std::string>> parse_states_;
+  std::unordered_map<std::string, std::weak_ptr<const Reading>> readings_;
   std::size_t purge_at_ = 64;
 };
 
@@ -93,6 +119,17 @@ std::string encoding_sql(const SessionState& server, const SessionState& wanted)
 /// One Query that brings a server with state `server` in line with `wanted`; empty: none needed.
 /// Every name is qualified and every literal safe under either standard_conforming_strings.
 std::string difference(const SessionState& server, const SessionState& wanted);
+
+/// What of a Reading may be another than one thinks.
+struct ReadingDoubt {
+  bool reported = false;
+  bool unreported = false;
+  bool search_path = false;
+};
+
+/// Until the end of the transaction, settings of `wanted` where `now`, as far as that is not in
+/// doubt, has others: one SELECT; empty: none.
+std::string reading_sql(const Reading& now, const Reading& wanted, ReadingDoubt doubt);
 
 /// Reported settings that no SET can change (server_version, in_hot_standby, …) and that `now` has
 /// otherwise than `before`: a client that believes `before` is told by ParameterStatus.

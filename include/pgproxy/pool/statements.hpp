@@ -23,7 +23,8 @@ namespace pgproxy::pool {
 class Statement {
  public:
   /// `definition`: a Parse message behind the statement's name.
-  Statement(std::uint64_t number, std::string_view definition, ParseStateRef parse_state);
+  Statement(std::uint64_t number, std::string_view definition, ParseStateRef parse_state,
+            ReadingRef reading);
 
   std::uint64_t number() const { return number_; }
   /// What it is called on servers: "pgproxy_7".
@@ -31,6 +32,8 @@ class Statement {
   const std::string& definition() const { return definition_; }
   std::string_view query() const { return definition_.c_str(); }
   const ParseStateRef& parse_state() const { return parse_state_; }
+  /// What its literals were read by; nullptr: it has none.
+  const ReadingRef& reading() const { return reading_; }
   std::size_t hash() const { return hash_; }
   /// A server that parsed another version must parse it anew.
   std::uint32_t version() const { return version_; }
@@ -56,6 +59,7 @@ class Statement {
   std::string name_;
   std::string definition_;
   ParseStateRef parse_state_;
+  ReadingRef reading_;
   std::shared_ptr<void> known_;
   std::size_t hash_;
   std::uint32_t version_ = 0;
@@ -76,17 +80,20 @@ std::uint64_t description_of(Bytes body);
 /// The statements of one pool: one object for equal ones. A look-up allocates nothing.
 class Statements {
  public:
-  StatementRef find_or_add(std::string_view definition, const ParseStateRef& parse_state);
+  StatementRef find_or_add(std::string_view definition, const ParseStateRef& parse_state,
+                           const ReadingRef& reading);
   /// nullptr: there is none.
-  StatementRef find(std::string_view definition, const ParseStateRef& parse_state) const;
+  StatementRef find(std::string_view definition, const ParseStateRef& parse_state,
+                    const ReadingRef& reading) const;
   /// One that is shared with nobody.
-  StatementRef add_unshared(std::string_view definition);
+  StatementRef add_unshared(std::string_view definition, const ReadingRef& reading);
   std::size_t size() const { return statements_.size(); }
 
  private:
   struct Key {
     std::string_view definition;
     const ParseStateRef& parse_state;
+    const ReadingRef& reading;
     std::size_t hash;
   };
   struct Hash {
@@ -99,7 +106,7 @@ class Statements {
     bool operator()(const StatementRef& a, const StatementRef& b) const { return a == b; }
     bool operator()(const Key& key, const StatementRef& statement) const {
       return key.definition == statement->definition() &&
-             key.parse_state == statement->parse_state();
+             key.parse_state == statement->parse_state() && key.reading == statement->reading();
     }
     bool operator()(const StatementRef& statement, const Key& key) const {
       return (*this)(key, statement);
@@ -140,6 +147,8 @@ class ServerStatements {
   std::uint64_t description(const Statement& statement) const;
   /// nullptr: the server does not have it.
   StatementRef find(std::uint64_t statement_number) const;
+  /// PostgreSQL may have read its literals anew, by other settings than those that it has to have.
+  void mistrust(std::uint64_t statement_number);
   /// The server does not have it, whatever we thought.
   void forget(const Statement& statement);
 

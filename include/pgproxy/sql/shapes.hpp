@@ -95,6 +95,10 @@ std::vector<std::string> settings_named(std::string_view text, bool backslashes_
 /// app.tenant: a name that PostgreSQL takes for a setting which no module has defined.
 bool is_custom_setting(std::string_view text);
 
+/// When such a text is prepared, values are made of its literals, by the settings of that time; or
+/// it cannot be told. Also of characters beyond ASCII, which client_encoding gives their meaning.
+bool keeps_literals(std::string_view text);
+
 /// Words in front of parentheses, lower case, sorted, each once: functions that a body may call.
 std::vector<std::string> functions_called(std::string_view source);
 

@@ -131,3 +131,35 @@ TEST_CASE("states that nobody holds are forgotten, held ones are not") {
   for (int i = 0; i < 1000; ++i) states.with(states.reported, "a", std::to_string(i));
   CHECK(states.with(states.reported, "kept", "1") == kept);
 }
+
+TEST_CASE("a Reading has what literals are read by, and what is set to read them so again") {
+  States states;
+  const StateRef dmy = states.interner.with(states.reported, "DateStyle", "ISO, DMY", true);
+  const StateRef nulls = states.interner.with(dmy, "array_nulls", "off", false);
+  const StateRef memory = states.interner.with(dmy, "work_mem", "1MB", false);
+  CHECK(memory->reading() == dmy->reading());
+  CHECK(nulls->reading() != dmy->reading());
+  CHECK_FALSE(reads_alike(*dmy->reading(), *states.reported->reading()));
+  CHECK(reading_sql(*dmy->reading(), *memory->reading(), {}) == "");
+  CHECK(reading_sql(*dmy->reading(), *nulls->reading(), {}) ==
+        "SELECT pg_catalog.set_config(E'array_nulls', E'off', true)");
+  const std::string back = reading_sql(*nulls->reading(), *dmy->reading(), {});
+  CHECK(back.find("s.reset_val") != std::string::npos);
+  const StateRef path = states.interner.with(dmy, "search_path", "a", false);
+  CHECK(reads_alike(*path->reading(), *dmy->reading()));
+  CHECK(path->reading() != dmy->reading());
+  CHECK(reading_sql(*dmy->reading(), *path->reading(), {.search_path = true}) ==
+        "SELECT pg_catalog.set_config(E'search_path', E'a', true)");
+  CHECK(reading_sql(*dmy->reading(), *dmy->reading(), {.reported = true}).find("ISO, DMY") !=
+        std::string::npos);
+}
+
+TEST_CASE("what a setting means for statements that are prepared already") {
+  CHECK(reading_role("timezone") == ReadingRole::reported);
+  CHECK(reading_role("TimeZone") == ReadingRole::reported);
+  CHECK(reading_role("xmloption") == ReadingRole::unreported);
+  CHECK(reading_role("search_path") == ReadingRole::search_path);
+  CHECK(reading_role("app.tenant") == ReadingRole::harmless);
+  CHECK(reading_role("statement_timeout") == ReadingRole::harmless);
+  CHECK(reading_role("enable_seqscan") == ReadingRole::none);
+}

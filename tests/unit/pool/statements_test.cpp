@@ -27,7 +27,7 @@ struct Server {
   Statements pool;
 
   StatementRef statement(std::string_view text) {
-    return pool.find_or_add(definition_of(text), nullptr);
+    return pool.find_or_add(definition_of(text), nullptr, nullptr);
   }
   Need use(const StatementRef& s) { return there.use(*s, expected); }
   void parse(const StatementRef& s) {
@@ -64,12 +64,12 @@ TEST_CASE("equal statements are one object, with a name of its own") {
   const ParseStateRef plain = states.empty()->parse_state();
   const ParseStateRef tokyo =
       states.with(states.empty(), "TimeZone", "Asia/Tokyo", true)->parse_state();
-  const StatementRef one = pool.find_or_add(definition_of("select 1"), plain);
-  CHECK(pool.find_or_add(definition_of("select 1"), plain) == one);
-  CHECK(pool.find_or_add(definition_of("select 2"), plain) != one);
-  CHECK(pool.find_or_add(definition_of("select 1"), tokyo) != one);
-  CHECK(pool.find_or_add(std::string("select 1\0\0\1\0\0\0\x17", 15), plain) != one);
-  CHECK(pool.add_unshared(definition_of("select 1")) != one);
+  const StatementRef one = pool.find_or_add(definition_of("select 1"), plain, nullptr);
+  CHECK(pool.find_or_add(definition_of("select 1"), plain, nullptr) == one);
+  CHECK(pool.find_or_add(definition_of("select 2"), plain, nullptr) != one);
+  CHECK(pool.find_or_add(definition_of("select 1"), tokyo, nullptr) != one);
+  CHECK(pool.find_or_add(std::string("select 1\0\0\1\0\0\0\x17", 15), plain, nullptr) != one);
+  CHECK(pool.add_unshared(definition_of("select 1"), nullptr) != one);
   CHECK(one->query() == "select 1");
   CHECK(statement_number(one->name()) == one->number());
   std::string parse;
@@ -101,10 +101,11 @@ TEST_CASE("settings that change no parse tree make no other statement") {
 
 TEST_CASE("statements that nobody has are forgotten") {
   Statements pool;
-  const StatementRef kept = pool.find_or_add(definition_of("kept"), nullptr);
-  for (int n = 0; n < 3000; ++n) pool.find_or_add(definition_of(std::to_string(n)), nullptr);
+  const StatementRef kept = pool.find_or_add(definition_of("kept"), nullptr, nullptr);
+  for (int n = 0; n < 3000; ++n)
+    pool.find_or_add(definition_of(std::to_string(n)), nullptr, nullptr);
   CHECK(pool.size() < 600);
-  CHECK(pool.find_or_add(definition_of("kept"), nullptr) == kept);
+  CHECK(pool.find_or_add(definition_of("kept"), nullptr, nullptr) == kept);
 }
 
 TEST_CASE("a statement is there once its Parse was sent, and stays") {
@@ -263,8 +264,8 @@ TEST_CASE("a statement is proven when a server has parsed its version") {
   CHECK_FALSE(s->is_proven());
   server.received("1");
   CHECK(s->is_proven());
-  CHECK(server.pool.find(definition_of("one"), nullptr) == s);
-  CHECK(server.pool.find(definition_of("two"), nullptr) == nullptr);
+  CHECK(server.pool.find(definition_of("one"), nullptr, nullptr) == s);
+  CHECK(server.pool.find(definition_of("two"), nullptr, nullptr) == nullptr);
 
   server.parse(s);
   s->outdate();

@@ -25,7 +25,7 @@ struct Client {
   PreparedStatements names;
 
   pool::StatementRef statement(const std::string& text) {
-    return pool.find_or_add(text + std::string(3, '\0'), nullptr);
+    return pool.find_or_add(text + std::string(3, '\0'), nullptr, nullptr);
   }
   void parse(const char* name, const std::string& text) {
     names.add(name, statement(text), expected.next_number());

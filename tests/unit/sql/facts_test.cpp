@@ -539,3 +539,20 @@ TEST_CASE("every kind of residue has its words") {
   }
   CHECK(to_string(setting) == "session setting");
 }
+
+TEST_CASE("texts whose literals become values when they are prepared") {
+  for (const std::string_view text :
+       Texts{"select '01/02/2026'::date", "  insert into t values ($$x$$)", "select $1, e'\\n'",
+             "-- a comment\nset x to 'y'", "explain select 'x'", "declare c cursor for select 'x'",
+             "create table t as select 'x'", "select a = NULL", "select 1 as \"\xc3\xbc\""}) {
+    CAPTURE(text);
+    CHECK(pgproxy::sql::keeps_literals(text));
+  }
+  for (const std::string_view text :
+       Texts{"select 1", "select $1, $22", "", "$1", "set datestyle = 'iso'", " Set x to 'y'",
+             "create database d owner 'x'", "execute s('x')", "do $$begin end$$",
+             "prepare p as select 'x'"}) {
+    CAPTURE(text);
+    CHECK_FALSE(pgproxy::sql::keeps_literals(text));
+  }
+}

@@ -1,0 +1,258 @@
+// What the literals of ClientSession's prepared statements mean. Parse analysis makes values of
+// them, by the settings of that time, and the statement keeps these until PostgreSQL reads it anew
+// because search_path is another one (plancache.c). On a server that gets a statement later, the
+// Parse has to find the settings of the first time.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "session/client_session.hpp"
+#include "session/prepared_statements.hpp"
+
+#include "pgproxy/base/text.hpp"
+#include "pgproxy/session/sessions.hpp"
+#include "pgproxy/wire/encode.hpp"
+
+namespace pgproxy::session {
+namespace {
+
+using pool::ReplyKind;
+using sql::Residue;
+
+/// Of a statement, a portal and a savepoint that are there for a moment.
+constexpr std::string_view moment_name = "pgproxy_reading";
+
+/// More names than are looked for may stand in a text.
+constexpr std::size_t most_names = 32;
+
+}  // namespace
+
+/// The statement at hand, about to be sent, may change settings. Of code that is not seen only what
+/// its text names is thought of: what else it changed is known with the next ReadyForQuery.
+void ClientSession::note_doubt(const sql::Facts& facts, sql::ResidueSet leaves,
+                               std::string_view text) {
+  const sql::ResidueSet told = leaves & facts.leaves;
+  if (told.contains(Residue::any_setting)) return doubt_everything();
+  const bool runs_code = told.contains(Residue::code);
+  settings_in_doubt_ |= runs_code;
+  if (!facts.sets_locally && !told.contains(Residue::setting) && !runs_code) return;
+  auto names = sql::settings_named(text, server_->session_state()->backslashes_are_plain());
+  names.insert(names.end(), facts.settings.begin(), facts.settings.end());
+  const bool is_incomplete = names.size() >= most_names || text.contains('$') || names.empty();
+  const bool resets_all = std::ranges::find(names, "all") != names.end();
+  if ((is_incomplete && !runs_code) || resets_all) return doubt_everything();
+  for (const std::string& name : names) {
+    const pool::ReadingRole role = pool::reading_role(name);
+    settings_in_doubt_ |= role != pool::ReadingRole::harmless;
+    unreported_in_doubt_ |= role == pool::ReadingRole::unreported;
+    path_in_doubt_ |= role == pool::ReadingRole::search_path;
+    if (role != pool::ReadingRole::reported && !unreported_in_doubt_) continue;
+    literals_in_doubt_ = true;
+    doubt_number_ = server_->expected().next_number();
+  }
+}
+
+void ClientSession::doubt_everything() {
+  settings_in_doubt_ = literals_in_doubt_ = path_in_doubt_ = true;
+  doubt_number_ = server_->expected().next_number();
+}
+
+/// With ReadyForQuery the server has told of all changes that it reports.
+void ClientSession::settle_doubt() {
+  if (!literals_in_doubt_ || !server_->expected().is_cycle_over(doubt_number_)) return;
+  literals_in_doubt_ = unreported_in_doubt_;
+}
+
+/// Between transactions, when the session is known again.
+void ClientSession::end_doubt() {
+  if (!settings_in_doubt_) return;
+  settings_in_doubt_ = literals_in_doubt_ = unreported_in_doubt_ = path_in_doubt_ = false;
+  if (prepared_ == nullptr) return;
+  for (const std::uint64_t number : prepared_->take_read_in_doubt()) {
+    server_->statements().mistrust(number);
+  }
+}
+
+/// By what the server reads a text that is parsed now; nullptr: it does not matter.
+pool::ReadingRef ClientSession::reading_now(std::string_view text) {
+  if (!sql::keeps_literals(text)) return nullptr;
+  settle_doubt();
+  return server_->session_state()->reading();
+}
+
+/// False: by what the server will read such a text is known when it has answered.
+bool ClientSession::is_reading_certain(std::string_view text) {
+  settle_doubt();
+  return !literals_in_doubt_ || server_->expected().is_status_known() || !sql::keeps_literals(text);
+}
+
+/// How a Parse finds the settings that it has to find.
+ClientSession::Recovery ClientSession::recovery_of(const pool::ReadingRef& reading) {
+  settle_doubt();
+  if (reading == nullptr) return Recovery::none;
+  const pool::Reading& now = *server_->session_state()->reading();
+  if (!path_in_doubt_ && now.search_path != reading->search_path) return Recovery::none;
+  const bool differs = !pool::reads_alike(now, *reading);
+  if (!literals_in_doubt_ && !differs) return Recovery::none;
+  if (!literals_in_doubt_ && !path_in_doubt_) return Recovery::by_value;
+  switch (server_->transaction_status()) {
+    case wire::TransactionStatus::idle: return Recovery::impossible;
+    case wire::TransactionStatus::in_transaction: return Recovery::by_savepoint;
+    case wire::TransactionStatus::failed: return Recovery::none;  // the server refuses it
+  }
+  std::unreachable();
+}
+
+/// False: it will be known when the server has answered.
+bool ClientSession::is_recovery_certain(const pool::ReadingRef& reading) {
+  if (server_->expected().is_status_known() || reading == nullptr) return true;
+  settle_doubt();
+  return !literals_in_doubt_ && !path_in_doubt_;
+}
+
+std::optional<Error> ClientSession::objection_to_reading(const pool::ReadingRef& reading) {
+  if (recovery_of(reading) != Recovery::impossible) return std::nullopt;
+  return Error{
+      .sqlstate = "0A000",
+      .message =
+          "a prepared statement is to be used behind a change of settings that its literals "
+          "depend on",
+      .detail =
+          "This server connection does not have the statement yet. To parse it as it was "
+          "parsed at first, it would have to be known what the change before the same Sync "
+          "has done.",
+      .hint =
+          "Send BEGIN and the change (SET LOCAL, set_config) with a Sync of their own, or give "
+          "the literals as parameters.",
+  };
+}
+
+/// Likewise, of a statement that is about to be used.
+bool ClientSession::is_provision_certain(const pool::Statement& statement) {
+  return !settings_in_doubt_ || is_there(statement) || is_recovery_certain(statement.reading());
+}
+
+std::optional<Error> ClientSession::objection_to_provision(const pool::Statement& statement) {
+  if (!settings_in_doubt_ || is_there(statement)) return std::nullopt;
+  return objection_to_reading(statement.reading());
+}
+
+bool ClientSession::is_there(const pool::Statement& statement) {
+  return server_->statements().use(statement, server_->expected()) ==
+         pool::ServerStatements::Need::nothing;
+}
+
+/// The unnamed statement, perhaps about to be put on another server.
+bool ClientSession::is_unnamed_provision_certain() {
+  if (unnamed_ == nullptr || !maps_names()) return true;
+  if (!may_name(unnamed_->shape)) return false;
+  return unnamed_there_ == UnnamedThere::ours || is_recovery_certain(unnamed_reading());
+}
+
+std::optional<Error> ClientSession::objection_to_unnamed() {
+  if (unnamed_ == nullptr || !maps_names()) return std::nullopt;
+  if (auto objection = name_in_bind(unnamed_->shape, unnamed_->query())) return objection;
+  if (unnamed_there_ == UnnamedThere::ours) return std::nullopt;
+  return objection_to_reading(unnamed_reading());
+}
+
+/// As pool::Statement::reading(). It is parsed often, and seldom on a second server.
+pool::ReadingRef ClientSession::unnamed_reading() const {
+  return sql::keeps_literals(unnamed_->query()) ? unnamed_->reading : nullptr;
+}
+
+void ClientSession::remember_reading(UnnamedStatement& statement) {
+  settle_doubt();
+  const pool::ReadingRef& now = server_->session_state()->reading();
+  if (statement.reading != now) statement.reading = now;
+  statement.is_reading_unknown = literals_in_doubt_;
+}
+
+/// What `name` stands for from now on: parsed under other settings than it was at first, it is
+/// another statement, which others are not given.
+pool::StatementRef ClientSession::as_of_now(std::string_view name, pool::StatementRef statement) {
+  const pool::SessionState& now = *server_->session_state();
+  if (settings_in_doubt_) {
+    if (is_there(*statement)) return statement;
+    const Recovery recovery = recovery_of(statement->reading());
+    if (recovery == Recovery::by_savepoint) return statement;  // as it was
+  } else if (statement->parse_state() == now.parse_state()) {
+    return statement;
+  }
+  pool::ReadingRef reading = statement->reading();
+  const bool is_read_anew =
+      reading != nullptr && !path_in_doubt_ && reading->search_path != now.reading()->search_path;
+  if (is_read_anew) reading = now.reading();
+  pool::Statements& all = pool_->statements();
+  const std::shared_ptr<void> known = statement->known();
+  statement = settings_in_doubt_
+                  ? all.add_unshared(statement->definition(), reading)
+                  : all.find_or_add(statement->definition(), now.parse_state(), reading);
+  if (statement->known() == nullptr) statement->set_known(known);
+  prepared_->replace(name, statement);
+  return statement;
+}
+
+/// It is used now: PostgreSQL may read it anew, by settings that hold in this transaction only.
+void ClientSession::note_reading(const pool::Statement& statement) {
+  if (!settings_in_doubt_ || statement.reading() == nullptr) return;
+  const bool is_alike =
+      pool::reads_alike(*server_->session_state()->reading(), *statement.reading());
+  if (literals_in_doubt_ || !is_alike) prepared_->note_read_in_doubt(statement.number());
+}
+
+/// A statement of ours that returns nothing to the client, run in its transaction.
+void ClientSession::put_own_statement(std::string_view text) {
+  std::string out;
+  {
+    const wire::MessageWriter parse(out, 'P');
+    wire::put_c_string(out, moment_name);
+    wire::put_c_string(out, text);
+    wire::put_u16(out, 0);
+  }
+  {
+    const wire::MessageWriter bind(out, 'B');
+    wire::put_c_string(out, moment_name);
+    wire::put_c_string(out, moment_name);
+    for (int count = 0; count < 3; ++count) wire::put_u16(out, 0);
+  }
+  {
+    const wire::MessageWriter execute(out, 'E');
+    wire::put_c_string(out, moment_name);
+    wire::put_u32(out, 0);
+  }
+  wire::put_target(out, 'C', 'P', moment_name);
+  wire::put_target(out, 'C', 'S', moment_name);
+  for (const ReplyKind kind :
+       {ReplyKind::injected_parse, ReplyKind::injected_bind, ReplyKind::injected_execute,
+        ReplyKind::injected_close, ReplyKind::injected_close}) {
+    server_->expect(*this, kind);
+  }
+  put_in_front(out);
+}
+
+/// A Parse that is sent now finds the settings of `reading`, until end_reading().
+ClientSession::Recovery ClientSession::begin_reading(const pool::ReadingRef& reading) {
+  const Recovery recovery = recovery_of(reading);
+  if (recovery == Recovery::by_savepoint)
+    put_own_statement(fmt::format("SAVEPOINT {}", moment_name));
+  if (recovery == Recovery::by_value || recovery == Recovery::by_savepoint) {
+    const pool::Reading& now = *server_->session_state()->reading();
+    put_own_statement(pool::reading_sql(now, *reading,
+                                        {.reported = literals_in_doubt_,
+                                         .unreported = unreported_in_doubt_,
+                                         .search_path = path_in_doubt_}));
+  }
+  return recovery;
+}
+
+void ClientSession::end_reading(Recovery recovery, const pool::ReadingRef& reading) {
+  if (recovery == Recovery::by_value) {
+    put_own_statement(pool::reading_sql(*reading, *server_->session_state()->reading(), {}));
+  } else if (recovery == Recovery::by_savepoint) {
+    put_own_statement(fmt::format("ROLLBACK TO SAVEPOINT {}", moment_name));
+    put_own_statement(fmt::format("RELEASE SAVEPOINT {}", moment_name));
+  }
+}
+
+}  // namespace pgproxy::session
