@@ -29,7 +29,9 @@ struct Comparison {
 
 class Judge {
  public:
-  Judge(const Settings& settings, const CapacityPlan& plan) : settings_(settings), plan_(plan) {}
+  Judge(const Settings& settings, const CapacityPlan& plan,
+        const std::set<std::string>& running_servers)
+      : settings_(settings), plan_(plan), running_servers_(running_servers) {}
 
   CapacityVerdict make(const std::vector<ServerFacts>& facts) {
     for (const HostPlan& host : plan_.hosts) {
@@ -54,6 +56,7 @@ class Judge {
 
   void judge(const HostPlan& host, const ServerFacts& facts, bool may_be_away) {
     const std::string name = host.name();
+    may_be_away |= running_servers_.contains(name);
     if (facts.error) return note_unknown(name, *facts.error, may_be_away);
     const std::uint32_t reserved =
         facts.superuser_reserved_connections + facts.reserved_connections;
@@ -241,14 +244,16 @@ class Judge {
 
   const Settings& settings_;
   const CapacityPlan& plan_;
+  const std::set<std::string>& running_servers_;
   CapacityVerdict verdict_;
 };
 
 }  // namespace
 
 CapacityVerdict judge_capacity(const Settings& settings, const CapacityPlan& plan,
-                               const std::vector<ServerFacts>& facts) {
-  return Judge(settings, plan).make(facts);
+                               const std::vector<ServerFacts>& facts,
+                               const std::set<std::string>& running_servers) {
+  return Judge(settings, plan, running_servers).make(facts);
 }
 
 }  // namespace pgproxy::config

@@ -28,6 +28,7 @@ std::vector<ConfigRow> describe(const Loaded& loaded) {
           .must_be_given = row.standard.must_be_given,
           .changeable = row.apply == Apply::on_reload,
           .given = is_given,
+          .is_set = loaded.set_at_run_time.contains(row.name),
           .reason = std::string(row.standard.reason),
       });
     }

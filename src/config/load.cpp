@@ -1,6 +1,7 @@
 #include "pgproxy/config/load.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fmt/format.h>
 #include <span>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "config/userlist.hpp"
 
 #include "pgproxy/base/assert.hpp"
+#include "pgproxy/config/reload.hpp"
 
 namespace pgproxy::config {
 
@@ -328,6 +330,81 @@ Loaded load_text(std::string_view text, const std::string& name) {
   loaded.problems = report.sorted_problems(files);
   loaded.warnings = report.warnings();
   return loaded;
+}
+
+namespace {
+
+/// "file:line" of an entry.
+Origins::Given given_at(const std::string& place) {
+  const std::size_t colon = place.rfind(':');
+  if (colon == std::string::npos) return {{place, 0}};
+  return {{place.substr(0, colon), std::atoi(place.c_str() + colon + 1)}};
+}
+
+Origins origins_of(const Loaded& loaded) {
+  Origins origins;
+  for (const auto& [name, place] : loaded.places) {
+    if (name.empty()) {
+      origins.file = place.file;
+    } else {
+      origins.settings[name] = {{place.file, place.line}};
+    }
+  }
+  for (const Database& entry : loaded.settings.databases) {
+    origins.databases[entry.name] = given_at(entry.place);
+  }
+  if (const auto& entry = loaded.settings.auto_database) {
+    origins.databases[entry->name] = given_at(entry->place);
+  }
+  for (const User& user : loaded.settings.users) origins.users[user.name] = given_at(user.place);
+  return origins;
+}
+
+/// False: reported.
+bool store_alone(const Row<Settings>* row, std::string_view name, std::string_view value,
+                 Settings& into, Report& report) {
+  const Origin at{"SET", 0};
+  if (row == nullptr || row->field.support != Support::full) {
+    report.problem(at, fmt::format("unknown setting {}", in_quotes(name)),
+                   "SHOW CONFIG lists them");
+    return false;
+  }
+  if (row->apply == Apply::on_restart) {
+    report.problem(at, fmt::format("{} cannot be changed while pgproxy runs", row->name),
+                   "change it in the file, and restart");
+    return false;
+  }
+  if (row->field.store(*row, value, into) == Outcome::stored) return true;
+  report.problem(at,
+                 fmt::format("{}: {}: want {}", row->name,
+                             row->extra.secret ? "(hidden)" : in_quotes(value),
+                             row->field.allowed(row->field.range)),
+                 std::string(row->extra.bad_hint));
+  return false;
+}
+
+}  // namespace
+
+Loaded with_setting(const Loaded& running, std::string_view name, std::string_view value) {
+  Loaded next = running;
+  next.problems.clear();
+  next.warnings.clear();
+  Report report;
+  const auto* row = find_setting(name);
+  if (store_alone(row, name, value, next.settings, report)) {
+    Origins origins = origins_of(running);
+    origins.settings[std::string(row->name)] = {{"SET", 0}};
+    next.settings.places[std::string(row->name)] = "SET";
+    next.places[std::string(row->name)] = {"SET", 0};
+    next.set_at_run_time.insert(std::string(row->name));
+    read_secrets(next.settings, origins, report);
+    std::vector<std::string> files;
+    read_hba(next.settings, origins, report, files);
+    check(next.settings, origins, report);
+  }
+  next.problems = report.sorted_problems({"SET"});
+  next.warnings = report.warnings();
+  return next;
 }
 
 Loaded load(const std::string& path) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -106,7 +107,9 @@ struct CapacityVerdict {
   };
   std::map<std::string, Limits> limits;
 };
+/// `running_servers` ("host:port"): their pools are at work; one that cannot be asked is no problem.
 CapacityVerdict judge_capacity(const Settings& settings, const CapacityPlan& plan,
-                               const std::vector<ServerFacts>& facts);
+                               const std::vector<ServerFacts>& facts,
+                               const std::set<std::string>& running_servers = {});
 
 }  // namespace pgproxy::config

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,8 @@ struct Loaded {
   };
   /// Where each of them stands; "" is the main file.
   std::map<std::string, Place, std::less<>> places;
+  /// Settings whose values are SET's; a reload forgets them.
+  std::set<std::string, std::less<>> set_at_run_time;
 
   /// Adds what was found wrong with a setting when it was put to use, as with a certificate.
   void add_problem(std::string_view setting, std::string message, std::string hint);
@@ -54,6 +57,7 @@ struct ConfigRow {
   bool must_be_given = false;
   bool changeable = false;  ///< by RELOAD
   bool given = false;
+  bool is_set = false;  ///< by SET, while running
   std::string reason;  ///< why the default is what it is
 };
 std::vector<ConfigRow> describe(const Loaded& loaded);
