@@ -72,6 +72,14 @@ void put_missing(std::string& out, std::string_view command) {
                    .hint = "SHOW HELP lists the commands that are."});
 }
 
+/// In PgBouncer's words.
+void put_not_allowed(std::string& out, std::string_view command) {
+  wire::put_error(out, wire::Severity::error,
+                  {.sqlstate = "42501",
+                   .message = "admin access needed",
+                   .hint = folded(command, std::toupper) + " is for users in admin_users."});
+}
+
 void put_help(std::string& out) {
   std::string names = "SHOW HELP";
   for (const Show& show : shows()) names += "|" + folded(show.name, std::toupper);
@@ -88,7 +96,7 @@ const std::pair<std::string_view, std::string_view>* find_fake_setting(std::stri
 
 }  // namespace
 
-void Console::execute(std::string_view text, std::string& out) const {
+void Console::execute(std::string_view text, bool is_admin, std::string& out) const {
   std::string_view rest = trimmed(text);
   if (rest.ends_with(';')) rest = trimmed(rest.substr(0, rest.size() - 1));
   if (rest.empty()) {
@@ -104,7 +112,11 @@ void Console::execute(std::string_view text, std::string& out) const {
     wire::put_error(out, wire::Severity::notice, {.sqlstate = "00000", .message = "SET ignored"});
     wire::put_command_complete(out, "SET");
   } else if (is_one && std::ranges::find(missing_commands, command) != std::end(missing_commands)) {
-    put_missing(out, command);
+    if (is_admin) {
+      put_missing(out, command);
+    } else {
+      put_not_allowed(out, command);
+    }
   } else {
     put_invalid(out, text);
   }

@@ -241,8 +241,8 @@ ListCounts Proxy::lists() const {
   return counts;
 }
 
-void Proxy::execute(std::string_view text, std::string& out) {
-  console_.execute(text, out);
+void Proxy::execute(std::string_view text, session::ConsoleAccess access, std::string& out) {
+  console_.execute(text, access == session::ConsoleAccess::admin, out);
 }
 
 std::vector<std::pair<std::string, std::string>> Proxy::parameters() const {

@@ -47,7 +47,7 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   std::vector<CapacityRow> capacity() const override;
   std::vector<QueryRow> queries() const override;
   std::vector<SlowQueryRow> slow_queries() const override;
-  void execute(std::string_view text, std::string& out) override;
+  void execute(std::string_view text, session::ConsoleAccess access, std::string& out) override;
   std::vector<std::pair<std::string, std::string>> parameters() const override;
 
   void on_health_checked(const control::HealthResult& result);

@@ -424,12 +424,15 @@ void ClientSession::finish_login(pool::ServerConnection* kept) {
 void ClientSession::enter_console() {
   const std::string& user = login_->startup.user;
   const config::Settings& settings = sessions_.settings();
-  if (!contains(settings.admin_users, user) && !contains(settings.stats_users, user) &&
-      !login_->is_owner && settings.auth_type != config::AuthType::any) {
+  const bool is_admin = login_->is_owner || contains(settings.admin_users, user);
+  // With auth_type = any nobody has shown who it is; as in PgBouncer, any name may look.
+  if (!is_admin && !contains(settings.stats_users, user) &&
+      settings.auth_type != config::AuthType::any) {
     return fail({.sqlstate = "42501",
                  .message = "not allowed",
                  .hint = "Name the user in admin_users or stats_users."});
   }
+  console_access_ = is_admin ? ConsoleAccess::admin : ConsoleAccess::stats;
   timer_.disarm();
   std::string out = std::move(login_->reply);
   wire::put_authentication(out, 0);
@@ -470,7 +473,7 @@ std::size_t ClientSession::read_console(Bytes in) {
       return used;
     }
     std::string out;
-    sessions_.console().execute(*text, out);
+    sessions_.console().execute(*text, console_access_, out);
     send(out);
   }
   return used;

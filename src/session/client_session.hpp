@@ -18,6 +18,7 @@
 #include "pgproxy/io/secret_source.hpp"
 #include "pgproxy/pool/pools.hpp"
 #include "pgproxy/pool/reply_owner.hpp"
+#include "pgproxy/session/console_target.hpp"
 #include "pgproxy/sql/shapes.hpp"
 #include "pgproxy/wire/startup.hpp"
 
@@ -326,6 +327,7 @@ class ClientSession final : public io::Disposable,
   std::uint32_t body_left_ = 0;        ///< of the client's current message, still to come
   ClientState state_ = ClientState::startup;
   Discard discard_ = Discard::nothing;
+  ConsoleAccess console_access_ = ConsoleAccess::stats;  ///< of a console
   UnnamedThere unnamed_there_ = UnnamedThere::strangers;
   bool is_counted_ : 1 = false;  ///< in Sessions::counted_clients
   bool drop_body_ : 1 = false;   ///< the rest of the current message is not forwarded

@@ -74,7 +74,7 @@ class World final : private io::Connector,
   class Attempt;
   std::unique_ptr<io::ConnectAttempt> connect(const io::ServerAddress& address,
                                               io::ConnectListener& listener) override;
-  void execute(std::string_view text, std::string& out) override;
+  void execute(std::string_view text, session::ConsoleAccess access, std::string& out) override;
   std::vector<std::pair<std::string, std::string>> parameters() const override { return {}; }
   bool find(std::string_view, std::string_view, io::SecretListener& listener) override;
   void check();

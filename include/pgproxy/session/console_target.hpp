@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -7,11 +8,14 @@
 
 namespace pgproxy::session {
 
+/// What a user of the console may do: look (stats_users), or change things too (admin_users).
+enum class ConsoleAccess : std::uint8_t { stats, admin };
+
 /// The console as a session sees it: one more target that can be asked.
 class ConsoleTarget {
  public:
   /// Appends the whole answer to one Query, ReadyForQuery included.
-  virtual void execute(std::string_view text, std::string& out) = 0;
+  virtual void execute(std::string_view text, ConsoleAccess access, std::string& out) = 0;
   /// ParameterStatus of the console's login.
   virtual std::vector<std::pair<std::string, std::string>> parameters() const = 0;
 

@@ -95,10 +95,10 @@ void read_row(wire::Cursor cursor, Answer& answer) {
   CHECK(cursor.ok_and_empty());
 }
 
-Answer ask(std::string_view text, const FakeSource& source = {},
-           const config::Loaded& loaded = {}) {
+Answer ask(std::string_view text, const FakeSource& source = {}, const config::Loaded& loaded = {},
+           bool is_admin = true) {
   Answer answer;
-  Console(source, loaded).execute(text, answer.bytes);
+  Console(source, loaded).execute(text, is_admin, answer.bytes);
   Bytes rest = as_bytes(answer.bytes);
   wire::Header header;
   while (wire::parse_header(rest, header) == wire::HeaderStatus::complete) {
@@ -188,6 +188,18 @@ TEST_CASE("PgBouncer's commands that we lack are told apart from nonsense") {
   CHECK(ask("SET verbose = 2").error.message == "SET is not in this version");
   CHECK(ask("KILL_CLIENT 5").error.sqlstate == "0A000");
   CHECK(ask("RELOAD").error.sqlstate == "0A000");
+}
+
+TEST_CASE("who may only look is told so, in PgBouncer's words") {
+  for (const auto* text : {"PAUSE", "kill_client 5", "SET verbose = 2", "shutdown;"}) {
+    CAPTURE(text);
+    const Answer answer = ask(text, {}, {}, false);
+    CHECK(answer.tags == "EZ");
+    CHECK(answer.error.sqlstate == "42501");
+    CHECK(answer.error.message == "admin access needed");
+  }
+  CHECK(ask("SHOW VERSION", {}, {}, false).tags == "TDCZ");
+  CHECK(ask("SET client_encoding = 'UTF8'", {}, {}, false).tags == "NCZ");
 }
 
 TEST_CASE("SHOW HELP is a notice that lists what there is") {
