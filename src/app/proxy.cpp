@@ -230,6 +230,34 @@ std::vector<SlowQueryRow> Proxy::slow_queries() const {
   return sessions_.describe_slow_queries();
 }
 
+std::vector<DatabaseRow> Proxy::databases() const {
+  return pools_.describe_databases();
+}
+
+std::vector<UserRow> Proxy::users() const {
+  return pools_.describe_users();
+}
+
+std::vector<WaitRow> Proxy::waits() const {
+  return sessions_.describe_waits();
+}
+
+std::vector<ErrorRow> Proxy::errors() const {
+  return sessions_.describe_errors();
+}
+
+std::vector<MemoryRow> Proxy::memory() const {
+  std::vector<MemoryRow> rows;
+  pools_.describe_memory(rows);
+  sessions_.describe_memory(rows);
+  return rows;
+}
+
+/// Nothing here pauses or suspends.
+PoolerState Proxy::pooler_state() const {
+  return {};
+}
+
 ListCounts Proxy::lists() const {
   ListCounts counts = sessions_.count();
   counts.databases = static_cast<std::uint32_t>(pools_.database_count());
@@ -243,6 +271,10 @@ ListCounts Proxy::lists() const {
 
 void Proxy::execute(std::string_view text, session::ConsoleAccess access, std::string& out) {
   console_.execute(text, access == session::ConsoleAccess::admin, out);
+}
+
+void Proxy::describe(std::string_view text, session::ConsoleAccess access, std::string& out) {
+  console_.describe(text, access == session::ConsoleAccess::admin, out);
 }
 
 std::vector<std::pair<std::string, std::string>> Proxy::parameters() const {

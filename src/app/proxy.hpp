@@ -47,7 +47,14 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   std::vector<CapacityRow> capacity() const override;
   std::vector<QueryRow> queries() const override;
   std::vector<SlowQueryRow> slow_queries() const override;
+  std::vector<DatabaseRow> databases() const override;
+  std::vector<UserRow> users() const override;
+  std::vector<WaitRow> waits() const override;
+  std::vector<ErrorRow> errors() const override;
+  std::vector<MemoryRow> memory() const override;
+  PoolerState pooler_state() const override;
   void execute(std::string_view text, session::ConsoleAccess access, std::string& out) override;
+  void describe(std::string_view text, session::ConsoleAccess access, std::string& out) override;
   std::vector<std::pair<std::string, std::string>> parameters() const override;
 
   void on_health_checked(const control::HealthResult& result);

@@ -407,14 +407,8 @@ PoolRow Pool::describe() const {
   }
   row.sv_active_cancel = row.sv_being_canceled;
   if (!waiters_.empty()) row.maxwait = context_.loop.now() - waiters_.front().queued_at;
-  row.pool_mode = settings_.pool_mode == config::PoolMode::session       ? "session"
-                  : settings_.pool_mode == config::PoolMode::transaction ? "transaction"
-                                                                         : "statement";
-  if (database_.config.hosts.size() > 1) {
-    row.load_balance_hosts =
-        database_.config.load_balance_hosts == config::LoadBalanceHosts::round_robin ? "round-robin"
-                                                                                     : "disable";
-  }
+  row.pool_mode = to_string(settings_.pool_mode);
+  row.load_balance_hosts = load_balancing(database_.config);
   return row;
 }
 

@@ -481,8 +481,12 @@ ConnectionRow ServerConnection::describe() const {
     row.local_addr = local.host;
     row.local_port = local.port;
     if (const io::TlsInfo* tls = transport_->tls()) row.tls = tls->text();
+    row.socket.fd = local.fd;
+    row.socket.unsent_bytes = transport_->queued_bytes();
   }
-  if (session_state_) row.application_name = session_state_->value("application_name");
+  row.socket.unread_bytes = held_.size();
+  row.socket.message_bytes = body_left_;
+  if (session_state_) describe_settings(*session_state_, row);
   if (cancellation_ != nullptr) row.state = "being_canceled";
   return row;
 }

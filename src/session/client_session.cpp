@@ -372,12 +372,13 @@ void ClientSession::cancel(pool::CancelListener& listener) {
   if (is_queued && discard_ == Discard::nothing) {
     const char first = inbox_ != nullptr && !inbox_->empty() ? inbox_->front() : 'S';
     discard_ = first == 'Q' || first == 'F' ? Discard::one_message : Discard::until_sync;
+    const Error error{.sqlstate = "57014",
+                      .message = "canceling statement due to user request",
+                      .detail = "It was still waiting for a server connection."};
     std::string out;
-    wire::put_error(out, wire::Severity::error,
-                    {.sqlstate = "57014",
-                     .message = "canceling statement due to user request",
-                     .detail = "It was still waiting for a server connection."});
+    wire::put_error(out, wire::Severity::error, error);
     send(out);
+    note_error(error);
     // A replay goes on to its end; the request is dropped behind it.
     if (state_ == ClientState::waiting) {
       pool_->leave_queue(*this);
@@ -463,6 +464,7 @@ void ClientSession::close(std::string_view reason, const Error* error, bool grac
     std::string out = login_ != nullptr ? std::move(login_->reply) : std::string();
     wire::put_error(out, wire::Severity::fatal, *error);
     send(out);
+    note_error(*error);
   }
   if (gracefully) {
     sessions_.loop().close_gracefully(std::move(transport_));

@@ -63,6 +63,8 @@ class ClientSession final : public io::Disposable,
   /// The server connection stays with this client between transactions.
   bool is_pinned() const;
   PinRow describe_pin() const;
+  /// nullopt: it does not wait for a server connection.
+  std::optional<WaitRow> describe_wait() const;
   std::uint32_t cancel_pid() const { return cancel_pid_; }
   bool has_cancel_secret(Bytes secret) const;
 
@@ -75,6 +77,8 @@ class ClientSession final : public io::Disposable,
   /// 57P01 at once.
   void shut_down();
   ConnectionRow describe() const;
+  /// Memory of what waits to be dealt with.
+  std::size_t inbox_bytes() const { return inbox_ != nullptr ? inbox_->capacity() : 0; }
 
  private:
   struct Login;
@@ -292,6 +296,7 @@ class ClientSession final : public io::Disposable,
   void fail(const Error& error);
   void leave(std::string_view reason);
   void close(std::string_view reason, const Error* error, bool gracefully);
+  void note_error(const Error& error);
   log::Subject subject() const;
   std::string_view state_word() const;
 
@@ -306,7 +311,7 @@ class ClientSession final : public io::Disposable,
   std::unique_ptr<NamingQuery> naming_;                          ///< none: nullptr
   /// What the client sent since the Bind that began this cycle, as long as it may be run again.
   std::unique_ptr<std::string> cycle_copy_;
-  Pass* pass_ = nullptr;  ///< while process() runs
+  Pass* pass_ = nullptr;                     ///< while process() runs
   pool::Pool* pool_ = nullptr;
   pool::UserEntry* user_ = nullptr;  ///< whom the client logged in as
   pool::ServerConnection* server_ = nullptr;

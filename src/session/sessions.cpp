@@ -11,10 +11,11 @@
 
 namespace pgproxy::session {
 
-/// For SHOW SLOW_QUERIES; the log has them all.
-constexpr std::size_t max_slow_queries = 100;
 namespace {
 
+/// For SHOW SLOW_QUERIES and SHOW ERRORS; the log has them all.
+constexpr std::size_t max_slow_queries = 100;
+constexpr std::size_t max_errors = 100;
 /// Buffers kept for reuse; more are rarely in use at once, and a large one is not kept.
 constexpr std::size_t max_free_buffers = 256;
 constexpr std::size_t max_kept_buffer_bytes = 16 * 1024;
@@ -167,6 +168,42 @@ std::vector<SlowQueryRow> Sessions::describe_slow_queries() const {
 void Sessions::remember_slow_query(SlowQueryRow row) {
   if (slow_queries_.size() >= max_slow_queries) slow_queries_.pop_front();
   slow_queries_.push_back(std::move(row));
+}
+
+std::vector<WaitRow> Sessions::describe_waits() const {
+  std::vector<WaitRow> rows;
+  for (const auto& [id, session] : sessions_) {
+    if (auto row = session->describe_wait()) rows.push_back(std::move(*row));
+  }
+  std::ranges::sort(rows, std::greater<>(), &WaitRow::wait);
+  return rows;
+}
+
+std::vector<ErrorRow> Sessions::describe_errors() const {
+  return {errors_.rbegin(), errors_.rend()};
+}
+
+void Sessions::remember_error(ErrorRow row) {
+  if (errors_.size() >= max_errors) errors_.pop_front();
+  errors_.push_back(std::move(row));
+}
+
+void Sessions::describe_memory(std::vector<MemoryRow>& rows) const {
+  rows.push_back({.name = "client_cache",
+                  .size = sizeof(ClientSession),
+                  .used = sessions_.size(),
+                  .free = 0,
+                  .total = sessions_.size() * sizeof(ClientSession)});
+  MemoryRow buffers{.name = "iobuf_cache", .free = free_buffers_.size()};
+  for (const auto& buffer : free_buffers_) buffers.total += buffer->capacity();
+  for (const auto& [id, session] : sessions_) {
+    const std::size_t bytes = session->inbox_bytes();
+    buffers.used += bytes > 0 ? 1 : 0;
+    buffers.total += bytes;
+  }
+  const std::uint64_t count = buffers.used + buffers.free;
+  if (count > 0) buffers.size = buffers.total / count;
+  rows.push_back(std::move(buffers));
 }
 
 std::unique_ptr<std::string> Sessions::take_buffer() {

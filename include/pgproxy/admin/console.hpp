@@ -5,10 +5,13 @@
 #include <utility>
 #include <vector>
 
+#include "pgproxy/base/result.hpp"
 #include "pgproxy/base/snapshot.hpp"
 #include "pgproxy/config/load.hpp"
 
 namespace pgproxy::admin {
+
+struct ResultSet;
 
 /// Answers the commands of the console databases `pgproxy` and `pgbouncer`: the text of one Query
 /// in, the messages of its answer out, ReadyForQuery included. Columns are PgBouncer 1.25.2's, in
@@ -24,11 +27,18 @@ class Console {
   /// 0A000 for what PgBouncer knows and this version does not.
   /// 42501 for what `is_admin` would be needed for.
   void execute(std::string_view text, bool is_admin, std::string& out) const;
+  /// Appends what Describe answers: RowDescription, NoData, or an ERROR. Runs nothing.
+  void describe(std::string_view text, bool is_admin, std::string& out) const;
   /// What ParameterStatus says at login: PgBouncer's greeting, which exporters and drivers look at.
   static std::vector<std::pair<std::string, std::string>> parameters();
 
  private:
-  void show(std::string_view name, std::string_view text, std::string& out) const;
+  struct Command;
+
+  static Command read_command(std::string_view text);
+  void show(const Command& command, std::string_view text, bool is_admin, std::string& out) const;
+  Result<ResultSet> look(const StatusSource& source, const Command& command, std::string_view text,
+                         bool is_admin) const;
 
   const StatusSource& source_;
   const config::Loaded& loaded_;

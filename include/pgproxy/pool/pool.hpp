@@ -49,6 +49,17 @@ struct UserEntry {
   std::uint32_t client_count = 0;
 };
 
+/// PgBouncer's words, for people.
+std::string_view to_string(config::PoolMode mode);
+/// Of a list of hosts; nothing for a single one.
+std::optional<std::string> load_balancing(const config::Database& database);
+
+/// What a queued client waits for, in SHOW WAITS' words, and which limit or server that is.
+struct WaitReason {
+  std::string what;
+  std::string detail;
+};
+
 /// What a pool counts twice: once where it decides, once by looking.
 struct PoolBooks {
   std::size_t permits = 0;
@@ -174,6 +185,7 @@ class Pool final : private TimeoutListener {
   bool attempt(ServerHost& host);
   void mark_progress(const ServerHost& host);
   PoolRow describe() const;
+  WaitReason wait_reason() const;
   void describe_servers(std::vector<ConnectionRow>& rows) const;
   std::size_t server_count() const { return servers_.size(); }
   std::size_t idle_count() const { return idle_.size(); }

@@ -82,6 +82,9 @@ class Pools final : private TimeoutListener, private HostListener {
     for (const auto& [key, pool] : pools_) visit(*pool);
   }
   std::vector<StatsRow> stats() const;
+  std::vector<DatabaseRow> describe_databases() const;
+  std::vector<UserRow> describe_users() const;
+  void describe_memory(std::vector<MemoryRow>& rows) const;
   std::size_t database_count() const { return databases_.size(); }
   std::size_t user_count() const { return users_.size(); }
 

@@ -16,6 +16,8 @@ class ConsoleTarget {
  public:
   /// Appends the whole answer to one Query, ReadyForQuery included.
   virtual void execute(std::string_view text, ConsoleAccess access, std::string& out) = 0;
+  /// Appends what Describe answers: RowDescription, NoData, or ErrorResponse. Runs nothing.
+  virtual void describe(std::string_view text, ConsoleAccess access, std::string& out) = 0;
   /// ParameterStatus of the console's login.
   virtual std::vector<std::pair<std::string, std::string>> parameters() const = 0;
 

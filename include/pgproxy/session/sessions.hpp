@@ -53,6 +53,11 @@ class Sessions final : public io::AcceptListener {
   std::vector<QueryRow> describe_queries() const;
   /// The last 100, the newest first.
   std::vector<SlowQueryRow> describe_slow_queries() const;
+  /// Who has waited longest first.
+  std::vector<WaitRow> describe_waits() const;
+  /// The last 100, the newest first.
+  std::vector<ErrorRow> describe_errors() const;
+  void describe_memory(std::vector<MemoryRow>& rows) const;
 
   // For the sessions.
 
@@ -81,6 +86,7 @@ class Sessions final : public io::AcceptListener {
   /// Hands over a connection that opened with a CancelRequest.
   void cancel(std::unique_ptr<io::Transport> transport, std::uint32_t pid, Bytes secret);
   void remember_slow_query(SlowQueryRow row);
+  void remember_error(ErrorRow row);
   void remove(ClientSession& session);
   void remove(CancelSession& session);
 
@@ -103,6 +109,7 @@ class Sessions final : public io::AcceptListener {
   std::unordered_map<CancelSession*, std::unique_ptr<CancelSession>> cancels_;
   std::unordered_map<const pool::Pool*, std::unique_ptr<Workload>> workloads_;
   std::deque<SlowQueryRow> slow_queries_;  ///< the newest last
+  std::deque<ErrorRow> errors_;            ///< likewise
   std::vector<std::unique_ptr<std::string>> free_buffers_;
   std::string scratch_;
   void note_if_empty();
