@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unistd.h>
 
+#include "session/console_session.hpp"
 #include "session/login_jobs.hpp"
 
 #include "pgproxy/auth/random.hpp"
@@ -465,18 +466,32 @@ std::size_t ClientSession::read_console(Bytes in) {
       leave("client close request");
       return used;
     }
-    const auto text = wire::decode_query(rest.subspan(wire::header_bytes, header.body_bytes));
-    if (header.type != 'Q' || !text) {
+    const Bytes body = rest.subspan(wire::header_bytes, header.body_bytes);
+    if (!answer_console(header.type, body)) {
       fail({.sqlstate = "08P01",
-            .message = "extended query protocol not supported by admin console",
-            .hint = "Send the command as a simple Query, as psql does."});
+            .message = fmt::format("invalid frontend message type {}", int{header.type})});
       return used;
     }
-    std::string out;
-    sessions_.console().execute(*text, console_access_, out);
-    send(out);
   }
   return used;
+}
+
+/// False: that is no message for a console.
+bool ClientSession::answer_console(char type, Bytes body) {
+  std::string out;
+  if (type == 'Q' && (console_ == nullptr || !console_->is_skipping())) {
+    const auto text = wire::decode_query(body);
+    if (!text) return false;
+    sessions_.console().execute(*text, console_access_, out);
+    if (console_ != nullptr) console_->forget_unnamed();
+  } else {
+    if (console_ == nullptr) {
+      console_ = std::make_unique<ConsoleSession>(sessions_.console(), console_access_);
+    }
+    if (!console_->on_message(type, body, out)) return false;
+  }
+  if (!out.empty()) send(out);
+  return true;
 }
 
 }  // namespace pgproxy::session

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "session/client_login.hpp"
+#include "session/console_session.hpp"
 #include "session/naming_query.hpp"
 #include "session/prepared_statements.hpp"
 #include "session/session_traces.hpp"

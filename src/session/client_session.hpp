@@ -24,6 +24,7 @@
 
 namespace pgproxy::session {
 
+class ConsoleSession;
 class PreparedStatements;
 class Sessions;
 struct SessionTraces;
@@ -157,6 +158,7 @@ class ClientSession final : public io::Disposable,
   bool keeps_server_for_good() const;
   bool has_wait_limit() const { return pool_->wait_queue().duration() > Duration::zero(); }
   std::size_t read_console(Bytes in);
+  bool answer_console(char type, Bytes body);
 
   // Relay of the client's messages (client_relay.cpp).
   void process_inbox();
@@ -311,6 +313,7 @@ class ClientSession final : public io::Disposable,
   std::unique_ptr<NamingQuery> naming_;                          ///< none: nullptr
   /// What the client sent since the Bind that began this cycle, as long as it may be run again.
   std::unique_ptr<std::string> cycle_copy_;
+  std::unique_ptr<ConsoleSession> console_;  ///< of a console: extended protocol; none: nullptr
   Pass* pass_ = nullptr;                     ///< while process() runs
   pool::Pool* pool_ = nullptr;
   pool::UserEntry* user_ = nullptr;  ///< whom the client logged in as
