@@ -27,8 +27,8 @@ std::vector<CommandHelp> all_commands(std::vector<std::string>& names) {
 std::span<const CommandHelp> other_commands() {
   using enum Access;
   static constexpr CommandHelp all[] = {
-      {"SHOW name WHERE column = 'value' [AND ...] [ORDER BY column [DESC]] [LIMIT n]", stats,
-       "some of the rows of any SHOW"},
+      {"SHOW name WHERE column = value", stats,
+       "some rows of any SHOW; also with AND, ORDER BY column [DESC], LIMIT n"},
   };
   return all;
 }

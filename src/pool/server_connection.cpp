@@ -470,6 +470,7 @@ ConnectionRow ServerConnection::describe() const {
                     .user = pool_.user().name,
                     .database = pool_.database().config.name,
                     .state = std::string(to_string(state_)),
+                    .replication = "none",
                     .addr = address_.host,
                     .port = address_.port,
                     .connect_time = connect_time_,

@@ -128,16 +128,17 @@ Result<void> put_binary_numeric(std::string& out, std::string_view text) {
   return {};
 }
 
-bool has_binary(std::uint32_t type) {
-  return type == int4_type || type == int8_type || type == numeric_type || is_text(type);
-}
-
 Result<void> put_binary(std::string& out, std::uint32_t type, std::string_view text) {
   switch (type) {
     case int4_type: return put_binary_integer<std::int32_t>(out, text);
     case int8_type: return put_binary_integer<std::int64_t>(out, text);
     case numeric_type: return put_binary_numeric(out, text);
-    default: out += text; return {};
+    case text_type: out += text; return {};
+    default:
+      return std::unexpected(
+          Error{.sqlstate = "0A000",
+                .message = "the console has no binary format for type " + std::to_string(type),
+                .hint = "Ask for the result in text format."});
   }
 }
 
@@ -198,19 +199,13 @@ Result<ResultColumns> read_columns(Bytes body, const std::vector<std::uint16_t>&
   }
   ResultColumns columns;
   for (std::size_t at = 0; at < count; ++at) {
-    const std::string_view name = cursor.c_string();
+    cursor.c_string();
     cursor.bytes(6);  // table and attribute
     const std::uint32_t type = cursor.u32();
     cursor.bytes(8);  // size, modifier, format
     const std::uint16_t format = formats.empty()       ? std::uint16_t{0}
                                  : formats.size() == 1 ? formats[0]
                                                        : formats[at];
-    if (format == binary && !has_binary(type)) {
-      return std::unexpected(Error{
-          .sqlstate = "0A000",
-          .message = "the console has no binary format for column \"" + std::string(name) + "\"",
-          .hint = "Ask for the result in text format."});
-    }
     columns.types.push_back(type);
     columns.formats.push_back(format);
   }

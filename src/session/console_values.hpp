@@ -26,11 +26,12 @@ struct ResultColumns {
   std::vector<std::uint16_t> formats;  ///< that were asked for
 };
 /// Applies the formats of a Bind (none, one for all, or one each) to the columns of a
-/// RowDescription's `body`. 08P01: wrong number; 0A000: no binary format for a column's type.
+/// RowDescription's `body`. 08P01: wrong number.
 Result<ResultColumns> read_columns(Bytes body, const std::vector<std::uint16_t>& formats);
 /// RowDescription with these formats.
 std::string with_formats(Bytes body, const ResultColumns& columns);
-/// A DataRow, made of the text values in `body`. 22003: a number is out of its type's range.
+/// A DataRow, made of the text values in `body`. 0A000: there is no binary format for a value's
+/// type; 22003: a number is out of its type's range.
 Result<std::string> make_row(Bytes body, const ResultColumns& columns);
 
 }  // namespace pgproxy::session
