@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <numeric>
+#include <utility>
 
 #include "pgproxy/base/text.hpp"
 
@@ -176,15 +178,37 @@ bool is_less(ColumnType type, const std::string& left, const std::string& right)
   return value(left) < value(right);
 }
 
-/// NULL is last, or first in descending order, as in PostgreSQL.
-void sort_by(ResultSet& set, std::size_t at, bool is_descending) {
-  const ColumnType type = set.columns[at].type;
-  std::ranges::stable_sort(set.rows, [&](const auto& one, const auto& other) {
-    const Cell& left = is_descending ? other[at] : one[at];
-    const Cell& right = is_descending ? one[at] : other[at];
+/// What rows are compared by.
+struct SortKey {
+  std::size_t column;
+  ColumnType type;
+  bool is_descending;
+
+  /// NULL is last, or first in descending order, as in PostgreSQL.
+  bool is_before(const Cell& one, const Cell& other) const {
+    const Cell& left = is_descending ? other : one;
+    const Cell& right = is_descending ? one : other;
     if (!left || !right) return left.has_value() && !right.has_value();
     return is_less(type, *left, *right);
+  }
+};
+
+/// Equal rows stay as they are.
+void sort_by(const std::vector<SortKey>& keys, ResultSet& set) {
+  std::vector<std::size_t> order(set.rows.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::sort(order, [&](std::size_t one, std::size_t other) {
+    for (const SortKey& key : keys) {
+      const Cell& left = set.rows[one][key.column];
+      const Cell& right = set.rows[other][key.column];
+      if (key.is_before(left, right)) return true;
+      if (key.is_before(right, left)) return false;
+    }
+    return one < other;
   });
+  std::vector<std::vector<Cell>> sorted;
+  for (const std::size_t at : order) sorted.push_back(std::move(set.rows[at]));
+  set.rows = std::move(sorted);
 }
 
 }  // namespace
@@ -208,12 +232,13 @@ Result<void> apply(const Clauses& clauses, ResultSet& set) {
     if (!at) return std::unexpected(at.error());
     std::erase_if(set.rows, [&](const auto& row) { return !value || row[*at] != value; });
   }
-  // The last one first: each sort keeps what those behind it made of equal rows.
-  for (auto order = clauses.order_by.rbegin(); order != clauses.order_by.rend(); ++order) {
-    const auto at = find_column(set, order->column);
+  std::vector<SortKey> keys;
+  for (const auto& [column, is_descending] : clauses.order_by) {
+    const auto at = find_column(set, column);
     if (!at) return std::unexpected(at.error());
-    sort_by(set, *at, order->is_descending);
+    keys.push_back({*at, set.columns[*at].type, is_descending});
   }
+  if (!keys.empty()) sort_by(keys, set);
   if (clauses.limit && *clauses.limit < set.rows.size()) set.rows.resize(*clauses.limit);
   return {};
 }

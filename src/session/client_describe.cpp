@@ -62,7 +62,13 @@ ConnectionRow ClientSession::describe() const {
     row.prepared_statements = static_cast<std::uint32_t>(prepared_->size());
   }
   if (server_ != nullptr) row.link = server_->id();
-  if (session_state_ != nullptr) pool::describe_settings(*session_state_, row);
+  if (session_state_ != nullptr) {
+    pool::describe_settings(*session_state_, row);
+  } else if (login_ != nullptr) {
+    for (const auto& [name, value] : login_->startup.settings) {
+      if (name == "application_name") row.application_name = value;
+    }
+  }
   row.socket.fd = peer.fd;
   if (inbox_ != nullptr) row.socket.unread_bytes = inbox_->size();
   row.socket.message_bytes = body_left_;

@@ -1,6 +1,8 @@
 """The console: PgBouncer's columns in PgBouncer's order, with numbers that are true."""
 
 import os
+import signal
+import socket
 import subprocess
 import unittest
 
@@ -201,6 +203,36 @@ class Console(harness.PoolerTest):
             client.send(raw.startup_packet(user="app", database="gone"))
             row, = harness.eventually(lambda: pooler.console("show waits where waits_for = 'recovering server'"), "it waits")
             self.assertIn("recovering", row["detail"])
+
+    def test_waits_for_a_connection_that_is_being_opened(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            pooler = self.start_pooler(databases={"slow": f"host=127.0.0.1 port={silent.getsockname()[1]}"})
+            with raw.RawClient(pooler.address()) as client:
+                client.send(raw.startup_packet(user="app", database="slow"))
+                row, = harness.eventually(lambda: pooler.console("show waits"), "it waits")
+                self.assertEqual((row["waits_for"], row["detail"]), ("connection", "one is being opened"))
+
+    def test_waits_for_its_settings_to_be_replayed(self):
+        pooler = self.start_pooler({"default_pool_size": 1})
+        with pooler.raw() as traveller, pooler.raw() as other:
+            traveller.query("set timezone = 'Asia/Tokyo'")
+            other.query("select 1")
+            server, = pooler.console("show servers")
+            pid = int(server["remote_pid"])
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                traveller.send(raw.query("show timezone"))
+                row, = harness.eventually(lambda: pooler.console("show waits where waits_for = replay"), "it is replayed")
+                self.assertEqual(row["detail"], f"its settings on server {server['id']}")
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            self.assertEqual(raw.rows(traveller.read_until("Z")), [("Asia/Tokyo",)])
+
+    def test_a_console_has_its_application_name(self):
+        with raw.RawClient(self.pooler.address()) as client:
+            client.login("admin", "pgproxy", application_name="exporter")
+            row, = self.pooler.console("show clients where application_name = exporter")
+            self.assertEqual((row["user"], row["database"]), ("admin", "pgproxy"))
 
     def test_errors_of_ours_are_remembered(self):
         self.assert_refused("3D000", database="nowhere")
