@@ -13,8 +13,8 @@ std::optional<std::string> unless_empty(const std::string& text) {
 }
 
 template <class Entries>
-MemoryRow memory_of(std::string name, const Entries& entries, std::size_t size) {
-  return {.name = std::move(name),
+MemoryRow memory_of(std::string_view name, const Entries& entries, std::size_t size) {
+  return {.name = std::string(name),
           .size = size,
           .used = entries.size(),
           .free = 0,
