@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "admin/shows.hpp"
+#include "admin/words.hpp"
 
 #include "pgproxy/wire/encode.hpp"
 
@@ -21,43 +22,13 @@ constexpr std::pair<std::string_view, std::string_view> fake_settings[] = {
 
 // PgBouncer's commands that we do not have.
 constexpr std::string_view missing_commands[] = {
-    "disable", "enable", "kill", "kill_client", "pause",   "reconnect",
-    "reload",  "resume", "set",  "shutdown",    "suspend", "wait_close",
+    "reload",
+    "set",
 };
 constexpr std::string_view missing_shows[] = {
     "active_sockets", "databases", "dns_hosts", "dns_zones", "fds",   "mem",
     "peer_pools",     "peers",     "sockets",   "state",     "users",
 };
-
-constexpr std::string_view blanks = " \t\r\n\f\v";
-
-std::string_view trimmed(std::string_view text) {
-  const std::size_t begin = text.find_first_not_of(blanks);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
-}
-
-std::string folded(std::string_view word, int (*to_case)(int)) {
-  std::string out(word);
-  for (char& c : out) c = static_cast<char>(to_case(static_cast<unsigned char>(c)));
-  return out;
-}
-
-/// Cuts the first word, plain or "quoted", off `rest`; empty when something else comes next.
-std::string_view take_word(std::string_view& rest) {
-  rest = trimmed(rest);
-  std::string_view word;
-  if (rest.starts_with('"')) {
-    word = rest.substr(1, rest.find('"', 1) - 1);
-    rest.remove_prefix(std::min(word.size() + 2, rest.size()));
-  } else {
-    const auto is_word = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; };
-    word = {rest.begin(), std::ranges::find_if_not(rest, is_word)};
-    rest.remove_prefix(word.size());
-  }
-  rest = trimmed(rest);
-  return word;
-}
 
 void put_invalid(std::string& out, std::string_view text) {
   wire::put_error(out, wire::Severity::error,
@@ -97,8 +68,7 @@ const std::pair<std::string_view, std::string_view>* find_fake_setting(std::stri
 }  // namespace
 
 void Console::execute(std::string_view text, bool is_admin, std::string& out) const {
-  std::string_view rest = trimmed(text);
-  if (rest.ends_with(';')) rest = trimmed(rest.substr(0, rest.size() - 1));
+  std::string_view rest = without_end(text);
   if (rest.empty()) {
     wire::put_message(out, 'I');  // EmptyQueryResponse
     return wire::put_ready_for_query(out, wire::TransactionStatus::idle);

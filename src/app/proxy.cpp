@@ -36,7 +36,21 @@ Proxy::Proxy(const config::Loaded& loaded, const Tls& tls)
                      [this](const control::HealthResult& result) { on_health_checked(result); }),
       capacity_({loop_, fd_watcher_, resolver_}, loaded.settings, pools_),
       sessions_(loop_, loaded.settings, pools_, *this, auth_query_),
+      shutdown_(loop_, loaded.settings, sessions_,
+                {.stop_accepting =
+                     [this] {
+                       listener_->accept_waiting();
+                       listener_->close_tcp();
+                     },
+                 .stop = [this] { loop_.stop(); }}),
+      operations_({.loop = loop_,
+                   .settings = loaded.settings,
+                   .pools = pools_,
+                   .sessions = sessions_,
+                   .shutdown = shutdown_,
+                   .servers = [this] { return servers(); }}),
       console_(*this, loaded),
+      commands_(operations_),
       started_at_(loop_.wall_now()),
       web_source_(loop_, {.status = [this] { return status(); },
                           .config = [this] { return config::describe(loaded_); },
@@ -100,31 +114,19 @@ void Proxy::run() {
 }
 
 void Proxy::watch_signals() {
-  loop_.on_signal(SIGTERM, [this] { drain("SIGTERM"); });
-  loop_.on_signal(SIGINT, [this] { drain("SIGINT"); });
-  loop_.on_signal(SIGQUIT, [this] {
-    log::line(log::Level::log, "got SIGQUIT, shutting down at once");
-    loop_.stop();
+  loop_.on_signal(SIGTERM, [this] {
+    shutdown_.is_draining() ? shutdown_.now("SIGTERM again") : shutdown_.drain("SIGTERM");
   });
-  for (const auto& [number, name] :
-       {std::pair{SIGHUP, "SIGHUP (reload)"}, std::pair{SIGUSR1, "SIGUSR1 (pause)"},
-        std::pair{SIGUSR2, "SIGUSR2 (resume)"}}) {
-    loop_.on_signal(number, [text = std::string(name)] {
-      log::line(log::Level::warning, "got {}, which is not in this version: nothing changed", text);
-    });
-  }
-}
-
-void Proxy::drain(std::string_view signal) {
-  if (std::exchange(is_draining_, true)) {
-    log::line(log::Level::log, "got {} again, shutting down at once", signal);
-    return loop_.stop();
-  }
-  log::line(log::Level::log, "got {}, shutting down when the transactions of {} clients have ended",
-            signal, sessions_.client_count());
-  sd_notify(0, "STOPPING=1\nSTATUS=waiting for transactions to end");
-  listener_->close();
-  sessions_.drain([this] { loop_.stop(); });
+  loop_.on_signal(SIGINT, [this] {
+    shutdown_.is_draining() ? shutdown_.now("SIGINT again") : shutdown_.wait_for_servers("SIGINT");
+  });
+  loop_.on_signal(SIGQUIT, [this] { shutdown_.now("SIGQUIT"); });
+  loop_.on_signal(SIGUSR1, [this] { operations_.run_for_signal(CommandKind::pause, "SIGUSR1"); });
+  loop_.on_signal(SIGUSR2, [this] { operations_.run_for_signal(CommandKind::resume, "SIGUSR2"); });
+  loop_.on_signal(SIGHUP, [] {
+    log::line(log::Level::warning,
+              "got SIGHUP (reload), which is not in this version: nothing changed");
+  });
 }
 
 std::vector<ConnectionRow> Proxy::clients() const {
@@ -164,7 +166,7 @@ metrics::Status Proxy::status() const {
                          .started_at = started_at_,
                          .loop_cpu_time = thread_cpu_time(),
                          .is_starting = listener_ == nullptr,
-                         .is_draining = is_draining_};
+                         .is_draining = shutdown_.is_on()};
   std::vector<PoolRow> rows = pools();
   auto row = rows.begin();
   pools_.for_each([&](const pool::Pool& pool) {
@@ -211,6 +213,8 @@ std::vector<HealthRow> Proxy::health() const {
            "capacity_check_interval",
            "capacity_check_interval = 0: limits that servers lower are found by clients",
            "Set capacity_check_interval = 60.");
+  shutdown_.describe_health(rows);
+  operations_.describe_health(rows);
   capacity_.describe_health(rows);
   if (coordination_ != nullptr) coordination_->describe_health(rows);
   pools_.describe_health(rows);
@@ -243,6 +247,15 @@ ListCounts Proxy::lists() const {
 
 void Proxy::execute(std::string_view text, session::ConsoleAccess access, std::string& out) {
   console_.execute(text, access == session::ConsoleAccess::admin, out);
+}
+
+bool Proxy::command(std::string_view text, session::ConsoleAccess access, std::string_view asked_by,
+                    CommandListener& listener) {
+  return commands_.execute(text, access == session::ConsoleAccess::admin, asked_by, listener);
+}
+
+void Proxy::cancel_command(CommandListener& listener) {
+  commands_.cancel(listener);
 }
 
 std::vector<std::pair<std::string, std::string>> Proxy::parameters() const {
