@@ -36,13 +36,9 @@ Proxy::Proxy(const config::Loaded& loaded, const Tls& tls)
                      [this](const control::HealthResult& result) { on_health_checked(result); }),
       capacity_({loop_, fd_watcher_, resolver_}, loaded.settings, pools_),
       sessions_(loop_, loaded.settings, pools_, *this, auth_query_),
+      watchdog_(loop_),
       shutdown_(loop_, loaded.settings, sessions_,
-                {.stop_accepting =
-                     [this] {
-                       listener_->accept_waiting();
-                       listener_->close_tcp();
-                     },
-                 .stop = [this] { loop_.stop(); }}),
+                {.stop_accepting = [this] { stop_accepting(); }, .stop = [this] { loop_.stop(); }}),
       operations_({.loop = loop_,
                    .settings = loaded.settings,
                    .pools = pools_,
@@ -80,6 +76,7 @@ Result<void> Proxy::open() {
   for (int i = 0, count = sd_listen_fds(0); i < count; ++i) {
     activated.push_back(SD_LISTEN_FDS_START + i);
   }
+  is_activated_ = !activated.empty();
   auto listener = activated.empty() ? net::Listener::open(loop_, loaded_.settings, sessions_)
                                     : net::Listener::adopt(loop_, activated, sessions_);
   if (!listener) return std::unexpected(listener.error());
@@ -105,12 +102,21 @@ void Proxy::run() {
   watch_signals();
   log::line(log::Level::log, "process up: pgproxy {}", PGPROXY_VERSION);
   sd_notify(0, "READY=1");
+  watchdog_.start();
   loop_.run();
   sd_notify(0, "STOPPING=1");
   listener_.reset();
   pools_.shut_down();
   sessions_.close_all();
   log::line(log::Level::log, "process down");
+}
+
+/// systemd's sockets hold newcomers for the next process; of our own, the unix socket stays for the
+/// console, and nobody is reset.
+void Proxy::stop_accepting() {
+  if (is_activated_) return listener_->close();
+  listener_->accept_waiting();
+  listener_->close_tcp();
 }
 
 void Proxy::watch_signals() {

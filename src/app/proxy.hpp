@@ -7,6 +7,7 @@
 #include "app/operations.hpp"
 #include "app/shutdown.hpp"
 #include "app/tls.hpp"
+#include "app/watchdog.hpp"
 #include "app/web_source.hpp"
 
 #include "pgproxy/admin/commands.hpp"
@@ -58,6 +59,7 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
 
   void on_health_checked(const control::HealthResult& result);
   void watch_signals();
+  void stop_accepting();
   Result<void> open_web();
   Result<void> check_capacity();
   Result<void> coordinate();
@@ -74,12 +76,14 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   CapacityGuard capacity_;
   std::unique_ptr<control::Coordination> coordination_;
   session::Sessions sessions_;
+  Watchdog watchdog_;
   Shutdown shutdown_;
   Operations operations_;
   admin::Console console_;
   admin::Commands commands_;
   const WallTime started_at_;
   std::unique_ptr<net::Listener> listener_;
+  bool is_activated_ = false;  ///< the sockets are systemd's
   WebSource web_source_;
   std::unique_ptr<web::Server> web_;  ///< gone before what it asks
 };
