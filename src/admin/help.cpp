@@ -29,6 +29,16 @@ std::span<const CommandHelp> other_commands() {
   static constexpr CommandHelp all[] = {
       {"SHOW name WHERE column = value", stats,
        "some rows of any SHOW; also with AND, ORDER BY column [DESC], LIMIT n"},
+      {"PAUSE [database]", admin, "no transaction begins; answers when the last one has ended"},
+      {"RESUME [database]", admin, "ends PAUSE, KILL and SUSPEND"},
+      {"SUSPEND", admin, "nothing is read from clients; answers when all buffers are empty"},
+      {"KILL [database]", admin, "ends its clients and server connections at once, and pauses it"},
+      {"KILL_CLIENT id", admin, "ends a client; its id is in SHOW CLIENTS"},
+      {"DISABLE database", admin, "no client logs in to it any more"},
+      {"ENABLE database", admin, "ends DISABLE"},
+      {"RECONNECT [database]", admin, "server connections are replaced as they become free"},
+      {"WAIT_CLOSE [database]", admin, "answers when all that RECONNECT was for are closed"},
+      {"SHUTDOWN [WAIT_FOR_SERVERS | WAIT_FOR_CLIENTS]", admin, "ends the program"},
   };
   return all;
 }

@@ -45,6 +45,18 @@ void Listener::close() {
   acceptors_.clear();
 }
 
+void Listener::close_tcp() {
+  std::vector<std::unique_ptr<Acceptor>> kept;
+  for (std::size_t i = 0; i < acceptors_.size(); ++i) {
+    if (addresses_[i].starts_with("unix:")) kept.push_back(std::move(acceptors_[i]));
+  }
+  acceptors_ = std::move(kept);
+}
+
+void Listener::accept_waiting() {
+  for (const auto& acceptor : acceptors_) acceptor->accept_waiting();
+}
+
 std::uint64_t Listener::refused_count() const {
   return spare_->refused_count();
 }

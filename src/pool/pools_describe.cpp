@@ -58,7 +58,9 @@ std::vector<DatabaseRow> Pools::describe_databases() const {
                     .current_connections = database->server_budget.used,
                     .max_client_connections = entry.max_db_client_connections.value_or(
                         settings.max_db_client_connections),
-                    .current_client_connections = database->client_count};
+                    .current_client_connections = database->client_count,
+                    .is_paused = database->is_paused,
+                    .is_disabled = database->is_disabled};
     if (!entry.hosts.empty()) row.host = fmt::to_string(fmt::join(entry.hosts, ","));
     if (entry.pool_mode) row.pool_mode = to_string(*entry.pool_mode);
     rows.push_back(std::move(row));
@@ -110,6 +112,8 @@ void Pools::describe_memory(std::vector<MemoryRow>& rows) const {
 
 /// What keeps those who queue from getting a server connection.
 WaitReason Pool::wait_reason() const {
+  if (hold_ == Hold::paused) return {"paused", "RESUME ends it"};
+  if (hold_ == Hold::suspended) return {"suspended", "RESUME ends it"};
   if (pools_.is_growth_held()) {
     return {"instances", "other instances have taken this one's place (coordination)"};
   }

@@ -207,13 +207,23 @@ void ServerConnection::set_holder(ReplyOwner* holder) {
 }
 
 void ServerConnection::pause_reading() {
-  if (std::exchange(is_paused_, true)) return;
+  if (std::exchange(is_paused_, true) || is_suspended_) return;
   transport_->pause_reading();
 }
 
 void ServerConnection::resume_reading() {
-  if (!std::exchange(is_paused_, false)) return;
+  if (!std::exchange(is_paused_, false) || is_suspended_) return;
   transport_->resume_reading();
+}
+
+void ServerConnection::set_suspended(bool is_suspended) {
+  if (transport_ == nullptr || std::exchange(is_suspended_, is_suspended) == is_suspended) return;
+  if (is_paused_) return;
+  if (is_suspended) {
+    transport_->pause_reading();
+  } else {
+    transport_->resume_reading();
+  }
 }
 
 /// The only way to idle: from nothing but a session that is known to hold nothing.
@@ -474,7 +484,7 @@ ConnectionRow ServerConnection::describe() const {
                     .addr = address_.host,
                     .port = address_.port,
                     .connect_time = connect_time_,
-                    .close_needed = is_expired_,
+                    .close_needed = is_expired_ || is_outdated_,
                     .remote_pid = backend_pid_,
                     .prepared_statements = static_cast<std::uint32_t>(statement_count())};
   if (transport_ != nullptr) {

@@ -122,7 +122,7 @@ void ClientSession::begin_authentication() {
               startup.database, startup.user, tls.empty() ? "no" : tls);
   }
   if (const auto error = encryption_error()) return fail(*error);
-  if (sessions_.is_draining()) return shut_down();
+  if (sessions_.is_draining() && !login_->is_console) return shut_down();
   if (wants_replication(startup.replication)) {
     return fail({.sqlstate = "0A000",
                  .message = "replication connections are not supported",
@@ -288,6 +288,11 @@ void ClientSession::on_authenticated() {
   if (startup.user.size() > 127 || database->config.name.size() > 127) {
     return fail({.sqlstate = "28000", .message = "user or database name too long"});
   }
+  if (database->is_disabled) {
+    return fail({.sqlstate = "55000",
+                 .message = "database \"" + database->config.name + "\" is disabled",
+                 .hint = "ENABLE on the console lets clients in again."});
+  }
   const std::string& forced = database->config.user;
   if (sessions_.settings().auth_type == config::AuthType::any && forced.empty()) {
     return fail({.sqlstate = "28000",
@@ -440,13 +445,17 @@ void ClientSession::enter_console() {
   for (const auto& [name, value] : sessions_.console().parameters()) {
     wire::put_parameter_status(out, name, value);
   }
-  wire::put_backend_key(out, 0, 0);
+  const Sessions::CancelKey key = sessions_.register_key(*this, 0);
+  cancel_pid_ = key.pid;
+  cancel_secret_ = key.secret;
+  wire::put_backend_key(out, cancel_pid_, cancel_secret_);
   wire::put_ready_for_query(out, wire::TransactionStatus::idle);
   send(out);
   state_ = ClientState::console;
   const std::string ahead = std::move(login_->input);
   if (!ahead.empty()) stash(as_bytes(ahead));
   process_inbox();
+  sessions_.on_console_entered();
 }
 
 std::size_t ClientSession::read_console(Bytes in) {
@@ -472,6 +481,7 @@ std::size_t ClientSession::read_console(Bytes in) {
             .message = fmt::format("invalid frontend message type {}", int{header.type})});
       return used;
     }
+    if (state_ != ClientState::console || console_command_ != nullptr) return used;
   }
   return used;
 }
@@ -482,12 +492,15 @@ bool ClientSession::answer_console(char type, Bytes body) {
   if (type == 'Q' && (console_ == nullptr || !console_->is_skipping())) {
     const auto text = wire::decode_query(body);
     if (!text) return false;
-    sessions_.console().execute(*text, console_access_, out);
     if (console_ != nullptr) console_->forget_unnamed();
+    if (run_console_command(*text, false)) return true;
+    sessions_.console().execute(*text, console_access_, out);
   } else {
     if (console_ == nullptr) {
       console_ = std::make_unique<ConsoleSession>(sessions_.console(), console_access_);
     }
+    const std::string* command = type == 'E' ? console_->begin_command(body) : nullptr;
+    if (command != nullptr && run_console_command(std::string(*command), true)) return true;
     if (!console_->on_message(type, body, out)) return false;
   }
   if (!out.empty()) send(out);

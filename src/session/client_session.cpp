@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "session/client_login.hpp"
+#include "session/console_command.hpp"
 #include "session/console_session.hpp"
 #include "session/naming_query.hpp"
 #include "session/prepared_statements.hpp"
@@ -368,6 +369,10 @@ void ClientSession::on_timeout(Timeout& timeout) {
 }
 
 void ClientSession::cancel(pool::CancelListener& listener) {
+  if (console_command_ != nullptr) {
+    sessions_.console().cancel_command(*console_command_);
+    return listener.on_cancel_finished();
+  }
   if (state_ == ClientState::active && in_cycle_) return server_->cancel_running(&listener);
   const bool is_queued = state_ == ClientState::waiting || state_ == ClientState::replaying;
   if (is_queued && discard_ == Discard::nothing) {
@@ -391,11 +396,18 @@ void ClientSession::cancel(pool::CancelListener& listener) {
   listener.on_cancel_finished();
 }
 
-void ClientSession::drain() {
+void ClientSession::drain(bool drops_waiting) {
+  if (state_ == ClientState::console) return;
   is_draining_ = true;
+  const bool is_held = pool_ != nullptr && pool_->hold() != pool::Hold::none;
   const bool can_go = state_ == ClientState::idle || state_ == ClientState::startup ||
-                      state_ == ClientState::authenticating || state_ == ClientState::welcoming;
+                      state_ == ClientState::authenticating || state_ == ClientState::welcoming ||
+                      (state_ == ClientState::waiting && (drops_waiting || is_held));
   if (can_go || is_between_transactions()) shut_down();
+}
+
+bool ClientSession::is_unflushed() const {
+  return transport_->queued_bytes() > 0 || (server_ != nullptr && server_->queued_bytes() > 0);
 }
 
 bool ClientSession::is_between_transactions() const {
@@ -454,6 +466,7 @@ void ClientSession::close(std::string_view reason, const Error* error, bool grac
   }
   timer_.disarm();
   transaction_timer_.disarm();
+  if (console_command_ != nullptr) sessions_.loop().destroy_later(std::move(console_command_));
   if (in_cycle_) {
     in_cycle_ = false;
     cycle_.has_failed = true;

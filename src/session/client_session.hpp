@@ -25,6 +25,7 @@
 namespace pgproxy::session {
 
 class ConsoleSession;
+class ConsoleCommand;
 class PreparedStatements;
 class Sessions;
 struct SessionTraces;
@@ -73,10 +74,22 @@ class ClientSession final : public io::Disposable,
   /// one is cancelled at its server. `listener` hears when that is over, at once if there is
   /// nothing.
   void cancel(pool::CancelListener& listener);
-  /// No more transactions: 57P01 now, or when the current transaction ends.
-  void drain();
+  /// No more transactions: 57P01 now, or when the current transaction ends. One that has not begun
+  /// because it waits for a server still counts, unless `drops_waiting`.
+  void drain(bool drops_waiting);
   /// 57P01 at once.
   void shut_down();
+  /// As if the session had come to this error by itself.
+  void fail(const Error& error);
+  /// SUSPEND has begun or ended.
+  void on_suspension_changed() { update_back_pressure(); }
+  /// Something that was read is not yet with its receiver.
+  bool is_unflushed() const;
+
+  // For its ConsoleCommand.
+  void send_to_console(std::string_view messages);
+  ConsoleSession& console() { return *console_; }
+  void on_console_command_done();
   ConnectionRow describe() const;
   /// Memory of what waits to be dealt with.
   std::size_t inbox_bytes() const { return inbox_ != nullptr ? inbox_->capacity() : 0; }
@@ -159,6 +172,7 @@ class ClientSession final : public io::Disposable,
   bool has_wait_limit() const { return pool_->wait_queue().duration() > Duration::zero(); }
   std::size_t read_console(Bytes in);
   bool answer_console(char type, Bytes body);
+  bool run_console_command(std::string_view text, bool is_extended);
 
   // Relay of the client's messages (client_relay.cpp).
   void process_inbox();
@@ -295,7 +309,6 @@ class ClientSession final : public io::Disposable,
   void give_up_server(pool::ServerConnection& server);
 
   void send(std::string_view bytes) { transport_->write(as_bytes(bytes)); }
-  void fail(const Error& error);
   void leave(std::string_view reason);
   void close(std::string_view reason, const Error* error, bool gracefully);
   void note_error(const Error& error);
@@ -305,8 +318,9 @@ class ClientSession final : public io::Disposable,
   Sessions& sessions_;
   std::uint64_t id_;
   std::unique_ptr<io::Transport> transport_;
-  std::unique_ptr<Login> login_;        ///< until logged in
-  std::unique_ptr<std::string> inbox_;  ///< bytes that could not be dealt with yet
+  std::unique_ptr<Login> login_;                     ///< until logged in
+  std::unique_ptr<std::string> inbox_;               ///< bytes that could not be dealt with yet
+  std::unique_ptr<ConsoleCommand> console_command_;  ///< that it waits for; none: nullptr
   std::unique_ptr<UnnamedStatement> unnamed_;
   std::unique_ptr<std::vector<UnnamedChange>> unnamed_changes_;  ///< that may yet be skipped
   std::unique_ptr<PreparedStatements> prepared_;                 ///< none: nullptr

@@ -302,6 +302,22 @@ bool ConsoleSession::execute(Bytes body, std::string& out) {
   return true;
 }
 
+const std::string* ConsoleSession::begin_command(Bytes execute_body) {
+  const std::string_view name = wire::Cursor(execute_body).c_string();
+  const auto at = portals_.find(name);
+  if (is_skipping_ || at == portals_.end() || at->second.has_run) return nullptr;
+  command_portal_ = name;
+  return &at->second.text;
+}
+
+void ConsoleSession::end_command(const Result<std::string_view>& tag, std::string& out) {
+  Portal& portal = portals_.at(command_portal_);
+  portal.has_run = true;
+  if (!tag) return fail(out, tag.error());
+  wire::put_command_complete(portal.end, *tag);
+  out += portal.end;
+}
+
 /// Has the console answer, and keeps that; false: by an error, which is in `out`.
 bool ConsoleSession::run(Portal& portal, std::string& out) {
   std::string answer;

@@ -23,6 +23,11 @@ class ConsoleSession {
   /// Deals with a Parse, Bind, Describe, Execute, Close, Sync or Flush; appends the answer to
   /// `out`. False: it is none of these, or its body is broken.
   bool on_message(char type, Bytes body, std::string& out);
+  /// The text that this Execute is about; nullptr: nothing is to be run for it. If that is a
+  /// command which changes something, it is run elsewhere and end_command() ends the Execute;
+  /// else on_message() takes it.
+  const std::string* begin_command(Bytes execute_body);
+  void end_command(const Result<std::string_view>& tag, std::string& out);
   /// A Query was answered: the unnamed statement is gone, and every portal.
   void forget_unnamed() {
     statements_.erase("");
@@ -58,6 +63,7 @@ class ConsoleSession {
   ConsoleAccess access_;
   std::map<std::string, Statement, std::less<>> statements_;
   std::map<std::string, Portal, std::less<>> portals_;
+  std::string command_portal_;  ///< of begin_command()
   bool is_skipping_ = false;
 };
 

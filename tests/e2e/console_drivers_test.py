@@ -56,6 +56,37 @@ class ConsoleDrivers(harness.PoolerTest):
                 cursors = [connection.execute("show state where key = %s", [key]) for key in ("active", "paused")]
                 self.assertEqual([cursor.fetchall() for cursor in cursors], [[("active", "yes")], [("paused", "no")]])
 
+    def test_commands_with_parameters(self):
+        with self.connect("admin", "pgproxy") as connection:
+            def ask(command, *parameters):
+                return connection.execute(command, parameters)
+            for _ in range(2):
+                self.assertEqual(ask("pause %s", "test").statusmessage, "PAUSE")
+                self.assertEqual(len(ask("show databases where name = %s and paused = %s", "test", 1).fetchall()), 1)
+                self.assertEqual(ask("resume %s", "test").statusmessage, "RESUME")
+            with self.assertRaisesRegex(psycopg.errors.DatabaseError, "not paused"):
+                ask("resume %s", "test")
+            with self.assertRaisesRegex(psycopg.errors.DatabaseError, "No Such-One"):
+                ask("pause %s", "No Such-One")
+            client, = ask("show clients where application_name = %s", "it's me").fetchall()
+            self.assertEqual(ask("kill_client %s", client[20]).statusmessage, "KILL_CLIENT")
+            self.assertEqual(ask("show clients where application_name = %s", "it's me").fetchall(), [])
+        with self.connect("stats", "pgproxy") as connection, self.assertRaisesRegex(psycopg.errors.InsufficientPrivilege, "admin access"):
+            connection.execute("pause %s", ["test"])
+
+    def test_a_command_that_waits_holds_what_is_behind_it(self):
+        holder = self.client()
+        holder.query("begin")
+        with raw.RawClient(self.pooler.address()) as client:
+            client.login("admin", "pgproxy")
+            client.send(raw.statement("pause $1", "test") + raw.statement("show state where key = $1", "active") + raw.SYNC)
+            self.pooler.wait_for_pool("it waits", sv_active=1)
+            harness.eventually(lambda: self.pooler.console("show databases where paused = 1"), "it is paused")
+            holder.query("commit")
+            self.assertEqual(raw.tags([message for message in client.read_until("Z") if message.tag != "N"]), "12C12DCZ")
+            client.send(raw.statement("resume $1", "test") + raw.statement("resume $1", "test") + raw.statement("show state") + raw.SYNC)
+            self.assertEqual(raw.tags(client.read_until("Z")), "12C12EZ")
+
     def test_asyncpg(self):
         async def work():
             connection = await asyncpg.connect(host="127.0.0.1", port=self.pooler.port, user="admin", password=harness.PASSWORD,

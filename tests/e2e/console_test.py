@@ -228,6 +228,17 @@ class Console(harness.PoolerTest):
                 os.kill(pid, signal.SIGCONT)
             self.assertEqual(raw.rows(traveller.read_until("Z")), [("Asia/Tokyo",)])
 
+    def test_waits_for_resume(self):
+        waiter = self.client(application_name="patient")
+        operator = self.client("admin", "pgproxy")
+        operator.query("pause")
+        self.assertEqual([row["value"] for row in self.pooler.console("show state")], ["no", "yes", "no"])
+        waiter.send(raw.query("select 1"))
+        row, = harness.eventually(lambda: self.pooler.console("show waits"), "a client waits")
+        self.assertEqual((row["application_name"], row["waits_for"]), ("patient", "paused"))
+        operator.query("resume")
+        self.assertEqual(raw.rows(waiter.read_until("Z")), [("1",)])
+
     def test_a_console_has_its_application_name(self):
         with raw.RawClient(self.pooler.address()) as client:
             client.login("admin", "pgproxy", application_name="exporter")

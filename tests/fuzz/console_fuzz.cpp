@@ -23,6 +23,11 @@ class EmptyConsole final : public session::ConsoleTarget {
   void describe(std::string_view text, session::ConsoleAccess, std::string& out) override {
     console_.describe(text, false, out);
   }
+  bool command(std::string_view, session::ConsoleAccess, std::string_view,
+               CommandListener&) override {
+    return false;
+  }
+  void cancel_command(CommandListener&) override {}
   std::vector<std::pair<std::string, std::string>> parameters() const override { return {}; }
 
  private:

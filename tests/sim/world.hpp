@@ -76,6 +76,11 @@ class World final : private io::Connector,
                                               io::ConnectListener& listener) override;
   void execute(std::string_view text, session::ConsoleAccess access, std::string& out) override;
   void describe(std::string_view, session::ConsoleAccess, std::string&) override {}
+  bool command(std::string_view, session::ConsoleAccess, std::string_view,
+               CommandListener&) override {
+    return false;
+  }
+  void cancel_command(CommandListener&) override {}
   std::vector<std::pair<std::string, std::string>> parameters() const override { return {}; }
   bool find(std::string_view, std::string_view, io::SecretListener& listener) override;
   void check();

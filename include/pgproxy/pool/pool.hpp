@@ -40,6 +40,9 @@ struct DatabaseEntry {
   config::Database config;
   Budget server_budget;
   std::uint32_t client_count = 0;
+  bool is_paused = false;    ///< PAUSE or KILL of this one
+  bool is_disabled = false;  ///< DISABLE: no client logs in any more
+  WallTime changed_at{};     ///< when either last changed
 };
 
 /// A user and what is counted for it over all its pools.
@@ -86,6 +89,13 @@ struct PoolHost {
     return &host.limits().host().budget == &budget || &role.budget == &budget ||
            &database.budget == &budget;
   }
+};
+
+/// What keeps a pool's clients from servers.
+enum class Hold : std::uint8_t {
+  none,
+  suspended,  ///< SUSPEND: server connections stay as they are
+  paused,     ///< PAUSE, KILL: they are closed as soon as nobody uses them
 };
 
 /// Told of each login of a pool's that failed, before the pool does anything about it.
@@ -138,6 +148,23 @@ class Pool final : private TimeoutListener {
   /// Most connections that it can have, if no other pool has any.
   std::uint32_t attainable_size() const;
   bool has_waiters() const { return !waiters_.empty(); }
+
+  // What the console commands (pool_commands.cpp).
+  /// Unless it is `none` clients queue, and no connection is opened. Nothing happens yet to those
+  /// that wait, or to idle servers: that is for apply_hold().
+  void set_hold(Hold hold) { hold_ = hold; }
+  Hold hold() const { return hold_; }
+  void apply_hold();
+  /// Closes each connection as soon as nobody uses it, the idle ones at once.
+  void reconnect();
+  /// Connections that reconnect() has not closed yet.
+  std::size_t outdated_count() const;
+  /// Closes all connections at once; clients that hold one hear `error`.
+  void kill(const Error& error);
+  /// Bytes are read from no server, or from all again.
+  void suspend_servers(bool is_suspended);
+  /// Servers that have not taken all that was sent to them.
+  std::size_t unflushed_count() const;
 
   const config::PoolSettings& settings() const { return settings_; }
   const config::Settings& global() const { return context_.settings; }
@@ -242,6 +269,10 @@ class Pool final : private TimeoutListener {
   /// Why a client would wait in vain; nullopt: it may wait.
   std::optional<Error> hopeless() const;
   bool must_not_wait() const;
+  /// Why a server that comes back, or is new, is not kept; empty: it is.
+  std::string_view reason_to_close(const ServerConnection& server) const;
+  template <class Predicate>
+  void close_those(Predicate predicate, std::string_view reason);
   std::string sizes() const;
   /// What keeps it from connecting; of a server's limits, that of the first server in turn.
   struct Obstacle {
@@ -306,6 +337,7 @@ class Pool final : private TimeoutListener {
   TimeoutQueue* wait_queue_;
   std::size_t waiting_count_ = 0;
   bool is_serving_ = false;
+  Hold hold_ = Hold::none;
   TimePoint retry_at_{};
   TimePoint last_expiry_{};
   Timeout retry_;

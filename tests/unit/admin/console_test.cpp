@@ -71,18 +71,17 @@ TEST_CASE("what is no command is refused in PgBouncer's words") {
 }
 
 TEST_CASE("PgBouncer's commands that we lack are told apart from nonsense") {
-  const Answer answer = ask("pause mydb;");
+  const Answer answer = ask("reload;");
   CHECK(answer.tags == "EZ");
   CHECK(answer.error.sqlstate == "0A000");
-  CHECK(answer.error.message == "PAUSE is not in this version");
+  CHECK(answer.error.message == "RELOAD is not in this version");
   CHECK(answer.error.hint == "SHOW HELP lists the commands that are.");
   CHECK(ask("SET verbose = 2").error.message == "SET is not in this version");
-  CHECK(ask("KILL_CLIENT 5").error.sqlstate == "0A000");
   CHECK(ask("RELOAD").error.sqlstate == "0A000");
 }
 
 TEST_CASE("who may only look is told so, in PgBouncer's words") {
-  for (const auto* text : {"PAUSE", "kill_client 5", "SET verbose = 2", "shutdown;"}) {
+  for (const auto* text : {"RELOAD", "SET verbose = 2", "reload;"}) {
     CAPTURE(text);
     const Answer answer = ask(text, {}, {}, false);
     CHECK(answer.tags == "EZ");
@@ -105,13 +104,13 @@ TEST_CASE("SHOW HELP is PgBouncer's notice, and a row for each command") {
   CHECK(answer.columns == "command:25 access:25 does:25");
   for (const auto& row : answer.rows) CHECK_FALSE(row.at(2).empty());
   const Answer some = ask("SHOW HELP WHERE access = admin");
-  REQUIRE(some.rows.size() == 1);
   CHECK(some.cell(0, "command") == "SHOW FDS");
+  CHECK(some.cell(1, "command") == "PAUSE [database]");
 }
 
 TEST_CASE("every command that SHOW HELP lists is there") {
   for (const auto& row : ask("SHOW HELP").rows) {
-    if (row.at(0).contains(' ') && !row.at(0).contains("name")) {
+    if (row.at(0).starts_with("SHOW ") && !row.at(0).contains("name")) {
       CAPTURE(row.at(0));
       CHECK(ask(row.at(0)).complete == "SHOW");
     }

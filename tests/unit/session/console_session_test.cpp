@@ -51,6 +51,10 @@ class FakeConsole final : public ConsoleTarget {
     if (text.starts_with("rows ")) return put_columns(out);
     wire::put_message(out, 'n');
   }
+  bool command(std::string_view, ConsoleAccess, std::string_view, CommandListener&) override {
+    return false;
+  }
+  void cancel_command(CommandListener&) override {}
   std::vector<std::pair<std::string, std::string>> parameters() const override { return {}; }
 
   std::uint32_t type = 23;  ///< of the first column
@@ -171,6 +175,30 @@ TEST_CASE("commands without rows, and an empty one") {
   client.parse("");
   client.bind();
   CHECK(client.execute() == "I");
+}
+
+TEST_CASE("a command that is run elsewhere ends the Execute that it was given by") {
+  Client client;
+  const std::string execute("\0\0\0\0\0", 5);
+  CHECK(client.session.begin_command(as_bytes(execute)) == nullptr);  // no portal
+  client.parse("PAUSE $1");
+  client.bind({"a b"});
+  const std::string* text = client.session.begin_command(as_bytes(execute));
+  REQUIRE(text != nullptr);
+  CHECK(*text == "PAUSE 'a b'");
+  std::string out;
+  client.session.end_command("PAUSE", out);
+  CHECK(out == "C\0\0\0\x0aPAUSE\0"s);
+  CHECK(client.session.begin_command(as_bytes(execute)) == nullptr);  // it has run
+  CHECK(client.execute() == "C");
+  client.bind({"b"});
+  REQUIRE(client.session.begin_command(as_bytes(execute)) != nullptr);
+  out.clear();
+  client.session.end_command(std::unexpected(Error{.sqlstate = "08P01", .message = "no"}), out);
+  CHECK(out.starts_with('E'));
+  CHECK(client.session.is_skipping());
+  CHECK(client.session.begin_command(as_bytes(execute)) == nullptr);
+  CHECK(client.console.executed.empty());
 }
 
 TEST_CASE("parameters stand in the text as words or literals, but not in quotes") {
