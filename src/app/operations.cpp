@@ -307,12 +307,12 @@ void Operations::cancel(CommandListener& listener) {
   Waiting& waiting = cancelled.front();
   log::line(log::Level::log, "{} was cancelled by {}", waiting.command.text(),
             waiting.command.asked_by);
+  Error error{.sqlstate = "57014", .message = "canceling statement due to user request"};
   if (waiting.command.kind != CommandKind::wait_close && !is_undone(waiting)) {
     resume(waiting.database);
+    error.detail = waiting.command.text() + " was undone, as by RESUME.";
   }
-  finish(waiting, std::unexpected(Error{.sqlstate = "57014",
-                                        .message = "canceling statement due to user request",
-                                        .detail = waiting.command.text() + " was undone."}));
+  finish(waiting, std::unexpected(error));
 }
 
 void Operations::describe_health(std::vector<HealthRow>& rows) const {

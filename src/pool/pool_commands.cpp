@@ -68,10 +68,11 @@ void Pool::kill(const Error& error) {
       error.message);
 }
 
-/// Those that log in carry nothing of a client's.
+/// Only those that carry something of a client's: what we ask for ourselves has deadlines.
 void Pool::suspend_servers(bool is_suspended) {
   for (const auto& [id, server] : servers_) {
-    if (!is_suspended || !is_logging_in(*server)) server->set_suspended(is_suspended);
+    const bool is_clients = server->state() == ServerState::active && !server->is_asked();
+    if (!is_suspended || is_clients) server->set_suspended(is_suspended);
   }
 }
 

@@ -249,6 +249,7 @@ void ServerConnection::run_check(const std::string& query) {
 
 void ServerConnection::run_reset(const std::string& reset_query, bool cancel_what_runs) {
   const ReplyOwner* client = holder_;
+  set_suspended(false);
   resume_reading();
   move_to(ServerState::resetting);
   std::vector<std::string> queries;

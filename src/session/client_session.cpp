@@ -193,6 +193,7 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
     const bool was_welcoming = state_ == ClientState::welcoming;
     finish_replay();
     if (!was_welcoming && state_ == ClientState::active) process_inbox();
+    if (is_draining_ && inbox_ == nullptr && is_between_transactions()) shut_down();
     return;
   }
   if (state_ == ClientState::asking) return on_answer();

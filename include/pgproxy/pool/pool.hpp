@@ -161,7 +161,7 @@ class Pool final : private TimeoutListener {
   std::size_t outdated_count() const;
   /// Closes all connections at once; clients that hold one hear `error`.
   void kill(const Error& error);
-  /// Bytes are read from no server, or from all again.
+  /// Nothing that a client asked for is read from servers, or it is again.
   void suspend_servers(bool is_suspended);
   /// Servers that have not taken all that was sent to them.
   std::size_t unflushed_count() const;

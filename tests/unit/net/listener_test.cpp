@@ -308,6 +308,8 @@ TEST_CASE("close_tcp leaves unix sockets, and who waited in the kernel's queue i
   const FileDescriptor local(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   REQUIRE(::connect(local.get(), address->raw(), address->length) == 0);
   test.run_until([&] { return acceptances.transports.size() == 2; });
+  (*listener)->close_tcp();
+  CHECK((*listener)->addresses() == std::vector<std::string>{"unix:" + socket_path(directory)});
 }
 
 TEST_CASE("so_reuseport shares a port with whoever has it too, and with nobody else") {
