@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cctype>
 
+#include "admin/clauses.hpp"
+#include "admin/no_rows.hpp"
 #include "admin/shows.hpp"
+#include "admin/words.hpp"
 
 #include "pgproxy/wire/encode.hpp"
 
@@ -21,48 +24,13 @@ constexpr std::pair<std::string_view, std::string_view> fake_settings[] = {
 
 // PgBouncer's commands that we do not have.
 constexpr std::string_view missing_commands[] = {
-    "disable", "enable", "kill", "kill_client", "pause",   "reconnect",
-    "reload",  "resume", "set",  "shutdown",    "suspend", "wait_close",
-};
-constexpr std::string_view missing_shows[] = {
-    "active_sockets", "databases", "dns_hosts", "dns_zones", "fds",   "mem",
-    "peer_pools",     "peers",     "sockets",   "state",     "users",
+    "reload",
+    "set",
 };
 
-constexpr std::string_view blanks = " \t\r\n\f\v";
-
-std::string_view trimmed(std::string_view text) {
-  const std::size_t begin = text.find_first_not_of(blanks);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
-}
-
-std::string folded(std::string_view word, int (*to_case)(int)) {
-  std::string out(word);
-  for (char& c : out) c = static_cast<char>(to_case(static_cast<unsigned char>(c)));
-  return out;
-}
-
-/// Cuts the first word, plain or "quoted", off `rest`; empty when something else comes next.
-std::string_view take_word(std::string_view& rest) {
-  rest = trimmed(rest);
-  std::string_view word;
-  if (rest.starts_with('"')) {
-    word = rest.substr(1, rest.find('"', 1) - 1);
-    rest.remove_prefix(std::min(word.size() + 2, rest.size()));
-  } else {
-    const auto is_word = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; };
-    word = {rest.begin(), std::ranges::find_if_not(rest, is_word)};
-    rest.remove_prefix(word.size());
-  }
-  rest = trimmed(rest);
-  return word;
-}
-
-void put_invalid(std::string& out, std::string_view text) {
-  wire::put_error(out, wire::Severity::error,
-                  {.sqlstate = "08P01",
-                   .message = "invalid command '" + std::string(text) + "', use SHOW HELP;"});
+Error invalid(std::string_view text) {
+  return {.sqlstate = "08P01",
+          .message = "invalid command '" + std::string(text) + "', use SHOW HELP;"};
 }
 
 void put_missing(std::string& out, std::string_view command) {
@@ -72,12 +40,17 @@ void put_missing(std::string& out, std::string_view command) {
                    .hint = "SHOW HELP lists the commands that are."});
 }
 
-void put_help(std::string& out) {
-  std::string names = "SHOW HELP";
-  for (const Show& show : shows()) names += "|" + folded(show.name, std::toupper);
+/// In PgBouncer's words.
+Error not_allowed(std::string_view command) {
+  return {.sqlstate = "42501",
+          .message = "admin access needed",
+          .hint = folded(command, std::toupper) + " is for users in admin_users."};
+}
+
+/// As PgBouncer answers SHOW HELP; the rows behind it are ours.
+void put_usage(std::string& out) {
   wire::put_error(out, wire::Severity::notice,
-                  {.sqlstate = "00000", .message = "Console usage", .detail = "\n\t" + names});
-  wire::put_command_complete(out, "SHOW");
+                  {.sqlstate = "00000", .message = "Console usage", .detail = help_text()});
 }
 
 const std::pair<std::string_view, std::string_view>* find_fake_setting(std::string_view name) {
@@ -88,43 +61,89 @@ const std::pair<std::string_view, std::string_view>* find_fake_setting(std::stri
 
 }  // namespace
 
-void Console::execute(std::string_view text, std::string& out) const {
-  std::string_view rest = trimmed(text);
-  if (rest.ends_with(';')) rest = trimmed(rest.substr(0, rest.size() - 1));
-  if (rest.empty()) {
-    wire::put_message(out, 'I');  // EmptyQueryResponse
-    return wire::put_ready_for_query(out, wire::TransactionStatus::idle);
+/// A command, taken apart as far as all of them are alike.
+struct Console::Command {
+  std::string word;
+  std::string name;
+  std::string_view rest;
+  bool is_one = true;  ///< nothing but its end has a semicolon
+  bool is_empty = false;
+
+  bool is_show() const {
+    return (word == "show" || word == "select") && (rest.empty() || begins_with_clause(rest));
   }
-  const bool is_one = !rest.contains(';');
-  const std::string command = folded(take_word(rest), std::tolower);
-  const std::string name = folded(take_word(rest), std::tolower);
-  if (is_one && (command == "show" || command == "select") && rest.empty()) {
-    show(name, text, out);
-  } else if (is_one && command == "set" && find_fake_setting(name) != nullptr) {
+};
+
+Console::Command Console::read_command(std::string_view text) {
+  std::string_view rest = without_end(text);
+  Command command{
+      .word = {}, .name = {}, .rest = {}, .is_one = !rest.contains(';'), .is_empty = rest.empty()};
+  command.word = folded(take_word(rest), std::tolower);
+  command.name = folded(take_word(rest), std::tolower);
+  command.rest = rest;
+  return command;
+}
+
+void Console::execute(std::string_view text, bool is_admin, std::string& out) const {
+  const Command command = read_command(text);
+  const auto is_missing = [&] {
+    return std::ranges::find(missing_commands, command.word) != std::end(missing_commands);
+  };
+  if (command.is_empty) {
+    wire::put_message(out, 'I');  // EmptyQueryResponse
+  } else if (command.is_show()) {
+    show(command, text, is_admin, out);
+  } else if (command.is_one && command.word == "set" && find_fake_setting(command.name)) {
     wire::put_error(out, wire::Severity::notice, {.sqlstate = "00000", .message = "SET ignored"});
     wire::put_command_complete(out, "SET");
-  } else if (is_one && std::ranges::find(missing_commands, command) != std::end(missing_commands)) {
-    put_missing(out, command);
+  } else if (command.is_one && is_missing()) {
+    if (is_admin) {
+      put_missing(out, command.word);
+    } else {
+      wire::put_error(out, wire::Severity::error, not_allowed(command.word));
+    }
   } else {
-    put_invalid(out, text);
+    wire::put_error(out, wire::Severity::error, invalid(text));
   }
   wire::put_ready_for_query(out, wire::TransactionStatus::idle);
 }
 
+void Console::describe(std::string_view text, bool is_admin, std::string& out) const {
+  const Command command = read_command(text);
+  if (command.is_empty || !command.is_show()) return wire::put_message(out, 'n');  // NoData
+  const auto set = look(NoRows(), command, text, is_admin);
+  if (!set) return wire::put_error(out, wire::Severity::error, set.error());
+  put_columns(out, *set);
+}
+
+void Console::show(const Command& command, std::string_view text, bool is_admin,
+                   std::string& out) const {
+  const auto set = look(source_, command, text, is_admin);
+  if (!set) return wire::put_error(out, wire::Severity::error, set.error());
+  if (command.name == "help") put_usage(out);
+  put_result_set(out, *set);
+}
+
 /// `text` is the whole command, for the error message.
-void Console::show(std::string_view name, std::string_view text, std::string& out) const {
-  if (name == "help") return put_help(out);
-  if (const auto* const fake = find_fake_setting(name)) {
-    return put_result_set(
-        out, {.columns = {{std::string(fake->first)}}, .rows = {{std::string(fake->second)}}});
-  }
+Result<ResultSet> Console::look(const StatusSource& source, const Command& command,
+                                std::string_view text, bool is_admin) const {
+  ResultSet set;
   const auto all = shows();
-  const auto found = std::ranges::find(all, name, &Show::name);
-  if (found != all.end()) return put_result_set(out, found->answer(source_, loaded_));
-  if (std::ranges::find(missing_shows, name) != std::end(missing_shows)) {
-    return put_missing(out, "SHOW " + std::string(name));
+  const auto found = std::ranges::find(all, command.name, &Show::name);
+  if (found != all.end()) {
+    if (found->access == Access::admin && !is_admin) {
+      return std::unexpected(not_allowed("SHOW " + command.name));
+    }
+    set = found->answer(source, loaded_);
+  } else if (const auto* const fake = find_fake_setting(command.name)) {
+    set = {.columns = {{std::string(fake->first)}}, .rows = {{std::string(fake->second)}}};
+  } else {
+    return std::unexpected(invalid(text));
   }
-  put_invalid(out, text);
+  const auto clauses = parse_clauses(command.rest);
+  if (!clauses) return std::unexpected(clauses.error());
+  if (auto applied = apply(*clauses, set); !applied) return std::unexpected(applied.error());
+  return set;
 }
 
 std::vector<std::pair<std::string, std::string>> Console::parameters() {

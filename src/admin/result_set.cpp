@@ -12,22 +12,7 @@ namespace {
 /// pg_type.typlen.
 std::uint16_t type_bytes(ColumnType type) {
   constexpr std::uint16_t variable = 0xffff;
-  return type == ColumnType::int4 ? 4 : variable;
-}
-
-void put_row_description(std::string& out, const std::vector<ResultSet::Column>& columns) {
-  constexpr std::uint32_t no_modifier = 0xffffffff;
-  const wire::MessageWriter writer(out, 'T');
-  wire::put_u16(out, static_cast<std::uint16_t>(columns.size()));
-  for (const auto& column : columns) {
-    wire::put_c_string(out, column.name);
-    wire::put_u32(out, 0);  // of no table
-    wire::put_u16(out, 0);
-    wire::put_u32(out, static_cast<std::uint32_t>(column.type));
-    wire::put_u16(out, type_bytes(column.type));
-    wire::put_u32(out, no_modifier);
-    wire::put_u16(out, 0);  // text format
-  }
+  return type == ColumnType::int4 ? 4 : type == ColumnType::int8 ? 8 : variable;
 }
 
 void put_data_row(std::string& out, const std::vector<Cell>& cells) {
@@ -42,10 +27,33 @@ void put_data_row(std::string& out, const std::vector<Cell>& cells) {
 
 }  // namespace
 
+void put_columns(std::string& out, const ResultSet& set) {
+  constexpr std::uint32_t no_modifier = 0xffffffff;
+  const wire::MessageWriter writer(out, 'T');
+  wire::put_u16(out, static_cast<std::uint16_t>(set.columns.size()));
+  for (const auto& column : set.columns) {
+    wire::put_c_string(out, column.name);
+    wire::put_u32(out, 0);  // of no table
+    wire::put_u16(out, 0);
+    wire::put_u32(out, static_cast<std::uint32_t>(column.type));
+    wire::put_u16(out, type_bytes(column.type));
+    wire::put_u32(out, no_modifier);
+    wire::put_u16(out, 0);  // text format
+  }
+}
+
 void put_result_set(std::string& out, const ResultSet& set) {
-  put_row_description(out, set.columns);
+  put_columns(out, set);
   for (const auto& row : set.rows) put_data_row(out, row);
   wire::put_command_complete(out, "SHOW");
+}
+
+Cell whole_seconds(Duration duration) {
+  return to_cell(std::chrono::floor<std::chrono::seconds>(duration).count());
+}
+
+Cell rest_us(Duration duration) {
+  return to_cell((duration - std::chrono::floor<std::chrono::seconds>(duration)).count());
 }
 
 std::string hex_id(std::uint64_t id) {

@@ -13,7 +13,13 @@
 namespace pgproxy::admin {
 
 /// PostgreSQL's type oids.
-enum class ColumnType : std::uint32_t { int4 = 23, text = 25, numeric = 1700 };
+enum class ColumnType : std::uint32_t {
+  bytea = 17,
+  int8 = 20,
+  int4 = 23,
+  text = 25,
+  numeric = 1700
+};
 
 /// nullopt is NULL.
 using Cell = std::optional<std::string>;
@@ -28,6 +34,8 @@ struct ResultSet {
   std::vector<std::vector<Cell>> rows;  ///< each with as many cells as there are columns
 };
 
+/// Appends RowDescription.
+void put_columns(std::string& out, const ResultSet& set);
 /// Appends RowDescription, DataRow … and CommandComplete "SHOW" (PostgreSQL docs 55.7).
 void put_result_set(std::string& out, const ResultSet& set);
 
@@ -54,16 +62,32 @@ struct Column {
   Cell (*cell)(const Row&);
 };
 
-/// The column that shows a member of Row as it is: numbers as int4, everything else as text.
+/// Numbers as int4, or int8 where they may need it; everything else as text.
+template <class Value>
+constexpr ColumnType column_type() {
+  if (!std::integral<Value>) return ColumnType::text;
+  return sizeof(Value) > sizeof(std::uint32_t) ? ColumnType::int8 : ColumnType::int4;
+}
+
+/// The column that shows a member of Row as it is.
 template <auto member, class Row, class Value>
-constexpr Column<Row> member_column(std::string_view name, Value Row::* /*member*/) {
-  return {name, std::integral<Value> ? ColumnType::int4 : ColumnType::text,
-          [](const Row& row) { return to_cell(row.*member); }};
+constexpr Column<Row> member_column(std::string_view name, Value Row::* /*member*/,
+                                    ColumnType type = column_type<Value>()) {
+  return {name, type, [](const Row& row) { return to_cell(row.*member); }};
 }
 template <auto member>
 constexpr auto column(std::string_view name) {
   return member_column<member>(name, member);
 }
+/// With the type that PgBouncer gives it.
+template <auto member>
+constexpr auto column(std::string_view name, ColumnType type) {
+  return member_column<member>(name, member, type);
+}
+
+/// Whole seconds of a duration, and the microseconds beside them.
+Cell whole_seconds(Duration duration);
+Cell rest_us(Duration duration);
 
 template <class Row>
 ResultSet tabulate(std::span<const Column<Row>> columns, const std::vector<Row>& rows) {
@@ -74,6 +98,11 @@ ResultSet tabulate(std::span<const Column<Row>> columns, const std::vector<Row>&
     for (const auto& column : columns) cells.push_back(column.cell(row));
   }
   return set;
+}
+
+template <class Row, std::size_t count>
+ResultSet table(const Column<Row> (&columns)[count], const std::vector<Row>& rows) {
+  return tabulate(std::span<const Column<Row>>(columns), rows);
 }
 
 }  // namespace pgproxy::admin

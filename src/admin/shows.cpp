@@ -1,20 +1,9 @@
 #include "admin/shows.hpp"
 
 #include <algorithm>
-#include <chrono>
 
 namespace pgproxy::admin {
 namespace {
-
-using std::chrono::seconds;
-
-Cell whole_seconds(Duration duration) {
-  return to_cell(std::chrono::floor<seconds>(duration).count());
-}
-/// The microseconds beside the whole seconds.
-Cell rest_us(Duration duration) {
-  return to_cell((duration - std::chrono::floor<seconds>(duration)).count());
-}
 
 Cell in_us(Duration duration) {
   return to_cell(duration.count());
@@ -24,34 +13,6 @@ Cell in_us(Duration duration) {
 Cell fingerprint_cell(std::uint64_t fingerprint) {
   return fingerprint == 0 ? std::nullopt : Cell(hex_id(fingerprint));
 }
-
-template <char side>
-constexpr Column<ConnectionRow> connection_columns[] = {
-    {"type", ColumnType::text, [](const ConnectionRow&) { return Cell(std::string(1, side)); }},
-    column<&ConnectionRow::user>("user"),
-    column<&ConnectionRow::database>("database"),
-    column<&ConnectionRow::replication>("replication"),
-    column<&ConnectionRow::state>("state"),
-    column<&ConnectionRow::addr>("addr"),
-    column<&ConnectionRow::port>("port"),
-    column<&ConnectionRow::local_addr>("local_addr"),
-    column<&ConnectionRow::local_port>("local_port"),
-    column<&ConnectionRow::connect_time>("connect_time"),
-    column<&ConnectionRow::request_time>("request_time"),
-    {"wait", ColumnType::int4, [](const ConnectionRow& row) { return whole_seconds(row.wait); }},
-    {"wait_us", ColumnType::int4, [](const ConnectionRow& row) { return rest_us(row.wait); }},
-    column<&ConnectionRow::close_needed>("close_needed"),
-    {"ptr", ColumnType::text, [](const ConnectionRow& row) { return Cell(hex_id(row.id)); }},
-    {"link", ColumnType::text, [](const ConnectionRow& row) { return Cell(hex_id(row.link)); }},
-    column<&ConnectionRow::remote_pid>("remote_pid"),
-    column<&ConnectionRow::tls>("tls"),
-    column<&ConnectionRow::application_name>("application_name"),
-    column<&ConnectionRow::prepared_statements>("prepared_statements"),
-    column<&ConnectionRow::id>("id"),
-    // Ours.
-    column<&ConnectionRow::pin_reason>("pinned"),
-    column<&ConnectionRow::pinned_since>("pinned_since"),
-};
 
 constexpr Column<PoolRow> pool_columns[] = {
     column<&PoolRow::database>("database"),
@@ -188,25 +149,12 @@ constexpr Column<ListRow> list_columns[] = {
     column<&ListRow::items>("items"),
 };
 
-template <class Row, std::size_t count>
-ResultSet table(const Column<Row> (&columns)[count], const std::vector<Row>& rows) {
-  return tabulate(std::span<const Column<Row>>(columns), rows);
-}
-
 ResultSet show_version(const StatusSource&, const config::Loaded&) {
   return {.columns = {{"version"}}, .rows = {{"pgproxy " PGPROXY_VERSION}}};
 }
 
 ResultSet show_pools(const StatusSource& source, const config::Loaded&) {
   return table(pool_columns, source.pools());
-}
-
-ResultSet show_clients(const StatusSource& source, const config::Loaded&) {
-  return table(connection_columns<'C'>, source.clients());
-}
-
-ResultSet show_servers(const StatusSource& source, const config::Loaded&) {
-  return table(connection_columns<'S'>, source.servers());
 }
 
 ResultSet show_pins(const StatusSource& source, const config::Loaded&) {
@@ -262,23 +210,46 @@ ResultSet show_lists(const StatusSource& source, const config::Loaded&) {
 }  // namespace
 
 std::span<const Show> shows() {
+  using enum Access;
   static constexpr Show all[] = {
-      {"version", show_version},
-      {"pools", show_pools},
-      {"clients", show_clients},
-      {"servers", show_servers},
-      {"stats", show_stats},
-      {"stats_totals", show_stats_totals},
-      {"stats_averages", show_stats_averages},
-      {"totals", show_totals},
-      {"pins", show_pins},
-      {"pin_totals", show_pin_totals},
-      {"health", show_health},
-      {"capacity", show_capacity},
-      {"queries", show_queries},
-      {"slow_queries", show_slow_queries},
-      {"config", show_config},
-      {"lists", show_lists},
+      // PgBouncer's.
+      {"help", stats, "this list", show_help},
+      {"active_sockets", stats, "SHOW SOCKETS without the connections that have nothing to do",
+       show_active_sockets},
+      {"clients", stats, "client connections", show_clients},
+      {"config", stats, "settings: their values, defaults, where they come from", show_config},
+      {"databases", stats, "entries of [databases] and their limits", show_databases},
+      {"dns_hosts", stats, "always empty: no answer of the resolver is kept", show_dns_hosts},
+      {"dns_zones", stats, "always empty: no zone is watched", show_dns_zones},
+      {"fds", admin, "connections by file descriptor, without their passwords and keys", show_fds},
+      {"lists", stats, "how many there are of what", show_lists},
+      {"mem", stats, "memory of the objects that there are many of", show_mem},
+      {"peer_pools", stats, "always empty: there are no peers", show_peer_pools},
+      {"peers", stats, "always empty: there are no peers", show_peers},
+      {"pools", stats, "clients and server connections of each database and user", show_pools},
+      {"servers", stats, "server connections", show_servers},
+      {"sockets", stats, "all connections, with the bytes that wait in them", show_sockets},
+      {"state", stats, "whether it is active, paused or suspended", show_state},
+      {"stats", stats, "totals of each database, and averages of the last stats_period",
+       show_stats},
+      {"stats_averages", stats, "averages of the last stats_period", show_stats_averages},
+      {"stats_totals", stats, "totals of each database", show_stats_totals},
+      {"totals", stats, "totals and averages over all databases", show_totals},
+      {"users", stats, "users and their limits", show_users},
+      {"version", stats, "version of pgproxy", show_version},
+      // Ours.
+      {"capacity", stats, "whether the servers have room for the pools, and what to change",
+       show_capacity},
+      {"errors", stats, "the last errors that clients got from pgproxy itself, with hints",
+       show_errors},
+      {"health", stats, "servers, pools and limits that are not as they should be", show_health},
+      {"pin_totals", stats, "why server connections stayed with their clients, counted",
+       show_pin_totals},
+      {"pins", stats, "server connections that stay with their clients, and why", show_pins},
+      {"queries", stats, "statements by shape: calls, times, rows, errors", show_queries},
+      {"slow_queries", stats, "the last queries that took slow_query_threshold", show_slow_queries},
+      {"waits", stats, "clients that wait for a server connection, for what, since when",
+       show_waits},
   };
   return all;
 }

@@ -97,7 +97,7 @@ void configure_log(const config::Settings& settings, bool quiet, bool verbose) {
 }
 
 Result<void> serve(const config::Loaded& loaded, const Tls& tls) {
-  raise_descriptor_limit(loaded.settings);
+  if (auto ensured = ensure_descriptors(loaded.settings); !ensured) return ensured;
   auto pid_file = PidFile::create(loaded.settings.pidfile);
   if (!pid_file) return std::unexpected(pid_file.error());
   for (const std::string& warning : loaded.warnings) {

@@ -10,8 +10,9 @@
 #include <pwd.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#include <vector>
 
-#include "pgproxy/base/log.hpp"
+#include "pgproxy/config/capacity.hpp"
 
 namespace pgproxy::app {
 namespace {
@@ -47,24 +48,46 @@ Result<void> become_user(const config::Settings& settings) {
   return {};
 }
 
-void raise_descriptor_limit(const config::Settings& settings) {
-  std::uint64_t servers = 0;
-  for (const config::Database& database : settings.databases) {
-    servers += database.pool_size.value_or(settings.default_pool_size) +
-               database.reserve_pool_size.value_or(settings.reserve_pool_size);
+namespace {
+
+/// Of one entry: the pools of its users, as far as these are known; else as many as it may have.
+std::uint64_t server_connections(const config::Settings& settings, const config::Database& entry) {
+  const std::uint64_t limit = entry.max_db_connections.value_or(settings.max_db_connections);
+  const auto users = pool_users(settings, entry);
+  if (!users && limit > 0) return limit;
+  std::uint64_t sum = 0;
+  for (const std::string& user : users.value_or(std::vector<std::string>{""})) {
+    const config::PoolSettings pool = config::effective_settings(settings, entry, user);
+    sum += pool.pool_size + pool.reserve_pool_size;
   }
-  constexpr std::uint64_t own = 64;  // listeners, log files, cancel requests
-  const std::uint64_t needed = settings.max_client_conn + servers + own;
+  return limit > 0 ? std::min(sum, limit) : sum;
+}
+
+}  // namespace
+
+std::uint64_t needed_descriptors(const config::Settings& settings) {
+  std::uint64_t servers = 0;
+  for (const config::Database& entry : settings.databases) {
+    servers += server_connections(settings, entry);
+  }
+  // Listeners, log files, the loop's, HTTP, the console, health checks, some cancel requests.
+  constexpr std::uint64_t own = 64;
+  return settings.max_client_conn + servers + own;
+}
+
+Result<void> ensure_descriptors(const config::Settings& settings) {
+  const std::uint64_t needed = needed_descriptors(settings);
   rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) return;
-  limit.rlim_cur = std::min<rlim_t>(std::max<rlim_t>(needed, limit.rlim_cur), limit.rlim_max);
-  setrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur >= needed) return;
-  log::line(
-      log::Level::warning,
-      "only {} file descriptors allowed, {} needed for max_client_conn = {} and the pools: raise "
-      "LimitNOFILE (systemd) or ulimit -n to {}, or lower max_client_conn",
-      limit.rlim_cur, needed, settings.max_client_conn, needed);
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) return {};
+  rlimit wanted{.rlim_cur = needed, .rlim_max = std::max<rlim_t>(limit.rlim_max, needed)};
+  if (setrlimit(RLIMIT_NOFILE, &wanted) == 0) return {};
+  return failure(
+      "only " + std::to_string(limit.rlim_max) + " file descriptors are allowed, " +
+          std::to_string(needed) + " are needed: max_client_conn = " +
+          std::to_string(settings.max_client_conn) + ", the pools' connections, and some to spare",
+      "Run \"ulimit -n " + std::to_string(needed) +
+          "\" in the shell that starts it, or set LimitNOFILE=" + std::to_string(needed) +
+          " (systemctl edit pgproxy), or lower max_client_conn.");
 }
 
 Result<PidFile> PidFile::create(const std::string& path) {

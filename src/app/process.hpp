@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "pgproxy/base/result.hpp"
@@ -11,9 +12,11 @@ namespace pgproxy::app {
 Result<void> check_not_root(const config::Settings& settings);
 /// Becomes the user of the setting `user`; nothing when it is empty or already so.
 Result<void> become_user(const config::Settings& settings);
-/// Raises the soft limit of file descriptors as far as allowed and needed; warns when that is not
-/// enough for max_client_conn and the pools.
-void raise_descriptor_limit(const config::Settings& settings);
+/// File descriptors for max_client_conn, all that the pools may open, and the program's own.
+std::uint64_t needed_descriptors(const config::Settings& settings);
+/// Makes sure that the process may have as many, raising its limits as far as it is allowed to. The
+/// error says what to do.
+Result<void> ensure_descriptors(const config::Settings& settings);
 
 /// The pidfile of the setting of that name, removed at the end. A stale one is replaced, one of a
 /// living process is an error.

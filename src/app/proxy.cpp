@@ -36,7 +36,17 @@ Proxy::Proxy(const config::Loaded& loaded, const Tls& tls)
                      [this](const control::HealthResult& result) { on_health_checked(result); }),
       capacity_({loop_, fd_watcher_, resolver_}, loaded.settings, pools_),
       sessions_(loop_, loaded.settings, pools_, *this, auth_query_),
+      watchdog_(loop_),
+      shutdown_(loop_, loaded.settings, sessions_,
+                {.stop_accepting = [this] { stop_accepting(); }, .stop = [this] { loop_.stop(); }}),
+      operations_({.loop = loop_,
+                   .settings = loaded.settings,
+                   .pools = pools_,
+                   .sessions = sessions_,
+                   .shutdown = shutdown_,
+                   .servers = [this] { return servers(); }}),
       console_(*this, loaded),
+      commands_(operations_),
       started_at_(loop_.wall_now()),
       web_source_(loop_, {.status = [this] { return status(); },
                           .config = [this] { return config::describe(loaded_); },
@@ -66,6 +76,7 @@ Result<void> Proxy::open() {
   for (int i = 0, count = sd_listen_fds(0); i < count; ++i) {
     activated.push_back(SD_LISTEN_FDS_START + i);
   }
+  is_activated_ = !activated.empty();
   auto listener = activated.empty() ? net::Listener::open(loop_, loaded_.settings, sessions_)
                                     : net::Listener::adopt(loop_, activated, sessions_);
   if (!listener) return std::unexpected(listener.error());
@@ -91,6 +102,7 @@ void Proxy::run() {
   watch_signals();
   log::line(log::Level::log, "process up: pgproxy {}", PGPROXY_VERSION);
   sd_notify(0, "READY=1");
+  watchdog_.start();
   loop_.run();
   sd_notify(0, "STOPPING=1");
   listener_.reset();
@@ -99,32 +111,28 @@ void Proxy::run() {
   log::line(log::Level::log, "process down");
 }
 
-void Proxy::watch_signals() {
-  loop_.on_signal(SIGTERM, [this] { drain("SIGTERM"); });
-  loop_.on_signal(SIGINT, [this] { drain("SIGINT"); });
-  loop_.on_signal(SIGQUIT, [this] {
-    log::line(log::Level::log, "got SIGQUIT, shutting down at once");
-    loop_.stop();
-  });
-  for (const auto& [number, name] :
-       {std::pair{SIGHUP, "SIGHUP (reload)"}, std::pair{SIGUSR1, "SIGUSR1 (pause)"},
-        std::pair{SIGUSR2, "SIGUSR2 (resume)"}}) {
-    loop_.on_signal(number, [text = std::string(name)] {
-      log::line(log::Level::warning, "got {}, which is not in this version: nothing changed", text);
-    });
-  }
+/// systemd's sockets hold newcomers for the next process; of our own, the unix socket stays for the
+/// console, and nobody is reset.
+void Proxy::stop_accepting() {
+  if (is_activated_) return listener_->close();
+  listener_->accept_waiting();
+  listener_->close_tcp();
 }
 
-void Proxy::drain(std::string_view signal) {
-  if (std::exchange(is_draining_, true)) {
-    log::line(log::Level::log, "got {} again, shutting down at once", signal);
-    return loop_.stop();
-  }
-  log::line(log::Level::log, "got {}, shutting down when the transactions of {} clients have ended",
-            signal, sessions_.client_count());
-  sd_notify(0, "STOPPING=1\nSTATUS=waiting for transactions to end");
-  listener_->close();
-  sessions_.drain([this] { loop_.stop(); });
+void Proxy::watch_signals() {
+  loop_.on_signal(SIGTERM, [this] {
+    shutdown_.is_draining() ? shutdown_.now("SIGTERM again") : shutdown_.drain("SIGTERM");
+  });
+  loop_.on_signal(SIGINT, [this] {
+    shutdown_.is_draining() ? shutdown_.now("SIGINT again") : shutdown_.wait_for_servers("SIGINT");
+  });
+  loop_.on_signal(SIGQUIT, [this] { shutdown_.now("SIGQUIT"); });
+  loop_.on_signal(SIGUSR1, [this] { operations_.run_for_signal(CommandKind::pause, "SIGUSR1"); });
+  loop_.on_signal(SIGUSR2, [this] { operations_.run_for_signal(CommandKind::resume, "SIGUSR2"); });
+  loop_.on_signal(SIGHUP, [] {
+    log::line(log::Level::warning,
+              "got SIGHUP (reload), which is not in this version: nothing changed");
+  });
 }
 
 std::vector<ConnectionRow> Proxy::clients() const {
@@ -164,7 +172,7 @@ metrics::Status Proxy::status() const {
                          .started_at = started_at_,
                          .loop_cpu_time = thread_cpu_time(),
                          .is_starting = listener_ == nullptr,
-                         .is_draining = is_draining_};
+                         .is_draining = shutdown_.is_on()};
   std::vector<PoolRow> rows = pools();
   auto row = rows.begin();
   pools_.for_each([&](const pool::Pool& pool) {
@@ -211,6 +219,8 @@ std::vector<HealthRow> Proxy::health() const {
            "capacity_check_interval",
            "capacity_check_interval = 0: limits that servers lower are found by clients",
            "Set capacity_check_interval = 60.");
+  shutdown_.describe_health(rows);
+  operations_.describe_health(rows);
   capacity_.describe_health(rows);
   if (coordination_ != nullptr) coordination_->describe_health(rows);
   pools_.describe_health(rows);
@@ -230,6 +240,33 @@ std::vector<SlowQueryRow> Proxy::slow_queries() const {
   return sessions_.describe_slow_queries();
 }
 
+std::vector<DatabaseRow> Proxy::databases() const {
+  return pools_.describe_databases();
+}
+
+std::vector<UserRow> Proxy::users() const {
+  return pools_.describe_users();
+}
+
+std::vector<WaitRow> Proxy::waits() const {
+  return sessions_.describe_waits();
+}
+
+std::vector<ErrorRow> Proxy::errors() const {
+  return sessions_.describe_errors();
+}
+
+std::vector<MemoryRow> Proxy::memory() const {
+  std::vector<MemoryRow> rows;
+  pools_.describe_memory(rows);
+  sessions_.describe_memory(rows);
+  return rows;
+}
+
+PoolerState Proxy::pooler_state() const {
+  return {.is_paused = pools_.is_paused(), .is_suspended = pools_.is_suspended()};
+}
+
 ListCounts Proxy::lists() const {
   ListCounts counts = sessions_.count();
   counts.databases = static_cast<std::uint32_t>(pools_.database_count());
@@ -241,8 +278,21 @@ ListCounts Proxy::lists() const {
   return counts;
 }
 
-void Proxy::execute(std::string_view text, std::string& out) {
-  console_.execute(text, out);
+void Proxy::execute(std::string_view text, session::ConsoleAccess access, std::string& out) {
+  console_.execute(text, access == session::ConsoleAccess::admin, out);
+}
+
+void Proxy::describe(std::string_view text, session::ConsoleAccess access, std::string& out) {
+  console_.describe(text, access == session::ConsoleAccess::admin, out);
+}
+
+bool Proxy::command(std::string_view text, session::ConsoleAccess access, std::string_view asked_by,
+                    CommandListener& listener) {
+  return commands_.execute(text, access == session::ConsoleAccess::admin, asked_by, listener);
+}
+
+void Proxy::cancel_command(CommandListener& listener) {
+  commands_.cancel(listener);
 }
 
 std::vector<std::pair<std::string, std::string>> Proxy::parameters() const {

@@ -4,9 +4,13 @@
 #include <string>
 
 #include "app/capacity_guard.hpp"
+#include "app/operations.hpp"
+#include "app/shutdown.hpp"
 #include "app/tls.hpp"
+#include "app/watchdog.hpp"
 #include "app/web_source.hpp"
 
+#include "pgproxy/admin/commands.hpp"
 #include "pgproxy/admin/console.hpp"
 #include "pgproxy/config/load.hpp"
 #include "pgproxy/control/auth_query.hpp"
@@ -31,8 +35,8 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   /// were planned, and that the pools can be filled, as [capacity] says; then opens the sockets.
   /// The error names the setting to change.
   Result<void> open();
-  /// Serves until a signal ends it: SIGTERM and SIGINT let transactions finish first (a second one
-  /// does not), SIGQUIT ends at once.
+  /// Serves until a signal or SHUTDOWN ends it: SIGTERM and SIGINT let transactions finish first (a
+  /// second one does not), SIGQUIT ends at once.
   void run();
 
  private:
@@ -47,12 +51,22 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   std::vector<CapacityRow> capacity() const override;
   std::vector<QueryRow> queries() const override;
   std::vector<SlowQueryRow> slow_queries() const override;
-  void execute(std::string_view text, std::string& out) override;
+  std::vector<DatabaseRow> databases() const override;
+  std::vector<UserRow> users() const override;
+  std::vector<WaitRow> waits() const override;
+  std::vector<ErrorRow> errors() const override;
+  std::vector<MemoryRow> memory() const override;
+  PoolerState pooler_state() const override;
+  void execute(std::string_view text, session::ConsoleAccess access, std::string& out) override;
+  void describe(std::string_view text, session::ConsoleAccess access, std::string& out) override;
+  bool command(std::string_view text, session::ConsoleAccess access, std::string_view asked_by,
+               CommandListener& listener) override;
+  void cancel_command(CommandListener& listener) override;
   std::vector<std::pair<std::string, std::string>> parameters() const override;
 
   void on_health_checked(const control::HealthResult& result);
   void watch_signals();
-  void drain(std::string_view signal);
+  void stop_accepting();
   Result<void> open_web();
   Result<void> check_capacity();
   Result<void> coordinate();
@@ -69,12 +83,16 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   CapacityGuard capacity_;
   std::unique_ptr<control::Coordination> coordination_;
   session::Sessions sessions_;
+  Watchdog watchdog_;
+  Shutdown shutdown_;
+  Operations operations_;
   admin::Console console_;
+  admin::Commands commands_;
   const WallTime started_at_;
   std::unique_ptr<net::Listener> listener_;
+  bool is_activated_ = false;  ///< the sockets are systemd's
   WebSource web_source_;
   std::unique_ptr<web::Server> web_;  ///< gone before what it asks
-  bool is_draining_ = false;
 };
 
 }  // namespace pgproxy::app

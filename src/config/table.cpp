@@ -40,6 +40,26 @@ constexpr Row<Settings> kListening[] = {
      {"128", "PgBouncer's; the kernel caps it at net.core.somaxconn"},
      on_restart,
      "Connections that the kernel holds until they are accepted."},
+    {"so_reuseport",
+     field<&Settings::so_reuseport>(),
+     {"0", "PgBouncer's: a second process on the port by mistake is an error"},
+     on_restart,
+     "1: other processes may listen on the same port, so that a new one takes over before the old "
+     "one gets SIGTERM. Each needs its own unix_socket_dir; there are no peers, so a cancel "
+     "request "
+     "that reaches the other process is lost."},
+    {"drain_timeout",
+     field<&Settings::drain_timeout>(),
+     {"20", "ends before Kubernetes (30 s) and systemd (90 s) lose patience and kill"},
+     on_reload,
+     "Time that SIGTERM gives: clients are asked to leave (57P01) when their transaction ends, in "
+     "turn over its first half; at its end the rest is closed. 0: all are asked at once, and none "
+     "is closed within a transaction, however long that takes."},
+    {"suspend_timeout",
+     field<&Settings::suspend_timeout>(),
+     {"10", "PgBouncer's"},
+     on_reload,
+     "Time after which SUSPEND closes what does not take what was sent to it; 0: off."},
     {"pidfile",
      field<&Settings::pidfile>(),
      {"", "PgBouncer's: none; systemd needs none"},

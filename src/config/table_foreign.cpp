@@ -53,13 +53,6 @@ constexpr Row<Settings> kRows[] = {
      on_reload,
      "With pool_mode = session a server connection stays until its client leaves."},
     {"peer_id", kLater, {"0", kPgBouncers}, on_reload, "There are no peers in this version."},
-    {"so_reuseport",
-     kLater,
-     {"0", kPgBouncers},
-     on_restart,
-     "There are no peers in this version, and without them several processes on one port would "
-     "lose "
-     "cancel requests."},
     {"syslog", kLater, {"0", kPgBouncers}, on_reload, kNoSyslog},
     {"conffile", kLater, {"", kPgBouncers}, on_reload, "The file is the one on the command line."},
 
@@ -70,7 +63,6 @@ constexpr Row<Settings> kRows[] = {
      {"3600", kPgBouncers},
      on_reload,
      "A database of the * line takes up nothing that would have to be freed."},
-    {"suspend_timeout", kNoEffect, {"10", kPgBouncers}, on_reload, "There is no SUSPEND."},
     {"pkt_buf",
      kNoEffect,
      {"4096", kPgBouncers},

@@ -81,6 +81,11 @@ void Acceptor::on_readable(uv_poll_t* poll, int, int) {
   }
 }
 
+void Acceptor::accept_waiting() {
+  while (accept_one()) {
+  }
+}
+
 /// False: that was all for now.
 bool Acceptor::accept_one() {
   FileDescriptor fd(::accept4(socket_.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));

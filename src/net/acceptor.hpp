@@ -36,6 +36,9 @@ class Acceptor final : private TimeoutListener {
   Acceptor(UvLoop& loop, ListeningSocket socket, SpareDescriptor& spare,
            io::AcceptListener& listener);
 
+  /// Accepts all that the kernel holds; must not be destroyed within.
+  void accept_waiting();
+
  private:
   static void on_readable(uv_poll_t* poll, int status, int events);
   void on_timeout(Timeout& timeout) override;

@@ -43,6 +43,23 @@ Result<std::unique_ptr<Listener>> Listener::adopt(UvLoop& loop, const std::vecto
 
 void Listener::close() {
   acceptors_.clear();
+  addresses_.clear();
+}
+
+void Listener::close_tcp() {
+  std::vector<std::string> addresses;
+  std::vector<std::unique_ptr<Acceptor>> acceptors;
+  for (std::size_t i = 0; i < acceptors_.size(); ++i) {
+    if (!addresses_[i].starts_with("unix:")) continue;
+    addresses.push_back(std::move(addresses_[i]));
+    acceptors.push_back(std::move(acceptors_[i]));
+  }
+  addresses_ = std::move(addresses);
+  acceptors_ = std::move(acceptors);
+}
+
+void Listener::accept_waiting() {
+  for (const auto& acceptor : acceptors_) acceptor->accept_waiting();
 }
 
 std::uint64_t Listener::refused_count() const {

@@ -42,7 +42,7 @@ std::string tcp_hint(int error, std::uint16_t port) {
     case EADDRINUSE:
       return fmt::format(
           "Another process listens there: stop it, or choose another port, for example "
-          "listen_port = {}.",
+          "listen_port = {}; with so_reuseport = 1 at both they may share it.",
           port < 65535 ? port + 1 : port - 1);
     case EACCES:
       return "Ports below 1024 need privileges: choose a higher one, for example listen_port = "
@@ -65,6 +65,9 @@ struct TcpPlace {
 int listen_at(int fd, const SocketAddress& address, const config::Settings& settings) {
   const int on = 1;
   if (::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0) return errno;
+  if (settings.so_reuseport && ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) {
+    return errno;
+  }
   if (address.family() == AF_INET6 &&
       ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) != 0) {
     return errno;

@@ -51,7 +51,7 @@ std::uint16_t port_in(std::string_view path) {
 }
 
 io::Endpoint unix_endpoint(int fd) {
-  io::Endpoint endpoint{.host = "unix", .is_unix = true};
+  io::Endpoint endpoint{.host = "unix", .is_unix = true, .fd = fd};
   // Only the listening side has a name, and either end may be asked for it.
   const std::string own = unix_path_of(name_of(fd, End::local));
   endpoint.port = port_in(own.empty() ? unix_path_of(name_of(fd, End::peer)) : own);
@@ -104,7 +104,7 @@ io::Endpoint endpoint_of(int fd, End end) {
   switch (address.family()) {
     case AF_INET: {
       const auto& v4 = reinterpret_cast<const sockaddr_in&>(address.storage);
-      return {.host = numeric_host(AF_INET, &v4.sin_addr), .port = ntohs(v4.sin_port)};
+      return {.host = numeric_host(AF_INET, &v4.sin_addr), .port = ntohs(v4.sin_port), .fd = fd};
     }
     case AF_INET6: {
       const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address.storage);
@@ -112,7 +112,8 @@ io::Endpoint endpoint_of(int fd, End end) {
       const bool mapped = IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr);
       return {.host = mapped ? numeric_host(AF_INET, &v6.sin6_addr.s6_addr[12])
                              : numeric_host(AF_INET6, &v6.sin6_addr),
-              .port = ntohs(v6.sin6_port)};
+              .port = ntohs(v6.sin6_port),
+              .fd = fd};
     }
     case AF_UNIX: return unix_endpoint(fd);
     default: return {};

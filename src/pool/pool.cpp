@@ -58,7 +58,7 @@ Pool::~Pool() {
 }
 
 ServerConnection* Pool::checkout(PoolClient& client) {
-  if (waiters_.empty() && !idle_.empty() && !needs_check(idle_.front())) {
+  if (hold_ == Hold::none && waiters_.empty() && !idle_.empty() && !needs_check(idle_.front())) {
     ServerConnection& server = idle_.front();
     server.unlink();
     server.set_holder(&client);
@@ -111,6 +111,7 @@ void Pool::give_out(ServerConnection& server, PoolClient& client) {
 }
 
 void Pool::checkin(ServerConnection& server) {
+  if (const auto reason = reason_to_close(server); !reason.empty()) return close(server, reason);
   const bool is_single_use = settings_.server_lifetime == Duration::zero();
   if (is_single_use || (server.is_expired() && may_expire_now())) {
     return close(server, "server_lifetime");
@@ -152,7 +153,7 @@ void Pool::insert_anywhere(ServerConnection& server) {
 /// stack goes on, so that a long queue does not become a deep stack.
 void Pool::serve_waiters() {
   if (std::exchange(is_serving_, true)) return;
-  while (!waiters_.empty() && !idle_.empty()) {
+  while (hold_ == Hold::none && !waiters_.empty() && !idle_.empty()) {
     ServerConnection& server = idle_.front();
     if (needs_check(server)) {
       server.run_check(global().server_check_query);
@@ -202,7 +203,7 @@ bool Pool::is_logging_in(const ServerConnection& server) {
 
 void Pool::grow() {
   const bool is_failing = login_error_ && loop().now() < retry_at_;
-  if (is_failing || pools_.is_shutting_down()) return;
+  if (is_failing || pools_.is_shutting_down() || hold_ != Hold::none) return;
   const bool is_in_use = client_count > 0 || !database_.config.user.empty();
   // min_pool_size does not take back what was given up for clients of another pool.
   const std::size_t floor = is_in_use && !pools_.has_starving() ? settings_.min_pool_size : 0;
@@ -258,7 +259,7 @@ bool Pool::evict_and_open(bool from_reserve) {
 bool Pool::attempt(ServerHost& host) {
   const auto place =
       std::ranges::find_if(hosts_, [&](const auto& at) { return &at.host == &host; });
-  if (place == hosts_.end() || pools_.is_growth_held()) return false;
+  if (place == hosts_.end() || pools_.is_growth_held() || hold_ != Hold::none) return false;
   auto permit = capacity_.try_reserve(false, place->budgets());
   if (!permit) return false;
   ++attempts_;
@@ -285,8 +286,6 @@ bool Pool::reserve_is_due() const {
 void Pool::on_server_ready(ServerConnection& server) {
   const bool is_new = is_logging_in(server);
   if (is_new) {
-    --logins_;
-    attempts_ -= server.is_attempt() ? 1 : 0;
     login_error_.reset();
     retry_.disarm();
     if (default_state_ != server.session_state()) canonical_states_.clear();
@@ -294,7 +293,13 @@ void Pool::on_server_ready(ServerConnection& server) {
   }
   ServerHost& host = server.host();
   const bool was_attempt = server.is_attempt();
-  give_back(server);
+  if (const auto reason = reason_to_close(server); !reason.empty()) {
+    close(server, reason);
+  } else {
+    logins_ -= is_new ? 1 : 0;
+    attempts_ -= is_new && was_attempt ? 1 : 0;
+    give_back(server);
+  }
   if (is_new) report_login(host, was_attempt, nullptr);
   if (pools_.is_shrinking()) pools_.enforce_limits();
   grow();
@@ -407,14 +412,8 @@ PoolRow Pool::describe() const {
   }
   row.sv_active_cancel = row.sv_being_canceled;
   if (!waiters_.empty()) row.maxwait = context_.loop.now() - waiters_.front().queued_at;
-  row.pool_mode = settings_.pool_mode == config::PoolMode::session       ? "session"
-                  : settings_.pool_mode == config::PoolMode::transaction ? "transaction"
-                                                                         : "statement";
-  if (database_.config.hosts.size() > 1) {
-    row.load_balance_hosts =
-        database_.config.load_balance_hosts == config::LoadBalanceHosts::round_robin ? "round-robin"
-                                                                                     : "disable";
-  }
+  row.pool_mode = to_string(settings_.pool_mode);
+  row.load_balance_hosts = load_balancing(database_.config);
   return row;
 }
 

@@ -19,8 +19,8 @@ double seconds_of(Duration duration) {
 
 /// With on_exhausted = reject: everything is in use, and what is being opened is others' already.
 bool Pool::must_not_wait() const {
-  return settings_.on_exhausted == config::OnExhausted::reject && waiting_count_ > logins_ &&
-         obstacle().limit != CapacityLimit::none;
+  return hold_ == Hold::none && settings_.on_exhausted == config::OnExhausted::reject &&
+         waiting_count_ > logins_ && obstacle().limit != CapacityLimit::none;
 }
 
 std::string Pool::sizes() const {
@@ -127,6 +127,14 @@ std::string Pool::exhaustion_hint() const {
 }
 
 Error Pool::exhausted_error(std::string_view setting) const {
+  if (hold_ != Hold::none) {
+    const std::string_view command = hold_ == Hold::paused ? "paused" : "suspended";
+    return {.sqlstate = "57P03",
+            .message =
+                fmt::format("{}: database \"{}\" is {}", setting, database_.config.name, command),
+            .detail = sizes(),
+            .hint = "It goes on when RESUME is given on the console."};
+  }
   const bool has_servers = servers_.size() > logins_;
   if (!has_servers && !find_host()) {
     const ServerHost& host = host_at(next_host_);
@@ -172,7 +180,7 @@ void Pool::end_episode() {
 }
 
 void Pool::keep_house() {
-  if (waiting_count_ > logins_) note_limit();
+  if (waiting_count_ > logins_ && hold_ == Hold::none) note_limit();
   if (episode_) end_episode();
   check_books();
 }

@@ -83,6 +83,7 @@ Pool& Pools::pool(DatabaseEntry& database, UserEntry& user) {
     slot = std::make_unique<Pool>(
         *this, context_, lock_, database, user,
         config::effective_settings(context_.settings, database.config, user.name));
+    slot->set_hold(hold_of(database));
   }
   return *slot;
 }

@@ -207,13 +207,23 @@ void ServerConnection::set_holder(ReplyOwner* holder) {
 }
 
 void ServerConnection::pause_reading() {
-  if (std::exchange(is_paused_, true)) return;
+  if (std::exchange(is_paused_, true) || is_suspended_) return;
   transport_->pause_reading();
 }
 
 void ServerConnection::resume_reading() {
-  if (!std::exchange(is_paused_, false)) return;
+  if (!std::exchange(is_paused_, false) || is_suspended_) return;
   transport_->resume_reading();
+}
+
+void ServerConnection::set_suspended(bool is_suspended) {
+  if (transport_ == nullptr || std::exchange(is_suspended_, is_suspended) == is_suspended) return;
+  if (is_paused_) return;
+  if (is_suspended) {
+    transport_->pause_reading();
+  } else {
+    transport_->resume_reading();
+  }
 }
 
 /// The only way to idle: from nothing but a session that is known to hold nothing.
@@ -239,6 +249,7 @@ void ServerConnection::run_check(const std::string& query) {
 
 void ServerConnection::run_reset(const std::string& reset_query, bool cancel_what_runs) {
   const ReplyOwner* client = holder_;
+  set_suspended(false);
   resume_reading();
   move_to(ServerState::resetting);
   std::vector<std::string> queries;
@@ -470,10 +481,11 @@ ConnectionRow ServerConnection::describe() const {
                     .user = pool_.user().name,
                     .database = pool_.database().config.name,
                     .state = std::string(to_string(state_)),
+                    .replication = "none",
                     .addr = address_.host,
                     .port = address_.port,
                     .connect_time = connect_time_,
-                    .close_needed = is_expired_,
+                    .close_needed = is_expired_ || is_outdated_,
                     .remote_pid = backend_pid_,
                     .prepared_statements = static_cast<std::uint32_t>(statement_count())};
   if (transport_ != nullptr) {
@@ -481,8 +493,12 @@ ConnectionRow ServerConnection::describe() const {
     row.local_addr = local.host;
     row.local_port = local.port;
     if (const io::TlsInfo* tls = transport_->tls()) row.tls = tls->text();
+    row.socket.fd = local.fd;
+    row.socket.unsent_bytes = transport_->queued_bytes();
   }
-  if (session_state_) row.application_name = session_state_->value("application_name");
+  row.socket.unread_bytes = held_.size();
+  row.socket.message_bytes = body_left_;
+  if (session_state_) describe_settings(*session_state_, row);
   if (cancellation_ != nullptr) row.state = "being_canceled";
   return row;
 }

@@ -178,6 +178,14 @@ std::string_view SessionState::value(std::string_view name) const {
   return setting != nullptr ? std::string_view(setting->value) : std::string_view{};
 }
 
+void describe_settings(const SessionState& state, ConnectionRow& row) {
+  row.application_name = state.value("application_name");
+  row.socket.client_encoding = state.value("client_encoding");
+  row.socket.standard_conforming_strings = state.value("standard_conforming_strings");
+  row.socket.datestyle = state.value("DateStyle");
+  row.socket.timezone = state.value("TimeZone");
+}
+
 StateRef StateInterner::empty() {
   return intern({});
 }

@@ -62,12 +62,58 @@ ConnectionRow ClientSession::describe() const {
     row.prepared_statements = static_cast<std::uint32_t>(prepared_->size());
   }
   if (server_ != nullptr) row.link = server_->id();
-  if (session_state_ != nullptr) row.application_name = session_state_->value("application_name");
+  if (session_state_ != nullptr) {
+    pool::describe_settings(*session_state_, row);
+  } else if (login_ != nullptr) {
+    for (const auto& [name, value] : login_->startup.settings) {
+      if (name == "application_name") row.application_name = value;
+    }
+  }
+  row.socket.fd = peer.fd;
+  if (inbox_ != nullptr) row.socket.unread_bytes = inbox_->size();
+  row.socket.message_bytes = body_left_;
+  row.socket.unsent_bytes = transport_->queued_bytes();
   if (is_pinned()) {
     row.pin_reason = sql::to_string(traces_->pinned_by.first());
     row.pinned_since = traces_->pinned_since;
   }
   return row;
+}
+
+std::optional<WaitRow> ClientSession::describe_wait() const {
+  const bool is_replaying = state_ == ClientState::replaying;
+  if (pool_ == nullptr || (!is_linked() && !is_replaying)) return std::nullopt;
+  io::Loop& loop = sessions_.loop();
+  // attached_at_ is when the replay began.
+  const Duration wait = loop.now() - (is_replaying ? attached_at_ : queued_at);
+  WaitRow row{.database = pool_->database().config.name,
+              .user = user_->name,
+              .addr = transport_->peer().text(),
+              .client_id = id_,
+              .since = loop.wall_now() - wait,
+              .wait = wait};
+  if (session_state_ != nullptr) row.application_name = session_state_->value("application_name");
+  if (is_replaying) {
+    row.waits_for = "replay";
+    row.detail = fmt::format("its settings on server {}", server_->id());
+  } else {
+    pool::WaitReason reason = pool_->wait_reason();
+    row.waits_for = std::move(reason.what);
+    row.detail = std::move(reason.detail);
+  }
+  return row;
+}
+
+/// For SHOW ERRORS: what the client is told, and not by its server.
+void ClientSession::note_error(const Error& error) {
+  const log::Subject who = subject();
+  sessions_.remember_error({.time = sessions_.loop().wall_now(),
+                            .database = std::string(who.database),
+                            .user = std::string(who.user),
+                            .addr = std::string(who.peer),
+                            .sqlstate = error.sqlstate,
+                            .message = error.message,
+                            .hint = error.hint});
 }
 
 /// Of a pinned client.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unistd.h>
 
+#include "session/console_session.hpp"
 #include "session/login_jobs.hpp"
 
 #include "pgproxy/auth/random.hpp"
@@ -121,7 +122,7 @@ void ClientSession::begin_authentication() {
               startup.database, startup.user, tls.empty() ? "no" : tls);
   }
   if (const auto error = encryption_error()) return fail(*error);
-  if (sessions_.is_draining()) return shut_down();
+  if (sessions_.is_draining() && !login_->is_console) return shut_down();
   if (wants_replication(startup.replication)) {
     return fail({.sqlstate = "0A000",
                  .message = "replication connections are not supported",
@@ -287,6 +288,11 @@ void ClientSession::on_authenticated() {
   if (startup.user.size() > 127 || database->config.name.size() > 127) {
     return fail({.sqlstate = "28000", .message = "user or database name too long"});
   }
+  if (database->is_disabled) {
+    return fail({.sqlstate = "55000",
+                 .message = "database \"" + database->config.name + "\" is disabled",
+                 .hint = "ENABLE on the console lets clients in again."});
+  }
   const std::string& forced = database->config.user;
   if (sessions_.settings().auth_type == config::AuthType::any && forced.empty()) {
     return fail({.sqlstate = "28000",
@@ -424,25 +430,32 @@ void ClientSession::finish_login(pool::ServerConnection* kept) {
 void ClientSession::enter_console() {
   const std::string& user = login_->startup.user;
   const config::Settings& settings = sessions_.settings();
-  if (!contains(settings.admin_users, user) && !contains(settings.stats_users, user) &&
-      !login_->is_owner && settings.auth_type != config::AuthType::any) {
+  const bool is_admin = login_->is_owner || contains(settings.admin_users, user);
+  // With auth_type = any nobody has shown who it is; as in PgBouncer, any name may look.
+  if (!is_admin && !contains(settings.stats_users, user) &&
+      settings.auth_type != config::AuthType::any) {
     return fail({.sqlstate = "42501",
                  .message = "not allowed",
                  .hint = "Name the user in admin_users or stats_users."});
   }
+  console_access_ = is_admin ? ConsoleAccess::admin : ConsoleAccess::stats;
   timer_.disarm();
   std::string out = std::move(login_->reply);
   wire::put_authentication(out, 0);
   for (const auto& [name, value] : sessions_.console().parameters()) {
     wire::put_parameter_status(out, name, value);
   }
-  wire::put_backend_key(out, 0, 0);
+  const Sessions::CancelKey key = sessions_.register_key(*this, 0);
+  cancel_pid_ = key.pid;
+  cancel_secret_ = key.secret;
+  wire::put_backend_key(out, cancel_pid_, cancel_secret_);
   wire::put_ready_for_query(out, wire::TransactionStatus::idle);
   send(out);
   state_ = ClientState::console;
   const std::string ahead = std::move(login_->input);
   if (!ahead.empty()) stash(as_bytes(ahead));
   process_inbox();
+  sessions_.on_console_entered();
 }
 
 std::size_t ClientSession::read_console(Bytes in) {
@@ -462,18 +475,36 @@ std::size_t ClientSession::read_console(Bytes in) {
       leave("client close request");
       return used;
     }
-    const auto text = wire::decode_query(rest.subspan(wire::header_bytes, header.body_bytes));
-    if (header.type != 'Q' || !text) {
+    const Bytes body = rest.subspan(wire::header_bytes, header.body_bytes);
+    if (!answer_console(header.type, body)) {
       fail({.sqlstate = "08P01",
-            .message = "extended query protocol not supported by admin console",
-            .hint = "Send the command as a simple Query, as psql does."});
+            .message = fmt::format("invalid frontend message type {}", int{header.type})});
       return used;
     }
-    std::string out;
-    sessions_.console().execute(*text, out);
-    send(out);
+    if (state_ != ClientState::console || console_command_ != nullptr) return used;
   }
   return used;
+}
+
+/// False: that is no message for a console.
+bool ClientSession::answer_console(char type, Bytes body) {
+  std::string out;
+  if (type == 'Q' && (console_ == nullptr || !console_->is_skipping())) {
+    const auto text = wire::decode_query(body);
+    if (!text) return false;
+    if (console_ != nullptr) console_->forget_unnamed();
+    if (run_console_command(*text, false)) return true;
+    sessions_.console().execute(*text, console_access_, out);
+  } else {
+    if (console_ == nullptr) {
+      console_ = std::make_unique<ConsoleSession>(sessions_.console(), console_access_);
+    }
+    const std::string* command = type == 'E' ? console_->begin_command(body) : nullptr;
+    if (command != nullptr && run_console_command(std::string(*command), true)) return true;
+    if (!console_->on_message(type, body, out)) return false;
+  }
+  if (!out.empty()) send(out);
+  return true;
 }
 
 }  // namespace pgproxy::session

@@ -56,7 +56,7 @@ bool ClientSession::may_process() const {
     case ClientState::idle:
       // Who does not take his replies gets no more of them.
       return transport_->queued_bytes() <= client_high_water_bytes;
-    case ClientState::console: return true;
+    case ClientState::console: return console_command_ == nullptr;
     case ClientState::active:
       return server_->queued_bytes() <= server_high_water_bytes && !is_held_back();
     default: return false;
@@ -90,9 +90,10 @@ void ClientSession::process_inbox() {
 void ClientSession::update_back_pressure() {
   if (state_ == ClientState::closing) return;
   const bool is_full = inbox_ != nullptr && inbox_->size() >= max_inbox_bytes && !may_process();
-  if (is_full == is_paused_) return;
-  is_paused_ = is_full;
-  if (is_full) {
+  const bool is_held = is_full || (sessions_.is_suspended() && pool_ != nullptr);
+  if (is_held == is_paused_) return;
+  is_paused_ = is_held;
+  if (is_held) {
     transport_->pause_reading();
   } else {
     transport_->resume_reading();

@@ -563,6 +563,7 @@ void ClientSession::refuse(pool::ReplyKind kind, const Error& error) {
     wire::put_message(out, 'P', '\0' + std::string(text) + std::string(2, '\0'));
   }
   server_->expect_refused(*this, kind, error);
+  note_error(error);
   put_in_front(out);
   if (is_query) cycle_from_ = server_->expected().next_number();
   start_cycle();

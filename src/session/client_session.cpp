@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "session/client_login.hpp"
+#include "session/console_command.hpp"
+#include "session/console_session.hpp"
 #include "session/naming_query.hpp"
 #include "session/prepared_statements.hpp"
 #include "session/session_traces.hpp"
@@ -191,6 +193,7 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
     const bool was_welcoming = state_ == ClientState::welcoming;
     finish_replay();
     if (!was_welcoming && state_ == ClientState::active) process_inbox();
+    if (is_draining_ && inbox_ == nullptr && is_between_transactions()) shut_down();
     return;
   }
   if (state_ == ClientState::asking) return on_answer();
@@ -367,17 +370,22 @@ void ClientSession::on_timeout(Timeout& timeout) {
 }
 
 void ClientSession::cancel(pool::CancelListener& listener) {
+  if (console_command_ != nullptr) {
+    sessions_.console().cancel_command(*console_command_);
+    return listener.on_cancel_finished();
+  }
   if (state_ == ClientState::active && in_cycle_) return server_->cancel_running(&listener);
   const bool is_queued = state_ == ClientState::waiting || state_ == ClientState::replaying;
   if (is_queued && discard_ == Discard::nothing) {
     const char first = inbox_ != nullptr && !inbox_->empty() ? inbox_->front() : 'S';
     discard_ = first == 'Q' || first == 'F' ? Discard::one_message : Discard::until_sync;
+    const Error error{.sqlstate = "57014",
+                      .message = "canceling statement due to user request",
+                      .detail = "It was still waiting for a server connection."};
     std::string out;
-    wire::put_error(out, wire::Severity::error,
-                    {.sqlstate = "57014",
-                     .message = "canceling statement due to user request",
-                     .detail = "It was still waiting for a server connection."});
+    wire::put_error(out, wire::Severity::error, error);
     send(out);
+    note_error(error);
     // A replay goes on to its end; the request is dropped behind it.
     if (state_ == ClientState::waiting) {
       pool_->leave_queue(*this);
@@ -389,11 +397,18 @@ void ClientSession::cancel(pool::CancelListener& listener) {
   listener.on_cancel_finished();
 }
 
-void ClientSession::drain() {
+void ClientSession::drain(bool drops_waiting) {
+  if (state_ == ClientState::console) return;
   is_draining_ = true;
+  const bool is_held = pool_ != nullptr && pool_->hold() != pool::Hold::none;
   const bool can_go = state_ == ClientState::idle || state_ == ClientState::startup ||
-                      state_ == ClientState::authenticating || state_ == ClientState::welcoming;
+                      state_ == ClientState::authenticating || state_ == ClientState::welcoming ||
+                      (state_ == ClientState::waiting && (drops_waiting || is_held));
   if (can_go || is_between_transactions()) shut_down();
+}
+
+bool ClientSession::is_unflushed() const {
+  return transport_->queued_bytes() > 0 || (server_ != nullptr && server_->queued_bytes() > 0);
 }
 
 bool ClientSession::is_between_transactions() const {
@@ -452,6 +467,7 @@ void ClientSession::close(std::string_view reason, const Error* error, bool grac
   }
   timer_.disarm();
   transaction_timer_.disarm();
+  if (console_command_ != nullptr) sessions_.loop().destroy_later(std::move(console_command_));
   if (in_cycle_) {
     in_cycle_ = false;
     cycle_.has_failed = true;
@@ -463,6 +479,7 @@ void ClientSession::close(std::string_view reason, const Error* error, bool grac
     std::string out = login_ != nullptr ? std::move(login_->reply) : std::string();
     wire::put_error(out, wire::Severity::fatal, *error);
     send(out);
+    note_error(*error);
   }
   if (gracefully) {
     sessions_.loop().close_gracefully(std::move(transport_));

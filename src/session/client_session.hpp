@@ -18,11 +18,14 @@
 #include "pgproxy/io/secret_source.hpp"
 #include "pgproxy/pool/pools.hpp"
 #include "pgproxy/pool/reply_owner.hpp"
+#include "pgproxy/session/console_target.hpp"
 #include "pgproxy/sql/shapes.hpp"
 #include "pgproxy/wire/startup.hpp"
 
 namespace pgproxy::session {
 
+class ConsoleSession;
+class ConsoleCommand;
 class PreparedStatements;
 class Sessions;
 struct SessionTraces;
@@ -62,6 +65,8 @@ class ClientSession final : public io::Disposable,
   /// The server connection stays with this client between transactions.
   bool is_pinned() const;
   PinRow describe_pin() const;
+  /// nullopt: it does not wait for a server connection.
+  std::optional<WaitRow> describe_wait() const;
   std::uint32_t cancel_pid() const { return cancel_pid_; }
   bool has_cancel_secret(Bytes secret) const;
 
@@ -69,11 +74,25 @@ class ClientSession final : public io::Disposable,
   /// one is cancelled at its server. `listener` hears when that is over, at once if there is
   /// nothing.
   void cancel(pool::CancelListener& listener);
-  /// No more transactions: 57P01 now, or when the current transaction ends.
-  void drain();
+  /// No more transactions: 57P01 now, or when the current transaction ends. One that has not begun
+  /// because it waits for a server still counts, unless `drops_waiting`.
+  void drain(bool drops_waiting);
   /// 57P01 at once.
   void shut_down();
+  /// As if the session had come to this error by itself.
+  void fail(const Error& error);
+  /// SUSPEND has begun or ended.
+  void on_suspension_changed() { update_back_pressure(); }
+  /// Something that was read is not yet with its receiver.
+  bool is_unflushed() const;
+
+  // For its ConsoleCommand.
+  void send_to_console(std::string_view messages);
+  ConsoleSession& console() { return *console_; }
+  void on_console_command_done();
   ConnectionRow describe() const;
+  /// Memory of what waits to be dealt with.
+  std::size_t inbox_bytes() const { return inbox_ != nullptr ? inbox_->capacity() : 0; }
 
  private:
   struct Login;
@@ -154,6 +173,8 @@ class ClientSession final : public io::Disposable,
   bool keeps_server_for_good() const;
   bool has_wait_limit() const { return pool_->wait_queue().duration() > Duration::zero(); }
   std::size_t read_console(Bytes in);
+  bool answer_console(char type, Bytes body);
+  bool run_console_command(std::string_view text, bool is_extended);
 
   // Relay of the client's messages (client_relay.cpp).
   void process_inbox();
@@ -317,24 +338,26 @@ class ClientSession final : public io::Disposable,
   void give_up_server(pool::ServerConnection& server);
 
   void send(std::string_view bytes) { transport_->write(as_bytes(bytes)); }
-  void fail(const Error& error);
   void leave(std::string_view reason);
   void close(std::string_view reason, const Error* error, bool gracefully);
+  void note_error(const Error& error);
   log::Subject subject() const;
   std::string_view state_word() const;
 
   Sessions& sessions_;
   std::uint64_t id_;
   std::unique_ptr<io::Transport> transport_;
-  std::unique_ptr<Login> login_;        ///< until logged in
-  std::unique_ptr<std::string> inbox_;  ///< bytes that could not be dealt with yet
+  std::unique_ptr<Login> login_;                     ///< until logged in
+  std::unique_ptr<std::string> inbox_;               ///< bytes that could not be dealt with yet
+  std::unique_ptr<ConsoleCommand> console_command_;  ///< that it waits for; none: nullptr
   std::unique_ptr<UnnamedStatement> unnamed_;
   std::unique_ptr<std::vector<UnnamedChange>> unnamed_changes_;  ///< that may yet be skipped
   std::unique_ptr<PreparedStatements> prepared_;                 ///< none: nullptr
   std::unique_ptr<NamingQuery> naming_;                          ///< none: nullptr
   /// What the client sent since the Bind that began this cycle, as long as it may be run again.
   std::unique_ptr<std::string> cycle_copy_;
-  Pass* pass_ = nullptr;  ///< while process() runs
+  std::unique_ptr<ConsoleSession> console_;  ///< of a console: extended protocol; none: nullptr
+  Pass* pass_ = nullptr;                     ///< while process() runs
   pool::Pool* pool_ = nullptr;
   pool::UserEntry* user_ = nullptr;  ///< whom the client logged in as
   pool::ServerConnection* server_ = nullptr;
@@ -356,6 +379,7 @@ class ClientSession final : public io::Disposable,
   std::uint32_t body_left_ = 0;        ///< of the client's current message, still to come
   ClientState state_ = ClientState::startup;
   Discard discard_ = Discard::nothing;
+  ConsoleAccess console_access_ = ConsoleAccess::stats;  ///< of a console
   UnnamedThere unnamed_there_ = UnnamedThere::strangers;
   bool is_counted_ : 1 = false;  ///< in Sessions::counted_clients
   bool drop_body_ : 1 = false;   ///< the rest of the current message is not forwarded

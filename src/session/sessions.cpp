@@ -11,10 +11,11 @@
 
 namespace pgproxy::session {
 
-/// For SHOW SLOW_QUERIES; the log has them all.
-constexpr std::size_t max_slow_queries = 100;
 namespace {
 
+/// For SHOW SLOW_QUERIES and SHOW ERRORS; the log has them all.
+constexpr std::size_t max_slow_queries = 100;
+constexpr std::size_t max_errors = 100;
 /// Buffers kept for reuse; more are rarely in use at once, and a large one is not kept.
 constexpr std::size_t max_free_buffers = 256;
 constexpr std::size_t max_kept_buffer_bytes = 16 * 1024;
@@ -70,10 +71,12 @@ void Sessions::remove(ClientSession& session) {
 
 void Sessions::note_if_empty() {
   if (!when_empty_) return;
-  const auto is_console = [](const auto& entry) {
-    return entry.second->state() == ClientState::console;
+  // Who has not said yet what it wants can only get to the console.
+  const auto may_stay = [](const auto& entry) {
+    return entry.second->state() == ClientState::console ||
+           entry.second->state() == ClientState::startup;
   };
-  if (std::ranges::all_of(sessions_, is_console)) std::exchange(when_empty_, nullptr)();
+  if (std::ranges::all_of(sessions_, may_stay)) std::exchange(when_empty_, nullptr)();
 }
 
 void Sessions::remove(CancelSession& session) {
@@ -89,15 +92,74 @@ void CancelSession::on_cancel_finished() {
   sessions_.remove(*this);
 }
 
-void Sessions::drain(std::function<void()> when_empty) {
+void Sessions::close_doors(std::function<void()> when_empty) {
   draining_ = true;
   when_empty_ = std::move(when_empty);
-  std::vector<std::uint64_t> ids;
-  for (const auto& [id, session] : sessions_) ids.push_back(id);
-  for (const std::uint64_t id : ids) {  // one may take others with it
-    if (const auto at = sessions_.find(id); at != sessions_.end()) at->second->drain();
+  staying_.clear();
+  for (const auto& [id, session] : sessions_) {
+    if (session->state() != ClientState::console) staying_.push_back(id);
   }
   note_if_empty();
+}
+
+std::size_t Sessions::drain_next(std::size_t count, bool drops_waiting) {
+  for (; count > 0 && !staying_.empty(); --count) {
+    const auto at = sessions_.find(staying_.back());
+    staying_.pop_back();
+    if (at != sessions_.end()) at->second->drain(drops_waiting);
+  }
+  return staying_.size();
+}
+
+/// One may take others with it.
+template <class Predicate>
+std::size_t Sessions::fail_those(Predicate predicate, const Error& error) {
+  std::vector<std::uint64_t> ids;
+  for (const auto& [id, session] : sessions_) {
+    if (predicate(*session)) ids.push_back(id);
+  }
+  for (const std::uint64_t id : ids) fail_one(id, error);
+  return ids.size();
+}
+
+bool Sessions::fail_one(std::uint64_t id, const Error& error) {
+  const auto at = sessions_.find(id);
+  if (at == sessions_.end()) return false;
+  at->second->fail(error);
+  return true;
+}
+
+std::size_t Sessions::fail_all(const Error& error) {
+  return fail_those(
+      [](const ClientSession& session) { return session.state() != ClientState::console; }, error);
+}
+
+void Sessions::fail_all(const pool::DatabaseEntry& database, const Error& error) {
+  fail_those(
+      [&](const ClientSession& session) {
+        return session.pool() != nullptr && &session.pool()->database() == &database;
+      },
+      error);
+}
+
+void Sessions::fail_unflushed(const Error& error) {
+  fail_those([](const ClientSession& session) { return session.is_unflushed(); }, error);
+}
+
+void Sessions::suspend(bool is_suspended) {
+  if (std::exchange(is_suspended_, is_suspended) == is_suspended) return;
+  std::vector<std::uint64_t> ids;
+  for (const auto& [id, session] : sessions_) ids.push_back(id);
+  for (const std::uint64_t id : ids) {
+    if (const auto at = sessions_.find(id); at != sessions_.end()) {
+      at->second->on_suspension_changed();
+    }
+  }
+}
+
+std::size_t Sessions::unflushed_count() const {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      sessions_, [](const auto& entry) { return entry.second->is_unflushed(); }));
 }
 
 void Sessions::close_all() {
@@ -167,6 +229,42 @@ std::vector<SlowQueryRow> Sessions::describe_slow_queries() const {
 void Sessions::remember_slow_query(SlowQueryRow row) {
   if (slow_queries_.size() >= max_slow_queries) slow_queries_.pop_front();
   slow_queries_.push_back(std::move(row));
+}
+
+std::vector<WaitRow> Sessions::describe_waits() const {
+  std::vector<WaitRow> rows;
+  for (const auto& [id, session] : sessions_) {
+    if (auto row = session->describe_wait()) rows.push_back(std::move(*row));
+  }
+  std::ranges::sort(rows, std::greater<>(), &WaitRow::wait);
+  return rows;
+}
+
+std::vector<ErrorRow> Sessions::describe_errors() const {
+  return {errors_.rbegin(), errors_.rend()};
+}
+
+void Sessions::remember_error(ErrorRow row) {
+  if (errors_.size() >= max_errors) errors_.pop_front();
+  errors_.push_back(std::move(row));
+}
+
+void Sessions::describe_memory(std::vector<MemoryRow>& rows) const {
+  rows.push_back({.name = "client_cache",
+                  .size = sizeof(ClientSession),
+                  .used = sessions_.size(),
+                  .free = 0,
+                  .total = sessions_.size() * sizeof(ClientSession)});
+  MemoryRow buffers{.name = "iobuf_cache", .free = free_buffers_.size()};
+  for (const auto& buffer : free_buffers_) buffers.total += buffer->capacity();
+  for (const auto& [id, session] : sessions_) {
+    const std::size_t bytes = session->inbox_bytes();
+    buffers.used += bytes > 0 ? 1 : 0;
+    buffers.total += bytes;
+  }
+  const std::uint64_t count = buffers.used + buffers.free;
+  if (count > 0) buffers.size = buffers.total / count;
+  rows.push_back(std::move(buffers));
 }
 
 std::unique_ptr<std::string> Sessions::take_buffer() {

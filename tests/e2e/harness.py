@@ -224,7 +224,7 @@ class Pooler:
     def __init__(self, cluster, settings=None, databases=None, users=None, secrets=None, port=None):
         self.cluster = cluster
         self.directory = scratch_directory()
-        self.port = free_port()
+        self.port = (settings or {}).get("listen_port") or free_port()
         self.log = self.directory / "pgproxy.log"
         self.ini = self.directory / "pgproxy.ini"
         self.secrets = {user: PASSWORD for user in ("app", "app2", "by_trust", "by_password", "by_md5",

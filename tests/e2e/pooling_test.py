@@ -209,6 +209,8 @@ class Vanishing(harness.PoolerTest):
 
 
 class Stopping(harness.PoolerTest):
+    settings = {"drain_timeout": 0}
+
     def stop_by(self, how):
         """Signals; the test looks at the exit status itself."""
         self.forget(self.pooler)

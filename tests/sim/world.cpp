@@ -105,7 +105,7 @@ void World::answer_lookups(const io::FoundSecret& answer) {
   }
 }
 
-void World::execute(std::string_view text, std::string& out) {
+void World::execute(std::string_view text, session::ConsoleAccess /*access*/, std::string& out) {
   wire::put_command_complete(out, text);
   wire::put_ready_for_query(out, wire::TransactionStatus::idle);
 }

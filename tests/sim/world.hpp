@@ -74,7 +74,13 @@ class World final : private io::Connector,
   class Attempt;
   std::unique_ptr<io::ConnectAttempt> connect(const io::ServerAddress& address,
                                               io::ConnectListener& listener) override;
-  void execute(std::string_view text, std::string& out) override;
+  void execute(std::string_view text, session::ConsoleAccess access, std::string& out) override;
+  void describe(std::string_view, session::ConsoleAccess, std::string&) override {}
+  bool command(std::string_view, session::ConsoleAccess, std::string_view,
+               CommandListener&) override {
+    return false;
+  }
+  void cancel_command(CommandListener&) override {}
   std::vector<std::pair<std::string, std::string>> parameters() const override { return {}; }
   bool find(std::string_view, std::string_view, io::SecretListener& listener) override;
   void check();

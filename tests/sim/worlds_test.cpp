@@ -99,12 +99,47 @@ class Limits {
   bool changes_;
 };
 
+/// What operators do, at any time; with numbers of its own.
+class Operators {
+ public:
+  explicit Operators(std::uint64_t seed)
+      : random_(seed * 1'000'033), are_there_(random_.chance(15)) {}
+
+  void stir(World& world) {
+    if (!are_there_ || !random_.chance(30)) return;
+    pool::DatabaseEntry* database =
+        random_.chance(50) ? world.pools().known_database("db") : nullptr;
+    switch (random_.below(4)) {
+      case 0: return world.pools().pause(database);
+      case 1: return world.pools().resume(database);
+      case 2: return world.pools().reconnect(database);
+      default:
+        if (random_.chance(50)) {
+          world.sessions().suspend(true);
+          world.pools().suspend();
+        } else {
+          go_on(world);
+        }
+    }
+  }
+  static void go_on(World& world) {
+    world.pools().resume(world.pools().known_database("db"));
+    world.pools().resume(nullptr);
+    world.sessions().suspend(false);
+  }
+
+ private:
+  Random random_;
+  bool are_there_;
+};
+
 std::string run_world(std::uint64_t seed) {
   Random random(seed);
   const bool has_faults = random.chance(50);
   config::Settings settings = random_settings(random);
   Limits limits(seed);
   limits.apply(settings);
+  Operators operators(seed);
   World world(settings, seed);
   world.client_weather = random_weather(random);
   world.server_weather = random_weather(random);
@@ -127,10 +162,12 @@ std::string run_world(std::uint64_t seed) {
     world.loop.run_for(std::chrono::milliseconds(10));
     if (has_faults) stir(world);
     limits.stir(world);
+    operators.stir(world);
     if (random.chance(20)) world.postgres.change_tables();
   }
   world.refuses_connections = false;
   Limits::lift(world);
+  Operators::go_on(world);
   for (RandomClient& client : clients) {
     client.stop();
     if (client.client() != nullptr) const_cast<Client*>(client.client())->link().set_reading(true);

@@ -13,6 +13,19 @@
 // What the layers that work tell the layers that show: plain values, no references back.
 namespace pgproxy {
 
+/// What a client or server connection waits to read and to send, and how its session is set; for
+/// SHOW SOCKETS and SHOW FDS.
+struct SocketFacts {
+  int fd = -1;
+  std::uint64_t unread_bytes = 0;   ///< received, and not dealt with yet
+  std::uint64_t message_bytes = 0;  ///< of the message at hand, still to come
+  std::uint64_t unsent_bytes = 0;
+  std::string client_encoding;
+  std::string standard_conforming_strings;
+  std::string datestyle;
+  std::string timezone;
+};
+
 /// A client or server connection, as SHOW CLIENTS and SHOW SERVERS list it.
 struct ConnectionRow {
   std::uint64_t id = 0;
@@ -35,6 +48,7 @@ struct ConnectionRow {
   std::uint32_t prepared_statements = 0;
   std::string pin_reason;  ///< why the server connection stays with its client; empty: it does not
   WallTime pinned_since{};
+  SocketFacts socket;
 };
 
 /// A server connection that stays with its client, as SHOW PINS lists it.
@@ -171,6 +185,78 @@ struct PoolRow {
   PoolRow& operator+=(const PoolRow& other);
 };
 
+/// An entry of [databases], as SHOW DATABASES lists it.
+struct DatabaseRow {
+  std::string name;
+  std::optional<std::string> host;  ///< several by commas; not set: unix_socket_dir
+  std::uint16_t port = 0;
+  std::string database;  ///< on the server
+  std::optional<std::string> force_user;
+  std::uint32_t pool_size = 0;
+  std::uint32_t min_pool_size = 0;
+  std::uint32_t reserve_pool_size = 0;
+  Duration server_lifetime{};
+  std::optional<std::string> pool_mode;           ///< of the entry itself
+  std::optional<std::string> load_balance_hosts;  ///< set for host lists only
+  std::uint32_t max_connections = 0;
+  std::uint32_t current_connections = 0;
+  std::uint32_t max_client_connections = 0;
+  std::uint32_t current_client_connections = 0;
+  bool is_paused = false;
+  bool is_disabled = false;
+};
+
+/// A user that the configuration names or that has logged in, as SHOW USERS lists it.
+struct UserRow {
+  std::string name;
+  std::optional<std::uint32_t> pool_size;  ///< this and the two below: of the user's own line
+  std::optional<std::uint32_t> reserve_pool_size;
+  std::optional<std::string> pool_mode;
+  std::uint32_t max_user_connections = 0;
+  std::uint32_t current_connections = 0;
+  std::uint32_t max_user_client_connections = 0;
+  std::uint32_t current_client_connections = 0;
+};
+
+/// A client that cannot go on yet, as SHOW WAITS lists it.
+struct WaitRow {
+  std::string database;
+  std::string user;
+  std::string addr;  ///< with its port
+  std::string application_name;
+  std::uint64_t client_id = 0;
+  std::string waits_for;  ///< connection, capacity limit, recovering server, replay, instances
+  std::string detail;     ///< which limit, which server
+  WallTime since{};
+  Duration wait{};
+};
+
+/// An error that a client got from pgproxy itself, as SHOW ERRORS lists it.
+struct ErrorRow {
+  WallTime time{};
+  std::string database;
+  std::string user;
+  std::string addr;  ///< of the client, with its port
+  std::string sqlstate;
+  std::string message;
+  std::string hint;
+};
+
+/// Objects of one kind, as SHOW MEM lists them.
+struct MemoryRow {
+  std::string name;         ///< PgBouncer's, where it has the same
+  std::uint64_t size = 0;   ///< bytes of each, without what it points to; of buffers: the mean
+  std::uint64_t used = 0;   ///< objects
+  std::uint64_t free = 0;   ///< kept for reuse
+  std::uint64_t total = 0;  ///< bytes
+};
+
+/// SHOW STATE.
+struct PoolerState {
+  bool is_paused = false;
+  bool is_suspended = false;
+};
+
 /// Totals of one database, and the same as they stood one stats_period earlier.
 struct StatsRow {
   std::string database;
@@ -235,6 +321,14 @@ class StatusSource {
   virtual std::vector<QueryRow> queries() const = 0;
   /// The last ones, the newest first.
   virtual std::vector<SlowQueryRow> slow_queries() const = 0;
+  virtual std::vector<DatabaseRow> databases() const = 0;
+  virtual std::vector<UserRow> users() const = 0;
+  /// Who has waited longest first.
+  virtual std::vector<WaitRow> waits() const = 0;
+  /// The last ones, the newest first.
+  virtual std::vector<ErrorRow> errors() const = 0;
+  virtual std::vector<MemoryRow> memory() const = 0;
+  virtual PoolerState pooler_state() const = 0;
 
  protected:
   ~StatusSource() = default;

@@ -124,6 +124,9 @@ struct Settings {
   std::uint32_t unix_socket_mode = 0;
   std::string unix_socket_group;
   std::uint32_t listen_backlog = 0;
+  bool so_reuseport = false;
+  Duration drain_timeout{};  ///< zero: clients are asked to leave at once, and waited for
+  Duration suspend_timeout{};
   std::string pidfile;
   std::string user;  ///< setuid to this after start
 

@@ -18,6 +18,7 @@ struct Endpoint {
   int peer_pid = 0;              ///< unix sockets only: process at the other end, 0 unknown
   std::uint32_t peer_uid = ~0U;  ///< unix sockets only: its user id, ~0 unknown
   bool is_unix = false;
+  int fd = -1;  ///< of the socket, for people; -1 unknown
 
   /// "127.0.0.1:5432", "[::1]:5432", "unix(1234):6432".
   std::string text() const {

@@ -34,7 +34,12 @@ class Listener {
 
   /// Stops accepting and frees the addresses. Connections that were accepted stay.
   void close();
-  /// For the log: "127.0.0.1:6432", "unix:/tmp/.s.PGSQL.6432".
+  /// Likewise, but unix sockets stay open.
+  void close_tcp();
+  /// Hands over at once what the kernel has accepted: close() would reset these connections. Unlike
+  /// elsewhere, on_accepted() may neither close nor destroy this object.
+  void accept_waiting();
+  /// Those that are open, for the log: "127.0.0.1:6432", "unix:/tmp/.s.PGSQL.6432".
   const std::vector<std::string>& addresses() const { return addresses_; }
   /// Connections closed at once because the process or the system had no descriptors left.
   std::uint64_t refused_count() const;

@@ -40,6 +40,9 @@ struct DatabaseEntry {
   config::Database config;
   Budget server_budget;
   std::uint32_t client_count = 0;
+  bool is_paused = false;    ///< PAUSE or KILL of this one
+  bool is_disabled = false;  ///< DISABLE: no client logs in any more
+  WallTime changed_at{};     ///< when either last changed
 };
 
 /// A user and what is counted for it over all its pools.
@@ -47,6 +50,17 @@ struct UserEntry {
   std::string name;
   Budget server_budget;
   std::uint32_t client_count = 0;
+};
+
+/// PgBouncer's words, for people.
+std::string_view to_string(config::PoolMode mode);
+/// Of a list of hosts; nothing for a single one.
+std::optional<std::string> load_balancing(const config::Database& database);
+
+/// What a queued client waits for, in SHOW WAITS' words, and which limit or server that is.
+struct WaitReason {
+  std::string what;
+  std::string detail;
 };
 
 /// What a pool counts twice: once where it decides, once by looking.
@@ -75,6 +89,13 @@ struct PoolHost {
     return &host.limits().host().budget == &budget || &role.budget == &budget ||
            &database.budget == &budget;
   }
+};
+
+/// What keeps a pool's clients from servers.
+enum class Hold : std::uint8_t {
+  none,
+  suspended,  ///< SUSPEND: server connections stay as they are
+  paused,     ///< PAUSE, KILL: they are closed as soon as nobody uses them
 };
 
 /// Told of each login of a pool's that failed, before the pool does anything about it.
@@ -128,6 +149,23 @@ class Pool final : private TimeoutListener {
   std::uint32_t attainable_size() const;
   bool has_waiters() const { return !waiters_.empty(); }
 
+  // What the console commands (pool_commands.cpp).
+  /// Unless it is `none` clients queue, and no connection is opened. Nothing happens yet to those
+  /// that wait, or to idle servers: that is for apply_hold().
+  void set_hold(Hold hold) { hold_ = hold; }
+  Hold hold() const { return hold_; }
+  void apply_hold();
+  /// Closes each connection as soon as nobody uses it, the idle ones at once.
+  void reconnect();
+  /// Connections that reconnect() has not closed yet.
+  std::size_t outdated_count() const;
+  /// Closes all connections at once; clients that hold one hear `error`.
+  void kill(const Error& error);
+  /// Nothing that a client asked for is read from servers, or it is again.
+  void suspend_servers(bool is_suspended);
+  /// Servers that have not taken all that was sent to them.
+  std::size_t unflushed_count() const;
+
   const config::PoolSettings& settings() const { return settings_; }
   const config::Settings& global() const { return context_.settings; }
   PoolContext& context() { return context_; }
@@ -174,6 +212,7 @@ class Pool final : private TimeoutListener {
   bool attempt(ServerHost& host);
   void mark_progress(const ServerHost& host);
   PoolRow describe() const;
+  WaitReason wait_reason() const;
   void describe_servers(std::vector<ConnectionRow>& rows) const;
   std::size_t server_count() const { return servers_.size(); }
   std::size_t idle_count() const { return idle_.size(); }
@@ -230,6 +269,10 @@ class Pool final : private TimeoutListener {
   /// Why a client would wait in vain; nullopt: it may wait.
   std::optional<Error> hopeless() const;
   bool must_not_wait() const;
+  /// Why a server that comes back, or is new, is not kept; empty: it is.
+  std::string_view reason_to_close(const ServerConnection& server) const;
+  template <class Predicate>
+  void close_those(Predicate predicate, std::string_view reason);
   std::string sizes() const;
   /// What keeps it from connecting; of a server's limits, that of the first server in turn.
   struct Obstacle {
@@ -294,6 +337,7 @@ class Pool final : private TimeoutListener {
   TimeoutQueue* wait_queue_;
   std::size_t waiting_count_ = 0;
   bool is_serving_ = false;
+  Hold hold_ = Hold::none;
   TimePoint retry_at_{};
   TimePoint last_expiry_{};
   Timeout retry_;

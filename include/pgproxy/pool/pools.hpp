@@ -38,6 +38,32 @@ class Pools final : private TimeoutListener, private HostListener {
   /// How a health check ended: nullptr is well. `is_silent`: nobody answered in time.
   void on_check_done(const io::ServerAddress& address, Duration latency, const Error* error,
                      bool is_silent);
+  // What the console commands (pool_commands.cpp); `database` nullptr is all of them. PAUSE of all
+  // and PAUSE of one are apart, as in PgBouncer: RESUME of all leaves those that were paused alone.
+
+  /// An entry that there is; unlike find_database() it makes none. nullptr: unknown.
+  DatabaseEntry* known_database(std::string_view name);
+  void pause(DatabaseEntry* database);
+  void suspend();
+  /// Ends suspend() too, where it is for all.
+  void resume(DatabaseEntry* database);
+  /// Clients that are there already stay.
+  void disable(DatabaseEntry& database, bool is_disabled);
+  bool is_paused() const { return is_paused_; }
+  bool is_suspended() const { return is_suspended_; }
+  /// Closes all connections at once; clients that hold one hear `error`. pause() comes first.
+  void kill(const DatabaseEntry* database, const Error& error);
+  /// Connections are replaced as soon as nobody uses them; servers that failed may be tried again.
+  void reconnect(const DatabaseEntry* database);
+  /// Connections, those that reconnect() has not replaced yet, and those with bytes unsent.
+  std::size_t server_count(const DatabaseEntry* database) const;
+  std::size_t outdated_count(const DatabaseEntry* database) const;
+  std::size_t unflushed_count() const;
+  template <class Visit>
+  void for_each_database(Visit visit) const {
+    for (const auto& [name, database] : databases_) visit(*database);
+  }
+
   /// RECONNECT: the servers of `database` (nullptr: all) may be connected to, whatever they were.
   void reset_hosts(const DatabaseEntry* database);
   void describe_health(std::vector<HealthRow>& rows) const;
@@ -82,6 +108,9 @@ class Pools final : private TimeoutListener, private HostListener {
     for (const auto& [key, pool] : pools_) visit(*pool);
   }
   std::vector<StatsRow> stats() const;
+  std::vector<DatabaseRow> describe_databases() const;
+  std::vector<UserRow> describe_users() const;
+  void describe_memory(std::vector<MemoryRow>& rows) const;
   std::size_t database_count() const { return databases_.size(); }
   std::size_t user_count() const { return users_.size(); }
 
@@ -101,6 +130,14 @@ class Pools final : private TimeoutListener, private HostListener {
   void end_bites(Duration quiet);
   bool close_one_idle(const Budget& budget);
   std::uint32_t excess(const ServerLimit& limit) const;
+  Hold hold_of(const DatabaseEntry& database) const;
+  void update_holds();
+  template <class Visit>
+  void for_each_of(const DatabaseEntry* database, Visit visit) const {
+    for (const auto& [key, pool] : pools_) {
+      if (database == nullptr || key.first == database) visit(*pool);
+    }
+  }
 
   PoolContext context_;
   mutable CapacityLock lock_;
@@ -115,6 +152,8 @@ class Pools final : private TimeoutListener, private HostListener {
   bool has_starving_ = false;
   bool is_shrinking_ = false;
   bool is_growth_held_ = false;
+  bool is_paused_ = false;
+  bool is_suspended_ = false;
 };
 
 }  // namespace pgproxy::pool

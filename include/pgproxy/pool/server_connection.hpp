@@ -146,6 +146,11 @@ class ServerConnection final : public io::Disposable,
   /// Closes the socket and frees the permit. The object itself is the pool's to dispose of.
   void close(std::string_view reason);
   bool is_expired() const { return is_expired_; }
+  /// RECONNECT: it is closed as soon as nobody uses it.
+  void mark_outdated() { is_outdated_ = true; }
+  bool is_outdated() const { return is_outdated_; }
+  /// Nothing is read from it, or what its holder lets through again.
+  void set_suspended(bool is_suspended);
 
   ConnectionRow describe() const;
   log::Subject subject() const;
@@ -207,6 +212,8 @@ class ServerConnection final : public io::Disposable,
   std::uint8_t question_count_ = 0;   ///< how often the one at hand was asked
   bool needs_connect_query_ = false;  ///< behind the reset that runs
   bool is_expired_ = false;           ///< server_lifetime is over: close it when released
+  bool is_outdated_ = false;
+  bool is_suspended_ = false;
   bool fatal_forwarded_ = false;
   bool quiet_due_ = false;     ///< a ReadyForQuery came: tell when the read is dealt with
   bool progress_due_ = false;  ///< a message may wait for what was answered: likewise

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "pgproxy/base/snapshot.hpp"
 #include "pgproxy/wire/startup.hpp"
 
 namespace pgproxy::pool {
@@ -78,6 +79,9 @@ class SessionState {
   ReadingRef reading_;
 };
 using StateRef = std::shared_ptr<const SessionState>;
+
+/// Fills in what a row says of a session's settings.
+void describe_settings(const SessionState& state, ConnectionRow& row);
 
 /// Makes SessionStates, one object per distinct content. One per loop; not thread safe.
 class StateInterner {

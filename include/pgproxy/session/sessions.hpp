@@ -35,10 +35,33 @@ class Sessions final : public io::AcceptListener {
   const io::TlsContext* tls() const { return tls_.get(); }
   void on_accepted(std::unique_ptr<io::Transport> transport) override;
 
-  /// From now on a client that is between transactions is told 57P01 and closed, the others when
-  /// theirs ends; no login is let in any more. `when_empty` is called when only consoles are left.
-  void drain(std::function<void()> when_empty);
+  /// No login is let in any more but the console's. `when_empty` is called when only consoles are
+  /// left.
+  void close_doors(std::function<void()> when_empty);
   bool is_draining() const { return draining_; }
+  /// Behind close_doors(): has the next `count` clients leave, at most. One that is between
+  /// transactions is told 57P01 and closed, another when its transaction ends; `drops_waiting`: one
+  /// that waits for a server to begin with is closed too. Returns how many are still to be asked.
+  std::size_t drain_next(std::size_t count, bool drops_waiting);
+  /// Clients that drain_next() would ask.
+  std::size_t staying_count() const { return staying_.size(); }
+  /// All of them now.
+  void drain(std::function<void()> when_empty) {
+    close_doors(std::move(when_empty));
+    drain_next(staying_.size(), false);
+  }
+  /// Ends every client that is not a console's with `error`; returns how many there were.
+  std::size_t fail_all(const Error& error);
+  /// Those of one database.
+  void fail_all(const pool::DatabaseEntry& database, const Error& error);
+  /// Those that do not take what is theirs, or whose server does not.
+  void fail_unflushed(const Error& error);
+  /// False: there is no such client.
+  bool fail_one(std::uint64_t id, const Error& error);
+  /// While it is suspended nothing is read from clients that are logged in to a database.
+  void suspend(bool is_suspended);
+  bool is_suspended() const { return is_suspended_; }
+  std::size_t unflushed_count() const;
   /// Closes every client at once with 57P01.
   void close_all();
   std::size_t client_count() const { return sessions_.size(); }
@@ -53,6 +76,11 @@ class Sessions final : public io::AcceptListener {
   std::vector<QueryRow> describe_queries() const;
   /// The last 100, the newest first.
   std::vector<SlowQueryRow> describe_slow_queries() const;
+  /// Who has waited longest first.
+  std::vector<WaitRow> describe_waits() const;
+  /// The last 100, the newest first.
+  std::vector<ErrorRow> describe_errors() const;
+  void describe_memory(std::vector<MemoryRow>& rows) const;
 
   // For the sessions.
 
@@ -80,7 +108,10 @@ class Sessions final : public io::AcceptListener {
   std::uint32_t counted_clients = 0;
   /// Hands over a connection that opened with a CancelRequest.
   void cancel(std::unique_ptr<io::Transport> transport, std::uint32_t pid, Bytes secret);
+  /// A session has become a console's.
+  void on_console_entered() { note_if_empty(); }
   void remember_slow_query(SlowQueryRow row);
+  void remember_error(ErrorRow row);
   void remove(ClientSession& session);
   void remove(CancelSession& session);
 
@@ -103,11 +134,16 @@ class Sessions final : public io::AcceptListener {
   std::unordered_map<CancelSession*, std::unique_ptr<CancelSession>> cancels_;
   std::unordered_map<const pool::Pool*, std::unique_ptr<Workload>> workloads_;
   std::deque<SlowQueryRow> slow_queries_;  ///< the newest last
+  std::deque<ErrorRow> errors_;            ///< likewise
   std::vector<std::unique_ptr<std::string>> free_buffers_;
   std::string scratch_;
   void note_if_empty();
+  template <class Predicate>
+  std::size_t fail_those(Predicate predicate, const Error& error);
 
   bool draining_ = false;
+  bool is_suspended_ = false;
+  std::vector<std::uint64_t> staying_;  ///< ids of those that drain_next() asks; the next one last
   std::function<void()> when_empty_;
 };
 

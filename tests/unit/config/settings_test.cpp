@@ -129,14 +129,13 @@ TEST_CASE("rerun_on is a list of words, or none") {
 }
 
 TEST_CASE("what PgBouncer has and this version has not is known, never ignored") {
-  CHECK(problems_of(load_with("dns_max_ttl = 15.0\nso_reuseport = off\nauth_user =\n"
+  CHECK(problems_of(load_with("dns_max_ttl = 15.0\npeer_id = 0\nauth_user =\n"
                               "query_wait_notify = 0")) == "");
   CHECK(contains(problems_of(load_with("query_wait_notify = 100")),
                  "test.ini:12: query_wait_notify: \"100\": not in this version\n"));
-  CHECK(problems_of(load_with("so_reuseport = 1\nauth_type = ldap")) ==
-        "test.ini:12: so_reuseport: \"1\": not in this version\n  hint: There are no peers in this "
-        "version, and without them several processes on one port would lose cancel requests. Leave "
-        "so_reuseport out, or 0.\n"
+  CHECK(problems_of(load_with("peer_id = 1\nauth_type = ldap")) ==
+        "test.ini:12: peer_id: \"1\": not in this version\n  hint: There are no peers in this "
+        "version. Leave peer_id out, or 0.\n"
         "test.ini:13: auth_type: \"ldap\": not in this version\n  hint: in this version: "
         "scram-sha-256, md5, plain, trust, any, hba, cert\n");
   CHECK(contains(problems_of(load_with("auth_ldap_options = ldapbindpasswd=hush")),

@@ -286,3 +286,43 @@ TEST_CASE(
   test.run_until([&] { return !acceptances.transports.empty(); });
   CHECK((*listener)->refused_count() == 20);
 }
+
+TEST_CASE("close_tcp leaves unix sockets, and who waited in the kernel's queue is not reset") {
+  TestLoop test;
+  TemporaryDirectory directory;
+  Acceptances acceptances(test.loop);
+  const auto listener =
+      Listener::open(test.loop, settings_for("127.0.0.1", directory.path), acceptances);
+  REQUIRE(listener);
+  const auto port = port_of((*listener)->addresses()[0]);
+  const auto tcp = numeric_address("127.0.0.1", port);
+  const FileDescriptor waiting(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  REQUIRE(::connect(waiting.get(), tcp->raw(), tcp->length) == 0);
+  CHECK(acceptances.transports.empty());
+  (*listener)->accept_waiting();
+  (*listener)->close_tcp();
+  CHECK(acceptances.transports.size() == 1);
+  const FileDescriptor late(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  CHECK(::connect(late.get(), tcp->raw(), tcp->length) != 0);
+  const auto address = unix_address(socket_path(directory));
+  const FileDescriptor local(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  REQUIRE(::connect(local.get(), address->raw(), address->length) == 0);
+  test.run_until([&] { return acceptances.transports.size() == 2; });
+  (*listener)->close_tcp();
+  CHECK((*listener)->addresses() == std::vector<std::string>{"unix:" + socket_path(directory)});
+}
+
+TEST_CASE("so_reuseport shares a port with whoever has it too, and with nobody else") {
+  TestLoop test;
+  Acceptances acceptances(test.loop);
+  auto settings = settings_for("127.0.0.1", "");
+  settings.so_reuseport = true;
+  const auto first = Listener::open(test.loop, settings, acceptances);
+  REQUIRE(first);
+  settings.listen_port = port_of((*first)->addresses()[0]);
+  CHECK(Listener::open(test.loop, settings, acceptances));
+  settings.so_reuseport = false;
+  const auto other = Listener::open(test.loop, settings, acceptances);
+  REQUIRE_FALSE(other);
+  CHECK(other.error().hint.contains("so_reuseport = 1"));
+}
