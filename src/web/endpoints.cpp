@@ -37,6 +37,7 @@ ordered_json pool_json(const metrics::PoolStatus& pool) {
           {"connections_active", row.sv_active},
           {"connections_idle", row.sv_idle},
           {"connections_pinned", row.sv_pinned},
+          {"connections_failed", pool.counters.connect_failure_count()},
           {"clients_active", row.cl_active - row.cl_idle},
           {"clients_idle", row.cl_idle},
           {"clients_waiting", row.cl_waiting},

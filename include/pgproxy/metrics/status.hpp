@@ -22,6 +22,9 @@ struct Status {
   std::vector<PinTotalRow> pins;
   std::vector<HealthRow> health;
   std::vector<CapacityRow> capacity;
+  std::vector<HostRow> hosts;
+  ClientCounters clients;
+  CoordinationCounts coordination;
   ListCounts lists;
   WallTime started_at{};
   Duration loop_cpu_time{};  ///< that the loop's thread has used since the start
