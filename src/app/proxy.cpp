@@ -164,6 +164,7 @@ metrics::Status Proxy::status() const {
                          .clients = sessions_.counters(),
                          .lists = lists(),
                          .started_at = started_at_,
+                         .taken_at = loop_.wall_now(),
                          .loop_cpu_time = thread_cpu_time(),
                          .is_starting = listener_ == nullptr,
                          .is_draining = is_draining_};

@@ -27,6 +27,7 @@ struct Status {
   CoordinationCounts coordination;
   ListCounts lists;
   WallTime started_at{};
+  WallTime taken_at{};       ///< the moment
   Duration loop_cpu_time{};  ///< that the loop's thread has used since the start
   bool is_starting = false;  ///< nobody is let in yet
   bool is_draining = false;
