@@ -78,7 +78,7 @@ class Web(HttpTest):
                 except OSError:
                     answer = b""
                 self.assertNotIn(b" 200 ", answer[:20])
-        for path in ("/status.html", "/../../etc/passwd", "/metrics/", "/%00", "/nothing"):
+        for path in ("/status.html", "/../../etc/passwd", "/metrics/", "/%00", "/metric%73", "/metrics%00", "/nothing"):
             self.assertEqual(self.get(path)[0], 404, path)
         self.assertEqual(self.get("/config", method="POST")[0], 405)
         self.assertEqual(self.get("/config", method="HEAD"), (200, ""))
