@@ -273,6 +273,7 @@ Error ServerHost::refusal() const {
 HostRow ServerHost::measure() const {
   return {.name = name_,
           .role = {},
+          .may_connect = may_connect(),
           .failures = failures_ever_,
           .attempts = attempts_ever_,
           .check_latency = latency_};

@@ -1,5 +1,6 @@
 #include "web/endpoints.hpp"
 
+#include <algorithm>
 #include <array>
 #include <fmt/format.h>
 
@@ -27,9 +28,22 @@ Response prometheus_metrics(const metrics::Status& status) {
           .body = metrics::exposition(status)};
 }
 
+/// A server is away, and there is no other one that could be a primary. Who has standbys only, all
+/// of them there, wants no primary.
+bool is_without_primary(const std::vector<HostRow>& hosts) {
+  const auto is_away = [](const HostRow& host) { return !host.may_connect; };
+  const auto may_be_primary = [](const HostRow& host) {
+    return host.may_connect && host.role != "standby";
+  };
+  return std::ranges::any_of(hosts, is_away) && std::ranges::none_of(hosts, may_be_primary);
+}
+
 Response ready(const metrics::Status& status) {
-  if (status.is_serving()) return {.body = dump({{"ready", true}})};
-  const std::string_view reason = status.is_draining ? "draining" : "starting";
+  const std::string_view reason = status.is_draining                 ? "draining"
+                                  : status.is_starting               ? "starting"
+                                  : is_without_primary(status.hosts) ? "no primary"
+                                                                     : "";
+  if (reason.empty()) return {.body = dump({{"ready", true}})};
   return {.status = 503, .body = dump({{"ready", false}, {"reason", reason}})};
 }
 

@@ -1,11 +1,13 @@
 """The HTTP endpoints, asked by urllib, promtool and a real Prometheus."""
 
+import json
 import shutil
 import socket
 import subprocess
 import unittest
 
 import harness
+import psycopg
 from endpoints import HttpTest
 from harness import PATIENCE_SECONDS, eventually
 
@@ -103,6 +105,16 @@ class Web(HttpTest):
             eventually(lambda: self.get("/ready")[0] == 503, "not ready any more")
             self.assertEqual(self.samples("pgproxy_draining"), {"": 1})
             client.execute("commit")
+
+    def test_ready_with_a_server_only(self):
+        port = harness.free_port()
+        pooler = self.start({"databases": {"test": f"host=127.0.0.1 port={port}"}}, while_recovering="reject")
+        self.assertEqual(self.get("/ready")[0], 200)  # nobody has asked for it yet
+        with self.assertRaises(psycopg.OperationalError):
+            pooler.connect()
+        status, body = self.get("/ready")
+        self.assertEqual((status, json.loads(body)["reason"]), (503, "no primary"))
+        self.assertEqual(self.get("/health")[0], 200)
 
     def test_an_address_that_cannot_be_had(self):
         with socket.socket() as taken:

@@ -118,8 +118,9 @@ struct CoordinationCounts {
 
 /// One server, as all pools see it.
 struct HostRow {
-  std::string name;  ///< "10.0.0.1:5432"
-  std::string role;  ///< primary, standby, or empty: no connection has told yet
+  std::string name;         ///< "10.0.0.1:5432"
+  std::string role;         ///< primary, standby, or empty: no connection has told yet
+  bool may_connect = true;  ///< it is not recovering, and has not failed
   std::uint32_t connections = 0;
   std::uint64_t failures = 0;  ///< logins, connections and health checks since the start
   std::uint64_t attempts = 0;  ///< of recoveries, since the start

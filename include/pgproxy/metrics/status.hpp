@@ -31,8 +31,6 @@ struct Status {
   Duration loop_cpu_time{};  ///< that the loop's thread has used since the start
   bool is_starting = false;  ///< nobody is let in yet
   bool is_draining = false;
-
-  bool is_serving() const { return !is_starting && !is_draining; }
 };
 
 }  // namespace pgproxy::metrics

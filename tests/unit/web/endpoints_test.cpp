@@ -84,6 +84,21 @@ TEST_CASE("/ready is no while draining") {
   CHECK(get(source, "/ready").body.contains("starting"));
 }
 
+TEST_CASE("/ready is no without a primary") {
+  FixedSource source;
+  source.now.hosts = {{.name = "h:1", .role = "standby"}, {.name = "h:2", .role = "standby"}};
+  CHECK(get(source, "/ready").status == 200);  // somebody wants just these
+  source.now.hosts.push_back({.name = "h:3", .may_connect = false});
+  CHECK(get(source, "/ready").status == 503);
+  CHECK(get(source, "/ready").body.contains("no primary"));
+  source.now.hosts[1].role = "primary";
+  CHECK(get(source, "/ready").status == 200);
+  source.now.hosts[1].role = "";  // it may be one
+  CHECK(get(source, "/ready").status == 200);
+  source.now.hosts = {{.name = "h:1", .may_connect = false}};
+  CHECK(get(source, "/ready").status == 503);
+}
+
 TEST_CASE("a loop that does not answer is told") {
   FixedSource source;
   source.is_stuck = true;
