@@ -31,6 +31,13 @@ pgproxy_layer(session USES wire sql auth pool io config)
 pgproxy_layer(control USES io config LIBS PkgConfig::LIBPQ)
 pgproxy_layer(admin USES wire config)
 pgproxy_layer(web USES config metrics LIBS Civetweb nlohmann_json::nlohmann_json)
+set(page_source ${CMAKE_BINARY_DIR}/page.cpp)
+add_custom_command(
+  OUTPUT ${page_source}
+  COMMAND ${CMAKE_COMMAND} -DPAGE=${CMAKE_SOURCE_DIR}/src/web/page.html -DOUT=${page_source}
+          -P ${CMAKE_SOURCE_DIR}/cmake/embed_page.cmake
+  DEPENDS ${CMAKE_SOURCE_DIR}/src/web/page.html ${CMAKE_SOURCE_DIR}/cmake/embed_page.cmake)
+target_sources(pgproxy_web PRIVATE ${page_source})
 pgproxy_layer(net USES io config LIBS PkgConfig::LIBUV OpenSSL::SSL)
 
 file(GLOB app_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/app/*.cpp)

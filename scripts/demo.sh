@@ -59,6 +59,7 @@ free_port() {
 choose_ports() {
   primary_port=$(free_port 15432)
   replica_port=$(free_port $((primary_port + 1)))
+  http_port=$(free_port 9127)
   if [[ -n ${PGPROXY_DEMO_PORT:-} ]]; then
     port_is_free "$PGPROXY_DEMO_PORT" ||
       die "port $PGPROXY_DEMO_PORT (PGPROXY_DEMO_PORT) is in use" "See who: ss -ltnp 'sport = :$PGPROXY_DEMO_PORT'"
@@ -181,6 +182,8 @@ auth_type = scram-sha-256
 auth_file = $demo/userlist.txt
 ; Who may ask the console (database pgproxy).
 admin_users = admin
+; The status page, for browsers, and /metrics, for Prometheus.
+http_listen = 127.0.0.1:$http_port
 
 ; A server connection goes back to its pool when its transaction ends.
 pool_mode = transaction

@@ -168,11 +168,15 @@ metrics::Status Proxy::status() const {
   metrics::Status status{.pins = sessions_.describe_pin_totals(),
                          .health = health(),
                          .capacity = capacity(),
+                         .hosts = pools_.describe_hosts(),
+                         .clients = sessions_.counters(),
                          .lists = lists(),
                          .started_at = started_at_,
+                         .taken_at = loop_.wall_now(),
                          .loop_cpu_time = thread_cpu_time(),
                          .is_starting = listener_ == nullptr,
                          .is_draining = shutdown_.is_on()};
+  if (coordination_ != nullptr) status.coordination = coordination_->counts();
   std::vector<PoolRow> rows = pools();
   auto row = rows.begin();
   pools_.for_each([&](const pool::Pool& pool) {

@@ -32,6 +32,16 @@ void PoolCounters::note_error(std::string_view sqlstate) {
   }
 }
 
+void PoolCounters::note_connect_failure(std::string_view reason) {
+  ++connect_failures[std::string(reason)];
+}
+
+std::uint64_t PoolCounters::connect_failure_count() const {
+  std::uint64_t sum = 0;
+  for (const auto& [reason, count] : connect_failures) sum += count;
+  return sum;
+}
+
 PoolCounters& PoolCounters::operator+=(const PoolCounters& other) {
   server_assignment_count += other.server_assignment_count;
   xact_count += other.xact_count;
@@ -55,10 +65,14 @@ PoolCounters& PoolCounters::operator+=(const PoolCounters& other) {
   leak_count += other.leak_count;
   inconsistency_count += other.inconsistency_count;
   slow_query_count += other.slow_query_count;
+  statement_hit_count += other.statement_hit_count;
+  statement_miss_count += other.statement_miss_count;
+  logins += other.logins;
   xact_times += other.xact_times;
   query_times += other.query_times;
   wait_times += other.wait_times;
   for (const auto& [name, count] : other.errors) errors[name] += count;
+  for (const auto& [reason, count] : other.connect_failures) connect_failures[reason] += count;
   return *this;
 }
 

@@ -418,13 +418,14 @@ constexpr Row<Settings> kHttp[] = {
      field<&Settings::http_listen>(),
      {"", "nobody reaches it by accident; Prometheus' exporters for PgBouncer use 127.0.0.1:9127"},
      on_restart,
-     "Address and port for /metrics (Prometheus), /pool-stats, /config, /health and /ready. Empty: "
-     "no HTTP."},
+     "Address and port for the status page (/), /metrics (Prometheus), /status, /pool-stats, "
+     "/slow-queries, /capacity, /config, /health and /ready. Empty: no HTTP."},
     {"http_token",
      field<&Settings::http_token>(),
      {"", "none: whoever reaches http_listen may read; it shows no secrets and changes nothing"},
      on_restart,
-     "Bearer token that HTTP requests must have.",
+     "Bearer token that HTTP requests must have; the status page, which has no data of its own, "
+     "asks its user for it.",
      {.secret = true}},
 };
 

@@ -49,6 +49,9 @@ class Families {
   void add(Labels labels, std::uint64_t value) {
     add(std::move(labels), static_cast<double>(value));
   }
+  void add(Labels labels, const Durations& durations) {
+    add(std::move(labels), durations.times, durations.total_us);
+  }
   void add(Labels labels, const Histogram& durations, std::uint64_t sum_us) {
     ClientMetric metric = with_labels(std::move(labels));
     metric.histogram.sample_sum = seconds(sum_us);
@@ -151,6 +154,12 @@ class PoolFamilies {
             "Prepared statements that had to be parsed by a server.",
             &PoolCounters::server_parse_count);
     counter("pgproxy_statement_binds_total", "Bind messages.", &PoolCounters::bind_count);
+    counter("pgproxy_statement_cache_hits_total",
+            "Prepared statements asked for that the server connection had already.",
+            &PoolCounters::statement_hit_count);
+    counter("pgproxy_statement_cache_misses_total",
+            "Prepared statements asked for that the server connection had to parse first.",
+            &PoolCounters::statement_miss_count);
     counter("pgproxy_reruns_total", "Cycles run again, as rerun_on says.",
             &PoolCounters::rerun_count);
     counter("pgproxy_pool_exhaustions_total",
@@ -175,6 +184,13 @@ class PoolFamilies {
         families_.add(labels_of(pool, "sqlstate_class", name), count);
       }
     }
+    families_.counter("pgproxy_server_connect_failures_total",
+                      "Server connections that could not be opened or logged in, by reason.");
+    for (const PoolStatus& pool : pools_) {
+      for (const auto& [reason, count] : pool.counters.connect_failures) {
+        families_.add(labels_of(pool, "reason", reason), count);
+      }
+    }
   }
 
   void add_durations() {
@@ -192,6 +208,11 @@ class PoolFamilies {
                         "How long clients that had to wait for a server connection did.");
     for (const PoolStatus& pool : pools_) {
       families_.add(labels_of(pool), pool.counters.wait_times, pool.counters.wait_time);
+    }
+    families_.histogram("pgproxy_client_login_duration_seconds",
+                        "From a client's connecting until it may send queries.");
+    for (const PoolStatus& pool : pools_) {
+      families_.add(labels_of(pool), pool.counters.logins);
     }
   }
 
@@ -237,6 +258,51 @@ void add_health(Families& families, const std::vector<HealthRow>& health) {
     const std::string state = row.state.substr(0, row.state.find(' '));
     families.add({{"kind", row.kind}, {"name", row.name}, {"state", state}}, 1.0);
   }
+}
+
+/// Servers have no user and no database: all pools see the same ones.
+void add_hosts(Families& families, const std::vector<HostRow>& hosts) {
+  const auto label = [](const HostRow& host) { return Labels{{"server", host.name}}; };
+  families.gauge("pgproxy_server_info",
+                 "Always 1; the role that each server's connections report: primary, standby.");
+  for (const HostRow& host : hosts) {
+    if (host.role.empty()) continue;
+    families.add({{"server", host.name}, {"role", host.role}}, 1.0);
+  }
+  families.gauge("pgproxy_server_open_connections", "Connections to each server, of all pools.");
+  for (const HostRow& host : hosts) families.add(label(host), std::uint64_t{host.connections});
+  families.counter("pgproxy_server_failures_total",
+                   "Logins, connections and health checks that a server failed.");
+  for (const HostRow& host : hosts) families.add(label(host), host.failures);
+  families.counter("pgproxy_server_recovery_attempts_total",
+                   "Attempts to reach a server that is recovering.");
+  for (const HostRow& host : hosts) families.add(label(host), host.attempts);
+  families.gauge("pgproxy_server_health_check_seconds",
+                 "How long the last health check took that succeeded.");
+  for (const HostRow& host : hosts) {
+    if (host.check_latency) families.add(label(host), seconds(*host.check_latency));
+  }
+}
+
+void add_clients(Families& families, const ClientCounters& clients) {
+  families.histogram("pgproxy_client_tls_handshake_duration_seconds",
+                     "TLS handshakes with clients, with the wait for their turn.");
+  families.add({}, clients.tls_handshakes);
+  families.counter("pgproxy_client_tls_handshake_failures_total",
+                   "TLS handshakes with clients that came to nothing.");
+  families.add({}, clients.tls_failure_count);
+}
+
+void add_coordination(Families& families, const CoordinationCounts& counts) {
+  families.counter("pgproxy_coordination_slot_acquisitions_total",
+                   "Slots among the instances that were taken (coordination).");
+  families.add({}, counts.acquisitions);
+  families.counter("pgproxy_coordination_slot_losses_total",
+                   "Slots among the instances that were lost.");
+  families.add({}, counts.losses);
+  families.counter("pgproxy_coordination_slot_failures_total",
+                   "Attempts at a slot among the instances that failed.");
+  families.add({}, counts.failed_attempts);
 }
 
 /// What is planned by all instances, and what the server allows them; a pool has no such limit.
@@ -295,6 +361,9 @@ std::string exposition(const Status& status) {
   add_pins(families, status.pins);
   add_health(families, status.health);
   add_capacity(families, status.capacity);
+  add_hosts(families, status.hosts);
+  add_clients(families, status.clients);
+  add_coordination(families, status.coordination);
   add_process(families, status);
   return families.text();
 }

@@ -309,6 +309,7 @@ void Pool::on_login_failed(ServerConnection& server, const Error& error) {
   const Error failure = error;
   log::line(log::Level::warning, server.subject(), "server login failed: FATAL {}",
             failure.message);
+  counters_.note_connect_failure(failure_reason(failure));
   if (login_listener_ != nullptr) login_listener_->on_login_failed(server.host(), failure);
   if (failure_kind(failure) != FailureKind::unreachable) {
     login_error_ = failure;

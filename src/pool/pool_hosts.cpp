@@ -40,6 +40,17 @@ void Pool::on_host_changed(ServerHost& host) {
   if (const auto reason = hopeless()) refuse_waiters(*reason);
 }
 
+void Pool::describe_hosts(std::map<std::string, HostRow, std::less<>>& rows) const {
+  for (const auto& [id, server] : servers_) {
+    const auto row = rows.find(server->host().name());
+    if (row == rows.end()) continue;
+    ++row->second.connections;
+    const StateRef& state = server->session_state();
+    const std::string_view is_standby = state ? state->value("in_hot_standby") : "";
+    if (!is_standby.empty()) row->second.role = is_standby == "on" ? "standby" : "primary";
+  }
+}
+
 void Pool::mark_progress(const ServerHost& host) {
   for (const auto& [id, server] : servers_) {
     if (&server->host() == &host) server->mark_progress();

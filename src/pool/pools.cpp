@@ -173,6 +173,15 @@ void Pools::describe_health(std::vector<HealthRow>& rows) const {
   for (const auto& [key, pool] : pools_) pool->describe_health(rows);
 }
 
+std::vector<HostRow> Pools::describe_hosts() const {
+  std::map<std::string, HostRow, std::less<>> by_name;
+  for (const auto& [name, host] : hosts_) by_name.emplace(name, host->measure());
+  for (const auto& [key, pool] : pools_) pool->describe_hosts(by_name);
+  std::vector<HostRow> rows;
+  for (auto& [name, row] : by_name) rows.push_back(std::move(row));
+  return rows;
+}
+
 std::map<std::string, PoolCounters> Pools::totals() const {
   std::map<std::string, PoolCounters> totals;
   for (const auto& [name, database] : databases_) totals[name];

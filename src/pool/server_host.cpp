@@ -51,6 +51,24 @@ FailureKind failure_kind(const Error& error) {
   return sqlstate.starts_with("53") ? FailureKind::full : FailureKind::refusal;
 }
 
+/// Where PostgreSQL has no SQLSTATE for it, the words are the system's, or this program's own.
+std::string_view failure_reason(const Error& error) {
+  const std::string& sqlstate = error.sqlstate;
+  const auto says = [&error](std::string_view words) { return error.message.contains(words); };
+  if (says("server_settings, init_statements or connect_query")) return "settings";
+  if (says("server_connect_timeout") || says("timed out")) return "timeout";
+  if (says("could not translate host name")) return "name";
+  if (says("Connection refused") || says("No such file or directory")) return "refused";
+  if (says("could not connect to server")) return "network";
+  if (sqlstate == "08004") return "tls";
+  if (sqlstate == "08P01") return "protocol";
+  if (sqlstate.starts_with("08")) return "closed";
+  if (sqlstate.starts_with("28")) return "authentication";
+  if (sqlstate.starts_with("53")) return "full";
+  if (sqlstate == "57P01" || sqlstate == "57P02" || sqlstate == "57P03") return "unavailable";
+  return "other";
+}
+
 ServerHost::ServerHost(io::Loop& loop, const config::Settings& settings, HostListener& listener,
                        io::ServerAddress address)
     : loop_(loop),
@@ -250,6 +268,15 @@ Error ServerHost::refusal() const {
                                 settings_.max_attempts * 2)
                   : "Repair the server, then RECONNECT on the console; auto_recover = 1 would "
                     "try again by itself."};
+}
+
+HostRow ServerHost::measure() const {
+  return {.name = name_,
+          .role = {},
+          .may_connect = may_connect(),
+          .failures = failures_ever_,
+          .attempts = attempts_ever_,
+          .check_latency = latency_};
 }
 
 HealthRow ServerHost::describe() const {

@@ -45,8 +45,18 @@ bool ClientSession::answer_encryption_request(wire::StartupKind kind) {
 }
 
 void ClientSession::start_tls(Bytes received) {
+  login_->tls_since = sessions_.loop().now();
   transport_ = sessions_.tls()->start(std::move(transport_), received, "");
   transport_->set_listener(*this);
+}
+
+bool ClientSession::is_shaking_hands() const {
+  return login_ != nullptr && login_->tls_since != TimePoint{} && transport_->tls() == nullptr;
+}
+
+/// The wait for a turn among other handshakes is part of what the client sees.
+void ClientSession::on_established() {
+  sessions_.counters().tls_handshakes.add(sessions_.loop().now() - login_->tls_since);
 }
 
 bool ClientSession::begins_with_tls() const {

@@ -421,6 +421,7 @@ void ClientSession::finish_login(pool::ServerConnection* kept) {
   wire::put_backend_key(out, cancel_pid_, cancel_secret_);
   wire::put_ready_for_query(out, wire::TransactionStatus::idle);
   send(out);
+  pool_->counters().logins.add(pool_->loop().now() - login_->since);
   login_.reset();
   state_ = ClientState::idle;
   pool_->client_idle_queue().arm(timer_, pool_->loop().now());

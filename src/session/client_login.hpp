@@ -12,6 +12,8 @@ namespace pgproxy::session {
 
 /// What a client needs only until it is logged in.
 struct ClientSession::Login {
+  TimePoint since{};      ///< when the client connected
+  TimePoint tls_since{};  ///< when its handshake began
   std::string input;
   wire::StartupMessage startup;
   explicit Login(ClientSession& session) : found(session) {}

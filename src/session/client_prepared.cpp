@@ -121,7 +121,10 @@ void ClientSession::make_room(const pool::StatementRef& statement, bool is_there
 /// the error of that message.
 void ClientSession::provide(const pool::StatementRef& statement) {
   const ServerStatements::Need need = server_->statements().use(*statement, server_->expected());
-  if (need == ServerStatements::Need::nothing) return;
+  if (need == ServerStatements::Need::nothing) {
+    ++pool_->counters().statement_hit_count;
+    return;
+  }
   put_parse(statement, need == ServerStatements::Need::close_and_parse);
 }
 
@@ -135,6 +138,7 @@ void ClientSession::put_parse(const pool::StatementRef& statement, bool is_there
   put_in_front(out);
   end_reading(recovery, statement->reading());
   ++pool_->counters().server_parse_count;
+  ++pool_->counters().statement_miss_count;
 }
 
 /// What a client was told of a statement's rows holds wherever the statement runs, or it gets the
@@ -264,6 +268,7 @@ bool ClientSession::answer_parse(std::string_view name, Bytes message) {
                           (facts.may_write && session_state_->creates_temporary_objects());
   if (may_object) return false;
   ++pool_->counters().client_parse_count;
+  ++pool_->counters().statement_hit_count;
   prepared().add_answered(name, statement);
   pool_->client_idle_queue().arm(timer_, pool_->loop().now());
   std::string out;
@@ -323,6 +328,7 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   const bool is_wanted_anew = prepared().take_closed(statement->number());
   if (need == ServerStatements::Need::nothing && may_parse && may_answer() && !is_wanted_anew) {
     prepared().add(name, statement, expected.next_number());
+    ++pool_->counters().statement_hit_count;
     const Step step = ask(ReplyKind::local_parse);
     return step == Step::forward ? Step::drop : step;
   }
@@ -330,6 +336,7 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   there.parsed(statement, expected.next_number());
   prepared().add(name, statement, expected.next_number());
   ++pool_->counters().server_parse_count;
+  ++pool_->counters().statement_miss_count;
   put_parse_head(pass.rewrite(*this, head_bytes), *statement, definition.size());
   return ask(ReplyKind::parse);
 }

@@ -34,7 +34,8 @@ ClientSession::ClientSession(Sessions& sessions, std::uint64_t id,
       transaction_timer_(*this) {
   transport_->set_listener(*this);
   io::Loop& loop = sessions_.loop();
-  loop.timeouts().queue(sessions_.settings().client_login_timeout).arm(timer_, loop.now());
+  login_->since = loop.now();
+  loop.timeouts().queue(sessions_.settings().client_login_timeout).arm(timer_, login_->since);
 }
 
 ClientSession::~ClientSession() = default;
@@ -465,6 +466,7 @@ void ClientSession::close(std::string_view reason, const Error* error, bool grac
                                                                       connect_time_);
     log::line(log::Level::log, subject(), "closing because: {} (age={}s)", reason, age.count());
   }
+  if (is_shaking_hands()) ++sessions_.counters().tls_failure_count;
   timer_.disarm();
   transaction_timer_.disarm();
   if (console_command_ != nullptr) sessions_.loop().destroy_later(std::move(console_command_));

@@ -123,6 +123,7 @@ class ClientSession final : public io::Disposable,
   // What the world tells us.
   void on_data(Bytes bytes) override;
   void on_drained() override;
+  void on_established() override;
   void on_closed(const std::string& reason) override;
   void on_timeout(Timeout& timeout) override;
   void on_reply(pool::ServerConnection& server, Bytes first, Bytes second) override;
@@ -146,6 +147,7 @@ class ClientSession final : public io::Disposable,
   bool answer_encryption_request(wire::StartupKind kind);
   bool may_use_tls() const;
   bool begins_with_tls() const;
+  bool is_shaking_hands() const;
   void start_tls(Bytes received);
   void start_direct_tls();
   std::optional<Error> encryption_error() const;

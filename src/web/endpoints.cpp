@@ -1,51 +1,20 @@
 #include "web/endpoints.hpp"
 
+#include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
+#include <fmt/format.h>
+
+#include "web/page.hpp"
+#include "web/rows.hpp"
 
 #include "pgproxy/metrics/exposition.hpp"
 
 namespace pgproxy::web {
 namespace {
 
-using nlohmann::ordered_json;
-
-double seconds(Duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
-/// What clients choose (names of databases and users) need not be UTF-8.
-std::string dump(const ordered_json& json) {
-  return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
-}
-
 Response error(int status, std::string_view text, std::string extra_headers = {}) {
   return {
       .status = status, .body = dump({{"error", text}}), .extra_headers = std::move(extra_headers)};
-}
-
-ordered_json pool_json(const metrics::PoolStatus& pool) {
-  const PoolRow& row = pool.row;
-  return {{"database", row.database},
-          {"user", row.user},
-          {"pool_mode", row.pool_mode},
-          {"size", row.sv_active + row.sv_idle + row.sv_tested + row.sv_login},
-          {"free_size", row.sv_idle},
-          {"min_size", pool.min_pool_size},
-          {"max_size", row.pool_size},
-          {"reserve_size", pool.reserve_pool_size},
-          {"connections_active", row.sv_active},
-          {"connections_idle", row.sv_idle},
-          {"connections_pinned", row.sv_pinned},
-          {"clients_active", row.cl_active - row.cl_idle},
-          {"clients_idle", row.cl_idle},
-          {"clients_waiting", row.cl_waiting},
-          {"longest_wait_seconds", seconds(row.maxwait)},
-          {"transactions_total", pool.counters.xact_count},
-          {"queries_total", pool.counters.query_count},
-          {"queries_slow", pool.counters.slow_query_count},
-          {"pool_exhausted_count", pool.counters.exhausted_count},
-          {"wait_timeouts_total", pool.counters.wait_timeout_count}};
 }
 
 Response pool_stats(const metrics::Status& status) {
@@ -59,41 +28,34 @@ Response prometheus_metrics(const metrics::Status& status) {
           .body = metrics::exposition(status)};
 }
 
+/// A server is away, and there is no other one that could be a primary. Who has standbys only, all
+/// of them there, wants no primary.
+bool is_without_primary(const std::vector<HostRow>& hosts) {
+  const auto is_away = [](const HostRow& host) { return !host.may_connect; };
+  const auto may_be_primary = [](const HostRow& host) {
+    return host.may_connect && host.role != "standby";
+  };
+  return std::ranges::any_of(hosts, is_away) && std::ranges::none_of(hosts, may_be_primary);
+}
+
 Response ready(const metrics::Status& status) {
-  if (status.is_serving()) return {.body = dump({{"ready", true}})};
-  const std::string_view reason = status.is_draining ? "draining" : "starting";
+  const std::string_view reason = status.is_draining                 ? "draining"
+                                  : status.is_starting               ? "starting"
+                                  : is_without_primary(status.hosts) ? "no primary"
+                                                                     : "";
+  if (reason.empty()) return {.body = dump({{"ready", true}})};
   return {.status = 503, .body = dump({{"ready", false}, {"reason", reason}})};
 }
 
 /// The program answers: 200, whatever its servers do.
 Response health(const metrics::Status& status) {
-  auto reasons = ordered_json::array();
-  for (const HealthRow& row : status.health) {
-    if (row.is_well()) continue;
-    reasons.push_back({{"kind", row.kind},
-                       {"name", row.name},
-                       {"state", row.state},
-                       {"reason", row.reason},
-                       {"hint", row.hint},
-                       {"since", seconds(row.since.time_since_epoch())}});
-  }
+  const auto reasons = trouble_json(status.health);
   return {.body = dump({{"status", reasons.empty() ? "ok" : "degraded"}, {"reasons", reasons}})};
 }
 
 Response capacity(const metrics::Status& status) {
   auto rows = ordered_json::array();
-  for (const CapacityRow& row : status.capacity) {
-    rows.push_back({{"kind", row.kind},
-                    {"name", row.name},
-                    {"state", row.state},
-                    {"planned", row.planned},
-                    {"instances", row.instances},
-                    {"allowed", row.allowed},
-                    {"others", row.others},
-                    {"arithmetic", row.arithmetic},
-                    {"hint", row.hint},
-                    {"measured", row.measured}});
-  }
+  for (const CapacityRow& row : status.capacity) rows.push_back(capacity_json(row));
   return {.body = dump({{"capacity", std::move(rows)}})};
 }
 
@@ -119,25 +81,15 @@ Response slow_queries(Source& source) {
   const auto found = source.slow_queries();
   if (!found) return error(503, "the loop does not answer");
   auto rows = ordered_json::array();
-  for (const SlowQueryRow& row : *found) {
-    rows.push_back({{"ended_at", seconds(row.ended_at.time_since_epoch())},
-                    {"database", row.database},
-                    {"user", row.user},
-                    {"client", row.addr},
-                    {"application_name", row.application_name},
-                    {"server_pid", row.backend_pid},
-                    {"total_seconds", seconds(row.total)},
-                    {"wait_seconds", seconds(row.wait)},
-                    {"connect_seconds", seconds(row.connect)},
-                    {"replay_seconds", seconds(row.replay)},
-                    {"execution_seconds", seconds(row.execution)},
-                    {"client_seconds", seconds(row.client)},
-                    {"rows", row.rows},
-                    {"bytes", row.bytes},
-                    {"failed", row.has_failed},
-                    {"query", row.text}});
-  }
+  for (const SlowQueryRow& row : *found) rows.push_back(slow_query_json(row));
   return {.body = dump({{"slow_queries", std::move(rows)}})};
+}
+
+Response page_status(Source& source) {
+  const auto status = source.status();
+  const auto found = source.slow_queries();
+  if (status == nullptr || !found) return error(503, "the loop does not answer");
+  return {.body = dump(status_json(*status, *found))};
 }
 
 struct Endpoint {
@@ -152,6 +104,18 @@ constexpr std::array kEndpoints = {
     Endpoint{"/health", health},
     Endpoint{"/ready", ready},
 };
+
+/// The page has no data: it asks for /status, with the token that it asked its user for. What it
+/// may run and load is what it was built with.
+Response status_page() {
+  return {.content_type = "text/html; charset=utf-8",
+          .body = std::string(page_html),
+          .extra_headers = fmt::format(
+              "Content-Security-Policy: default-src 'none'; script-src 'sha256-{}'; style-src "
+              "'sha256-{}'; connect-src 'self'; img-src data:; base-uri 'none'; form-action "
+              "'none'; frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\n",
+              page_script_sha256, page_style_sha256)};
+}
 
 /// Takes as long for each wrong token of the right length.
 bool is_same(std::string_view left, std::string_view right) {
@@ -172,14 +136,17 @@ bool may_enter(std::string_view authorization, const std::string& token) {
 }  // namespace
 
 Response respond(const Request& request, const std::string& token, Source& source) {
+  const bool is_read = request.method == "GET" || request.method == "HEAD";
+  if (request.path == "/" && is_read) return status_page();
   if (!may_enter(request.authorization, token)) {
     return error(401, "a bearer token is needed (http_token)", "WWW-Authenticate: Bearer\r\n");
   }
-  if (request.method != "GET" && request.method != "HEAD") {
+  if (!is_read) {
     return error(405, "only GET and HEAD", "Allow: GET, HEAD\r\n");
   }
   if (request.path == "/config") return configuration(source);
   if (request.path == "/slow-queries") return slow_queries(source);
+  if (request.path == "/status") return page_status(source);
   for (const Endpoint& endpoint : kEndpoints) {
     if (request.path != endpoint.path) continue;
     const auto status = source.status();
@@ -187,8 +154,8 @@ Response respond(const Request& request, const std::string& token, Source& sourc
   }
   return error(
       404,
-      "there is nothing here; try /metrics, /pool-stats, /slow-queries, /capacity, /config, "
-      "/health, /ready");
+      "there is nothing here; try /, /metrics, /status, /pool-stats, /slow-queries, /capacity, "
+      "/config, /health, /ready");
 }
 
 }  // namespace pgproxy::web

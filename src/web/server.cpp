@@ -55,7 +55,7 @@ Server::Server(Options options, Source& source) : options_(std::move(options)), 
 
 Result<std::unique_ptr<Server>> Server::start(Options options, Source& source) {
   std::unique_ptr<Server> server(new Server(std::move(options), source));
-  const std::array<const char*, 13> settings = {
+  const std::array<const char*, 15> settings = {
       "listening_ports",
       server->options_.listen.c_str(),
       "num_threads",
@@ -67,6 +67,8 @@ Result<std::unique_ptr<Server>> Server::start(Options options, Source& source) {
       "request_timeout_ms",
       "2000",
       "enable_keep_alive",
+      "no",
+      "decode_url",  // no path needs it, and "/%00" is not "/"
       "no",
       nullptr,
   };

@@ -1,46 +1,18 @@
 """The HTTP endpoints, asked by urllib, promtool and a real Prometheus."""
 
 import json
-import re
 import shutil
 import socket
 import subprocess
 import unittest
-import urllib.error
-import urllib.request
 
 import harness
+import psycopg
+from endpoints import HttpTest
 from harness import PATIENCE_SECONDS, eventually
 
 
-class Web(harness.PoolerTest):
-    def start(self, **settings):
-        self.http_port = harness.free_port()
-        return self.start_pooler({"http_listen": f"127.0.0.1:{self.http_port}"} | settings)
-
-    def get(self, path, token=None, method="GET"):
-        """Status and body."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", method=method)
-        if token is not None:
-            request.add_header("Authorization", f"Bearer {token}")
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as response:
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-
-    def json(self, path):
-        status, body = self.get(path)
-        self.assertEqual(status, 200, body)
-        return json.loads(body)
-
-    def samples(self, name):
-        """Samples of a metric: {labels: value}."""
-        status, body = self.get("/metrics")
-        self.assertEqual(status, 200, body)
-        return {labels: float(value) for labels, value in re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", body, re.MULTILINE)}
-
+class Web(HttpTest):
     def test_what_clients_do_is_counted(self):
         pooler = self.start()
         with pooler.connect() as client, pooler.connect() as other:
@@ -57,7 +29,8 @@ class Web(harness.PoolerTest):
         self.assertGreaterEqual(self.samples("pgproxy_query_duration_seconds_count")[mine], 4)
         self.assertEqual(self.samples("pgproxy_errors_total")[f'{mine},sqlstate_class="22"'], 1)
         pool = next(pool for pool in self.json("/pool-stats")["pools"] if pool["user"] == "app")
-        self.assertEqual((pool["database"], pool["max_size"], pool["connections_active"]), ("test", 3, 0))
+        self.assertEqual((pool["database"], pool["max_size"], pool["connections_active"], pool["connections_failed"]),
+                         ("test", 3, 0, 0))
         self.assertGreaterEqual(pool["free_size"], 1)
         self.assertEqual(self.samples("process_open_fds").keys(), {""})
 
@@ -75,26 +48,9 @@ class Web(harness.PoolerTest):
         pooler = self.start(http_token="hush")
         with pooler.connect() as client:
             client.execute("select 1")
-        directory = harness.scratch_directory()
-        config = directory / "prometheus.yml"
-        config.write_text("scrape_configs:\n- job_name: pgproxy\n  scrape_interval: 1s\n  authorization: {credentials: hush}\n"
-                          f"  static_configs:\n  - targets: ['127.0.0.1:{self.http_port}']\n")
-        port = harness.free_port()
-        log = open(directory / "prometheus.log", "wb")
-        self.addCleanup(log.close)
-        server = harness.start(["prometheus", f"--config.file={config}", f"--storage.tsdb.path={directory}/data",
-                                f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
-        self.addCleanup(server.wait, PATIENCE_SECONDS)
-        self.addCleanup(server.terminate)
-
-        def value(query):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?query={query}", timeout=5) as answer:
-                    return [float(row["value"][1]) for row in json.load(answer)["data"]["result"]]
-            except OSError:
-                return []
-        eventually(lambda: value("up") == [1], "Prometheus scrapes pgproxy")
-        eventually(lambda: sum(value("pgproxy_queries_total")) >= 1, "Prometheus has the queries")
+        prometheus = self.start_prometheus(token="hush")
+        eventually(lambda: prometheus.values("up") == [1], "Prometheus scrapes pgproxy")
+        eventually(lambda: sum(prometheus.values("pgproxy_queries_total")) >= 1, "Prometheus has the queries")
 
     def test_a_token_is_needed_where_one_is_set(self):
         self.start(http_token="hush")
@@ -124,7 +80,7 @@ class Web(harness.PoolerTest):
                 except OSError:
                     answer = b""
                 self.assertNotIn(b" 200 ", answer[:20])
-        for path in ("/", "/../../etc/passwd", "/metrics/", "/%00", "/nothing"):
+        for path in ("/status.html", "/../../etc/passwd", "/metrics/", "/%00", "/metric%73", "/metrics%00", "/nothing"):
             self.assertEqual(self.get(path)[0], 404, path)
         self.assertEqual(self.get("/config", method="POST")[0], 405)
         self.assertEqual(self.get("/config", method="HEAD"), (200, ""))
@@ -149,6 +105,16 @@ class Web(harness.PoolerTest):
             eventually(lambda: self.get("/ready")[0] == 503, "not ready any more")
             self.assertEqual(self.samples("pgproxy_draining"), {"": 1})
             client.execute("commit")
+
+    def test_ready_with_a_server_only(self):
+        port = harness.free_port()
+        pooler = self.start({"databases": {"test": f"host=127.0.0.1 port={port}"}}, while_recovering="reject")
+        self.assertEqual(self.get("/ready")[0], 200)  # nobody has asked for it yet
+        with self.assertRaises(psycopg.OperationalError):
+            pooler.connect()
+        status, body = self.get("/ready")
+        self.assertEqual((status, json.loads(body)["reason"]), (503, "no primary"))
+        self.assertEqual(self.get("/health")[0], 200)
 
     def test_an_address_that_cannot_be_had(self):
         with socket.socket() as taken:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.request
 
 ROOT = pathlib.Path(sys.argv.pop(1))
 CTRL_C = b"\x03"
@@ -73,6 +74,10 @@ class RunTest(unittest.TestCase):
             self.assertIn("(streaming)", run.output)
             answer(run.line("psql"), "create table kept as select 42 as answer")
             self.assertIn("app", answer(run.line("console")[:2], "show pools"))
+            page, = run.line("page")
+            for path, text in [("", "<title>pgproxy</title>"), ("status", '"role": "primary"')]:
+                with urllib.request.urlopen(page + path, timeout=60) as response:
+                    self.assertIn(text, response.read().decode())
             self.assertEqual(0, run.stop(), run.output)
             self.assertEqual([], processes_of(demo))
 

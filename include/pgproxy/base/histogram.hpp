@@ -34,4 +34,20 @@ class Histogram {
   std::array<std::uint64_t, bounds_us.size() + 1> counts_{};
 };
 
+/// Durations with their sum.
+struct Durations {
+  Histogram times;
+  std::uint64_t total_us = 0;
+
+  void add(Duration duration) {
+    times.add(duration);
+    total_us += static_cast<std::uint64_t>(duration.count());
+  }
+  Durations& operator+=(const Durations& other) {
+    times += other.times;
+    total_us += other.total_us;
+    return *this;
+  }
+};
+
 }  // namespace pgproxy

@@ -97,17 +97,48 @@ struct PoolCounters {
   std::uint64_t leak_count = 0;         ///< leak_warning
   std::uint64_t inconsistency_count = 0;  ///< findings of the check of the pool's own books
   std::uint64_t slow_query_count = 0;
+  std::uint64_t statement_hit_count = 0;   ///< prepared statements that the server had already
+  std::uint64_t statement_miss_count = 0;  ///< that it had to parse
   Histogram xact_times;
   Histogram query_times;
   Histogram wait_times;  ///< of clients that had to wait
   /// What clients were told, by the first two characters of the SQLSTATE; "??" for none.
   std::map<std::string, std::uint64_t, std::less<>> errors;
+  Durations logins;  ///< of clients: from their connecting until they may send queries
+  /// Server connections that did not come to be, by pool::failure_reason.
+  std::map<std::string, std::uint64_t, std::less<>> connect_failures;
 
+  std::uint64_t connect_failure_count() const;
+  void note_connect_failure(std::string_view reason);
   void note_transaction(Duration duration);
   void note_query(Duration duration);
   void note_wait(Duration duration);
   void note_error(std::string_view sqlstate);
   PoolCounters& operator+=(const PoolCounters& other);
+};
+
+/// What is counted of clients before it is known to which pool they belong.
+struct ClientCounters {
+  Durations tls_handshakes;
+  std::uint64_t tls_failure_count = 0;  ///< handshakes that failed or were given up
+};
+
+/// What was done for slots among the instances since the start.
+struct CoordinationCounts {
+  std::uint64_t acquisitions = 0;
+  std::uint64_t losses = 0;
+  std::uint64_t failed_attempts = 0;
+};
+
+/// One server, as all pools see it.
+struct HostRow {
+  std::string name;         ///< "10.0.0.1:5432"
+  std::string role;         ///< primary, standby, or empty: no connection has told yet
+  bool may_connect = true;  ///< it is not recovering, and has not failed
+  std::uint32_t connections = 0;
+  std::uint64_t failures = 0;  ///< logins, connections and health checks since the start
+  std::uint64_t attempts = 0;  ///< of recoveries, since the start
+  std::optional<Duration> check_latency = {};  ///< of the last health check that succeeded
 };
 
 /// What is counted for the statements of one shape; times in microseconds.

@@ -18,13 +18,6 @@ namespace pgproxy::control {
 
 class ClusterSlot;
 
-/// What was done for slots since the start.
-struct CoordinationCounts {
-  std::uint64_t acquisitions = 0;
-  std::uint64_t losses = 0;
-  std::uint64_t failed_attempts = 0;
-};
-
 /// Keeps instances of pgproxy that share servers to their number: at the primary of each list of
 /// hosts it holds one of `instances` advisory locks in control_dbname, on a connection of
 /// control_user that stays open, and tells the others its plan in that connection's

@@ -22,13 +22,15 @@ struct Status {
   std::vector<PinTotalRow> pins;
   std::vector<HealthRow> health;
   std::vector<CapacityRow> capacity;
+  std::vector<HostRow> hosts;
+  ClientCounters clients;
+  CoordinationCounts coordination;
   ListCounts lists;
   WallTime started_at{};
+  WallTime taken_at{};       ///< the moment
   Duration loop_cpu_time{};  ///< that the loop's thread has used since the start
   bool is_starting = false;  ///< nobody is let in yet
   bool is_draining = false;
-
-  bool is_serving() const { return !is_starting && !is_draining; }
 };
 
 }  // namespace pgproxy::metrics

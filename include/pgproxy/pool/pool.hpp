@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <random>
@@ -200,6 +201,8 @@ class Pool final : private TimeoutListener {
   /// The servers that it may connect to, in the order of the entry.
   const std::vector<PoolHost>& hosts() const { return hosts_; }
   std::size_t server_count(const ServerHost& host) const;
+  /// Adds what its connections know of the servers in `rows`, which are by name.
+  void describe_hosts(std::map<std::string, HostRow, std::less<>>& rows) const;
   /// nullptr: nobody.
   void set_login_listener(LoginListener* listener) { login_listener_ = listener; }
   /// A login that failed says nothing of the next one: it may be tried at once.

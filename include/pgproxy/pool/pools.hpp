@@ -67,6 +67,7 @@ class Pools final : private TimeoutListener, private HostListener {
   /// RECONNECT: the servers of `database` (nullptr: all) may be connected to, whatever they were.
   void reset_hosts(const DatabaseEntry* database);
   void describe_health(std::vector<HealthRow>& rows) const;
+  std::vector<HostRow> describe_hosts() const;
 
   PoolContext& context() { return context_; }
   /// No connection is opened any more.

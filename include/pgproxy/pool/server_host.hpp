@@ -33,6 +33,11 @@ enum class FailureKind : std::uint8_t {
   refusal,      ///< it does not want this user, database or setting; it works
 };
 FailureKind failure_kind(const Error& error);
+/// The same, finer, for metrics; one of: refused (nobody listens), name (the host's is not known),
+/// network (any other way in which connecting failed), timeout, tls, authentication, full (53xxx),
+/// unavailable (it starts or shuts down), closed (while it logged us in), protocol, settings (it
+/// does not take what the entry wants of each connection), other.
+std::string_view failure_reason(const Error& error);
 
 /// Told by a ServerHost; the call is the last thing that it does.
 class HostListener {
@@ -65,6 +70,8 @@ class ServerHost final : private TimeoutListener {
   /// For a client that cannot be served because of this host; only while !may_connect().
   Error refusal() const;
   HealthRow describe() const;
+  /// But for what its connections tell.
+  HostRow measure() const;
   /// How many connections to it there may be.
   ServerLimits& limits() { return limits_; }
   const ServerLimits& limits() const { return limits_; }

@@ -70,6 +70,8 @@ class Sessions final : public io::AcceptListener {
   /// Adds the clients' part to the rows of SHOW POOLS.
   void describe_pools(std::vector<PoolRow>& rows) const;
   ListCounts count() const;
+  ClientCounters& counters() { return counters_; }
+  const ClientCounters& counters() const { return counters_; }
   std::vector<PinRow> describe_pins() const;
   std::vector<PinTotalRow> describe_pin_totals() const;
   /// Shapes that were run; those that took most time first.
@@ -133,6 +135,7 @@ class Sessions final : public io::AcceptListener {
   std::unordered_map<std::uint32_t, ClientSession*> by_pid_;
   std::unordered_map<CancelSession*, std::unique_ptr<CancelSession>> cancels_;
   std::unordered_map<const pool::Pool*, std::unique_ptr<Workload>> workloads_;
+  ClientCounters counters_;
   std::deque<SlowQueryRow> slow_queries_;  ///< the newest last
   std::deque<ErrorRow> errors_;            ///< likewise
   std::vector<std::unique_ptr<std::string>> free_buffers_;

@@ -33,7 +33,8 @@ struct Options {
   std::string token;   ///< that requests have to bear (RFC 6750); empty: none
 };
 
-/// The HTTP endpoints: /metrics, /pool-stats, /slow-queries, /capacity, /config, /health, /ready.
+/// The HTTP endpoints: the status page at /, /status, /metrics, /pool-stats, /slow-queries,
+/// /capacity, /config, /health, /ready.
 /// Has threads of its own, a fixed number of them; a request of more than 16 KiB, or one that takes
 /// longer than two seconds, is refused.
 class Server {

@@ -61,6 +61,39 @@ TEST_CASE("errors are counted by class; what is no SQLSTATE is together") {
   CHECK(has_line(text, start + "\"??\"} 3"));
 }
 
+TEST_CASE("server connections that failed are counted by reason, for each pool") {
+  PoolStatus status = pool("shop");
+  status.counters.note_connect_failure("refused");
+  status.counters.note_connect_failure("refused");
+  status.counters.note_connect_failure("tls");
+  CHECK(status.counters.connect_failure_count() == 3);
+  const std::string text = exposition({.pools = {status}});
+  const std::string start =
+      "pgproxy_server_connect_failures_total{database=\"shop\",user=\"app\",reason=";
+  CHECK(has_line(text, start + "\"refused\"} 2"));
+  CHECK(has_line(text, start + "\"tls\"} 1"));
+}
+
+TEST_CASE("a server is labelled by its name, and has a role once a connection told it") {
+  const std::string text = exposition({.hosts = {{.name = "h:1", .connections = 4, .attempts = 2},
+                                                 {.name = "h:2", .role = "standby"}}});
+  CHECK(has_line(text, "pgproxy_server_recovery_attempts_total{server=\"h:1\"} 2"));
+  CHECK(has_line(text, "pgproxy_server_open_connections{server=\"h:1\"} 4"));
+  CHECK(has_line(text, "pgproxy_server_info{server=\"h:2\",role=\"standby\"} 1"));
+  CHECK(text.find("pgproxy_server_info{server=\"h:1\"") == std::string::npos);
+  CHECK(text.find("pgproxy_server_health_check_seconds{") == std::string::npos);
+}
+
+TEST_CASE("handshakes are there before anybody has logged in") {
+  Status status;
+  status.clients.tls_handshakes.add(std::chrono::milliseconds(3));
+  status.clients.tls_failure_count = 2;
+  const std::string text = exposition(status);
+  CHECK(has_line(text, "pgproxy_client_tls_handshake_duration_seconds_bucket{le=\"0.005\"} 1"));
+  CHECK(has_line(text, "pgproxy_client_tls_handshake_duration_seconds_sum 0.003"));
+  CHECK(has_line(text, "pgproxy_client_tls_handshake_failures_total 2"));
+}
+
 TEST_CASE("more pools than labels are summed up") {
   Status status;
   for (std::size_t i = 0; i < max_labelled_pools + 5; ++i) {

@@ -114,6 +114,27 @@ TEST_CASE("without auto_recover the first failure is final") {
   CHECK(f.attempts == 0);
 }
 
+TEST_CASE("why a server connection did not come to be has one of a few names") {
+  const auto reason = [](const char* sqlstate, const char* message) {
+    return failure_reason({.sqlstate = sqlstate, .message = message});
+  };
+  const std::string connecting = "could not connect to server \"h\" port 5432: ";
+  CHECK(reason("08006", (connecting + "Connection refused").c_str()) == "refused");
+  CHECK(reason("08006", (connecting + "No such file or directory").c_str()) == "refused");
+  CHECK(reason("08006", (connecting + "Connection timed out").c_str()) == "timeout");
+  CHECK(reason("08006", (connecting + "No route to host").c_str()) == "network");
+  CHECK(reason("08006", "could not translate host name \"h\" to an address: unknown") == "name");
+  CHECK(reason("08006", "server_connect_timeout: server did not accept the login") == "timeout");
+  CHECK(reason("08006", "server closed the connection unexpectedly") == "closed");
+  CHECK(reason("08004", "certificate verify failed") == "tls");
+  CHECK(reason("08P01", "unexpected message from server during login: 0x48") == "protocol");
+  CHECK(reason("22023", "server_settings, init_statements or connect_query: no") == "settings");
+  CHECK(failure_reason(wrong_password) == "authentication");
+  CHECK(failure_reason(full) == "full");
+  CHECK(failure_reason(starting) == "unavailable");
+  CHECK(reason("3D000", "database \"x\" does not exist") == "other");
+}
+
 TEST_CASE("a server that refuses one user, or has no slot, is there") {
   CHECK(failure_kind(wrong_password) == FailureKind::refusal);
   CHECK(failure_kind(full) == FailureKind::full);

@@ -1,5 +1,6 @@
 #include "web/endpoints.hpp"
 
+#include <algorithm>
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
@@ -83,11 +84,26 @@ TEST_CASE("/ready is no while draining") {
   CHECK(get(source, "/ready").body.contains("starting"));
 }
 
+TEST_CASE("/ready is no without a primary") {
+  FixedSource source;
+  source.now.hosts = {{.name = "h:1", .role = "standby"}, {.name = "h:2", .role = "standby"}};
+  CHECK(get(source, "/ready").status == 200);  // somebody wants just these
+  source.now.hosts.push_back({.name = "h:3", .may_connect = false});
+  CHECK(get(source, "/ready").status == 503);
+  CHECK(get(source, "/ready").body.contains("no primary"));
+  source.now.hosts[1].role = "primary";
+  CHECK(get(source, "/ready").status == 200);
+  source.now.hosts[1].role = "";  // it may be one
+  CHECK(get(source, "/ready").status == 200);
+  source.now.hosts = {{.name = "h:1", .may_connect = false}};
+  CHECK(get(source, "/ready").status == 503);
+}
+
 TEST_CASE("a loop that does not answer is told") {
   FixedSource source;
   source.is_stuck = true;
-  for (const std::string_view path :
-       {"/metrics", "/pool-stats", "/health", "/ready", "/config", "/slow-queries", "/capacity"}) {
+  for (const std::string_view path : {"/metrics", "/pool-stats", "/health", "/ready", "/config",
+                                      "/slow-queries", "/capacity", "/status"}) {
     CAPTURE(path);
     CHECK(get(source, path).status == 503);
   }
@@ -112,4 +128,69 @@ TEST_CASE("a token is asked for before anything else is said") {
   CHECK(status("hush") == 401);
   CHECK(status("", "/nowhere") == 401);
   CHECK(status("Bearer hush") == 200);
+  CHECK(status("", "/status") == 401);
+}
+
+TEST_CASE("the page needs no token, knows nothing, and may run only what it was built with") {
+  FixedSource source;
+  source.is_stuck = true;
+  const Response page = respond({.method = "GET", .path = "/"}, "hush", source);
+  CHECK(page.status == 200);
+  CHECK(page.content_type == "text/html; charset=utf-8");
+  CHECK(page.body.starts_with("<!doctype html>"));
+  CHECK(page.body.ends_with("</html>\n"));
+  CHECK(page.extra_headers.contains("default-src 'none'; script-src 'sha256-"));
+  CHECK_FALSE(page.body.contains("http://127"));
+  CHECK_FALSE(page.body.contains("innerHTML"));
+  CHECK(respond({.method = "POST", .path = "/"}, "hush", source).status == 401);
+}
+
+TEST_CASE("/status puts together what the page shows") {
+  FixedSource source;
+  metrics::PoolStatus pool;
+  pool.row.database = "<script>";
+  pool.counters.query_count = 5;
+  pool.counters.note_error("22012");
+  pool.counters.note_query(std::chrono::milliseconds(3));
+  source.now.pools = {pool, pool};
+  source.now.hosts = {{.name = "h:1", .role = "standby", .connections = 4}, {.name = "h:2"}};
+  source.now.health = {{.kind = "server", .name = "h:1", .state = "healthy"},
+                       {.kind = "server", .name = "h:2", .state = "failed", .reason = "refused"}};
+  source.now.capacity = {
+      {.kind = "server", .name = "h:1", .planned = 10, .instances = 2, .allowed = 80, .others = 3}};
+  const auto status = nlohmann::json::parse(get(source, "/status").body);
+  CHECK(status["pools"][1]["database"] == "<script>");
+  CHECK(status["pools_left_out"] == 0);
+  CHECK(status["totals"]["queries"] == 10);
+  CHECK(status["totals"]["errors"] == 2);
+  CHECK(status["totals"]["query_times"]["counts"].size() ==
+        status["totals"]["query_times"]["bounds_us"].size() + 1);
+  CHECK(status["servers"][0]["role"] == "standby");
+  CHECK(status["servers"][0]["is_well"] == true);
+  CHECK(status["servers"][0]["capacity"]["planned"] == 20);
+  CHECK(status["servers"][1]["reason"] == "refused");
+  CHECK_FALSE(status["servers"][1].contains("capacity"));
+  CHECK(status["health"].size() == 1);
+  CHECK(status["slow_queries"][0]["database"] == "shop");
+}
+
+TEST_CASE("of very many pools /status has those with most to do") {
+  FixedSource source;
+  for (unsigned i = 0; i < 300; ++i) {
+    metrics::PoolStatus pool;
+    pool.row.database = "db" + std::to_string(i);
+    pool.counters.query_count = i;
+    pool.row.cl_waiting = i == 7 ? 1 : 0;
+    source.now.pools.push_back(pool);
+  }
+  const auto status = nlohmann::json::parse(get(source, "/status").body);
+  CHECK(status["pools"].size() == 100);
+  CHECK(status["pools_left_out"] == 200);
+  const auto has = [&](const char* database) {
+    return std::ranges::any_of(status["pools"],
+                               [&](const auto& row) { return row["database"] == database; });
+  };
+  CHECK(has("db7"));
+  CHECK(has("db299"));
+  CHECK_FALSE(has("db100"));
 }
