@@ -227,7 +227,7 @@ class RollingRestart(DrainTest):
         try:
             for _ in range(2):
                 self.wait_for_progress(workers)
-                instances.append(self.start_pooler(settings | {"listen_port": instances[0].port}))
+                instances.append(self.start_pooler(settings, own_port=instances[0].port))
                 self.wait_for_progress(workers)
                 self.forget(instances[-2])
                 instances[-2].process.send_signal(signal.SIGTERM)
@@ -252,7 +252,7 @@ class RollingRestart(DrainTest):
     def test_without_so_reuseport_a_second_instance_is_an_error(self):
         pooler = self.start_pooler()
         with self.assertRaisesRegex(AssertionError, "cannot listen on .*\n.*so_reuseport = 1"):
-            self.start_pooler({"listen_port": pooler.port})
+            self.start_pooler(own_port=pooler.port)
 
 
 if __name__ == "__main__":

@@ -221,10 +221,11 @@ class Cluster:
 class Pooler:
     """One pgproxy with an ini of its own, every required setting explicit."""
 
-    def __init__(self, cluster, settings=None, databases=None, users=None, secrets=None, port=None):
+    def __init__(self, cluster, settings=None, databases=None, users=None, secrets=None, port=None,
+                 own_port=None):
         self.cluster = cluster
         self.directory = scratch_directory()
-        self.port = (settings or {}).get("listen_port") or free_port()
+        self.port = own_port or free_port()
         self.log = self.directory / "pgproxy.log"
         self.ini = self.directory / "pgproxy.ini"
         self.secrets = {user: PASSWORD for user in ("app", "app2", "by_trust", "by_password", "by_md5",
