@@ -5,6 +5,7 @@
 #include <charconv>
 #include <optional>
 
+#include "admin/fake_settings.hpp"
 #include "admin/words.hpp"
 
 namespace pgproxy::admin {
@@ -28,6 +29,7 @@ constexpr Syntax all[] = {
     {CommandKind::enable, Argument::database},
     {CommandKind::wait_close, Argument::none_or_database},
     {CommandKind::shutdown, Argument::mode},
+    {CommandKind::reload, Argument::none},
 };
 
 Error invalid(std::string_view text) {
@@ -92,6 +94,40 @@ Result<Command> with_argument(const Syntax& syntax, std::string_view word) {
   return command;
 }
 
+/// "SET client_encoding …", which means the session, and is ignored.
+bool sets_for_a_driver(std::string_view rest) {
+  return find_fake_setting(folded(take_word(rest), std::tolower)) != nullptr;
+}
+
+Result<Command> with_rest(const Syntax& syntax, std::string_view text, std::string_view rest) {
+  const std::string_view word = take_word(rest);
+  const bool is_too_much = !rest.empty() || (syntax.argument == Argument::none && !word.empty());
+  if (is_too_much) return std::unexpected(invalid(text));
+  return with_argument(syntax, word);
+}
+
+/// `rest` of "SET name = value" or "SET name TO value": the value may stand in quotes.
+Result<Command> assignment(std::string_view text, std::string_view rest) {
+  Command command{.kind = CommandKind::set};
+  command.setting = folded(take_word(rest), std::tolower);
+  if (rest.starts_with('=')) {
+    rest = trimmed(rest.substr(1));
+  } else if (folded(take_word(rest), std::tolower) != "to") {
+    return std::unexpected(invalid(text));
+  }
+  if (command.setting.empty()) return std::unexpected(invalid(text));
+  const bool is_quoted = rest.size() > 1 && rest.front() == '\'' && rest.back() == '\'';
+  if (!is_quoted) {
+    command.value = rest;
+    return command;
+  }
+  for (std::size_t at = 1; at + 1 < rest.size(); ++at) {
+    command.value += rest[at];
+    if (rest[at] == '\'' && rest[at + 1] == '\'' && at + 2 < rest.size()) ++at;
+  }
+  return command;
+}
+
 }  // namespace
 
 bool Commands::execute(std::string_view text, bool is_admin, std::string_view asked_by,
@@ -100,7 +136,8 @@ bool Commands::execute(std::string_view text, bool is_admin, std::string_view as
   const std::string name = folded(take_word(rest), std::toupper);
   const auto* const syntax =
       std::ranges::find(all, name, [](const Syntax& one) { return to_string(one.kind); });
-  if (syntax == std::end(all)) return false;
+  const bool is_set = name == to_string(CommandKind::set) && !sets_for_a_driver(rest);
+  if (syntax == std::end(all) && !is_set) return false;
   if (!is_admin) {
     listener.on_command_done(
         std::unexpected(Error{.sqlstate = "42501",
@@ -108,10 +145,7 @@ bool Commands::execute(std::string_view text, bool is_admin, std::string_view as
                               .hint = name + " is for users in admin_users."}));
     return true;
   }
-  const std::string_view word = take_word(rest);
-  const bool is_too_much = !rest.empty() || (syntax->argument == Argument::none && !word.empty());
-  Result<Command> command =
-      is_too_much ? std::unexpected(invalid(text)) : with_argument(*syntax, word);
+  Result<Command> command = is_set ? assignment(text, rest) : with_rest(*syntax, text, rest);
   if (!command) {
     listener.on_command_done(std::unexpected(command.error()));
     return true;

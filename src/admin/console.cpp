@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "admin/clauses.hpp"
+#include "admin/fake_settings.hpp"
 #include "admin/no_rows.hpp"
 #include "admin/shows.hpp"
 #include "admin/words.hpp"
@@ -13,31 +14,9 @@
 namespace pgproxy::admin {
 namespace {
 
-/// What drivers ask and set before their user gets a word in.
-constexpr std::pair<std::string_view, std::string_view> fake_settings[] = {
-    {"client_encoding", "UTF8"},
-    {"default_transaction_isolation", "read committed"},
-    {"standard_conforming_strings", "on"},
-    {"datestyle", "ISO"},
-    {"timezone", "GMT"},
-};
-
-// PgBouncer's commands that we do not have.
-constexpr std::string_view missing_commands[] = {
-    "reload",
-    "set",
-};
-
 Error invalid(std::string_view text) {
   return {.sqlstate = "08P01",
           .message = "invalid command '" + std::string(text) + "', use SHOW HELP;"};
-}
-
-void put_missing(std::string& out, std::string_view command) {
-  wire::put_error(out, wire::Severity::error,
-                  {.sqlstate = "0A000",
-                   .message = folded(command, std::toupper) + " is not in this version",
-                   .hint = "SHOW HELP lists the commands that are."});
 }
 
 /// In PgBouncer's words.
@@ -51,12 +30,6 @@ Error not_allowed(std::string_view command) {
 void put_usage(std::string& out) {
   wire::put_error(out, wire::Severity::notice,
                   {.sqlstate = "00000", .message = "Console usage", .detail = help_text()});
-}
-
-const std::pair<std::string_view, std::string_view>* find_fake_setting(std::string_view name) {
-  const auto* const found =
-      std::ranges::find(fake_settings, name, [](auto& fake) { return fake.first; });
-  return found == std::end(fake_settings) ? nullptr : found;
 }
 
 }  // namespace
@@ -86,9 +59,6 @@ Console::Command Console::read_command(std::string_view text) {
 
 void Console::execute(std::string_view text, bool is_admin, std::string& out) const {
   const Command command = read_command(text);
-  const auto is_missing = [&] {
-    return std::ranges::find(missing_commands, command.word) != std::end(missing_commands);
-  };
   if (command.is_empty) {
     wire::put_message(out, 'I');  // EmptyQueryResponse
   } else if (command.is_show()) {
@@ -96,12 +66,6 @@ void Console::execute(std::string_view text, bool is_admin, std::string& out) co
   } else if (command.is_one && command.word == "set" && find_fake_setting(command.name)) {
     wire::put_error(out, wire::Severity::notice, {.sqlstate = "00000", .message = "SET ignored"});
     wire::put_command_complete(out, "SET");
-  } else if (command.is_one && is_missing()) {
-    if (is_admin) {
-      put_missing(out, command.word);
-    } else {
-      wire::put_error(out, wire::Severity::error, not_allowed(command.word));
-    }
   } else {
     wire::put_error(out, wire::Severity::error, invalid(text));
   }

@@ -38,6 +38,8 @@ std::span<const CommandHelp> other_commands() {
       {"ENABLE database", admin, "ends DISABLE"},
       {"RECONNECT [database]", admin, "server connections are replaced as they become free"},
       {"WAIT_CLOSE [database]", admin, "answers when all that RECONNECT was for are closed"},
+      {"RELOAD", admin, "puts the configuration file in place, as a whole or not at all"},
+      {"SET setting = value", admin, "changes one setting until the next RELOAD"},
       {"SHUTDOWN [WAIT_FOR_SERVERS | WAIT_FOR_CLIENTS]", admin, "ends the program"},
   };
   return all;

@@ -54,7 +54,9 @@ constexpr Column<config::ConfigRow> config_columns[] = {
      [](const config::ConfigRow& row) { return Cell(row.changeable ? "yes" : "no"); }},
     // Ours.
     {"source", ColumnType::text,
-     [](const config::ConfigRow& row) { return Cell(row.given ? "given" : "default"); }},
+     [](const config::ConfigRow& row) {
+       return Cell(row.is_set ? "SET" : row.given ? "given" : "default");
+     }},
     column<&config::ConfigRow::reason>("reason"),
 };
 

@@ -57,13 +57,13 @@ CapacityGuard::CapacityGuard(control::Services services, const config::Settings&
       settings_(settings),
       pools_(pools),
       plan_(config::plan_capacity(settings)),
-      questions_(services, settings, plan_),
+      questions_(std::make_unique<control::CapacityQuestions>(services, settings, plan_)),
       verdict_(config::judge_capacity(settings, plan_, {})),
       timer_(*this) {}
 
 void CapacityGuard::ask(std::function<void(const config::CapacityVerdict&)> done) {
   if (settings_.check == config::CapacityCheck::off) return done(verdict_);
-  questions_.ask([this, done = std::move(done)](const std::vector<config::ServerFacts>& facts) {
+  questions_->ask([this, done = std::move(done)](const std::vector<config::ServerFacts>& facts) {
     take(config::judge_capacity(settings_, plan_, facts));
     done(verdict_);
   });
@@ -71,6 +71,21 @@ void CapacityGuard::ask(std::function<void(const config::CapacityVerdict&)> done
 
 void CapacityGuard::start() {
   measure();
+  services_.loop.timeouts().queue(period()).arm(timer_, services_.loop.now());
+}
+
+/// Servers of which nothing is planned any more have no limits.
+void CapacityGuard::reload(const config::CapacityPlan& plan, config::CapacityVerdict verdict) {
+  plan_ = plan;
+  questions_ = std::make_unique<control::CapacityQuestions>(services_, settings_, plan_);
+  const bool limits = settings_.check == config::CapacityCheck::enforce;
+  std::erase_if(verdict_.limits, [&](const auto& known) {
+    const bool is_planned = std::ranges::any_of(
+        plan_.hosts, [&](const config::HostPlan& host) { return host.name() == known.first; });
+    if (!is_planned || !limits) pools_.set_limits(known.first, {});
+    return !is_planned;
+  });
+  take(std::move(verdict));
   services_.loop.timeouts().queue(period()).arm(timer_, services_.loop.now());
 }
 
@@ -84,7 +99,7 @@ void CapacityGuard::on_timeout(Timeout& /*timeout*/) {
   services_.loop.timeouts().queue(period()).arm(timer_, services_.loop.now());
   measure();
   const bool asks = settings_.capacity_check_interval > Duration::zero();
-  if (asks && !questions_.is_asking()) ask([](const config::CapacityVerdict&) {});
+  if (asks && !questions_->is_asking()) ask([](const config::CapacityVerdict&) {});
 }
 
 void CapacityGuard::take(config::CapacityVerdict verdict) {

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,9 @@ class CapacityGuard final : private TimeoutListener {
   void ask(std::function<void(const config::CapacityVerdict&)> done);
   /// Goes on asking, and measuring what the pools do.
   void start();
+
+  /// The settings are others now, with this plan, and the servers said so of it.
+  void reload(const config::CapacityPlan& plan, config::CapacityVerdict verdict);
 
   /// SHOW CAPACITY.
   std::vector<CapacityRow> rows() const;
@@ -60,8 +64,8 @@ class CapacityGuard final : private TimeoutListener {
   control::Services services_;
   const config::Settings& settings_;
   pool::Pools& pools_;
-  const config::CapacityPlan plan_;
-  control::CapacityQuestions questions_;
+  config::CapacityPlan plan_;
+  std::unique_ptr<control::CapacityQuestions> questions_;
   config::CapacityVerdict verdict_;
   std::map<std::string, Trouble> troubles_;  ///< what does not fit, by kind and name
   std::map<std::string, Load> loads_;        ///< by "database/user"

@@ -96,14 +96,14 @@ void configure_log(const config::Settings& settings, bool quiet, bool verbose) {
   }
 }
 
-Result<void> serve(const config::Loaded& loaded, const Tls& tls) {
+Result<void> serve(config::Loaded& loaded, const Tls& tls, Proxy::Launch launch) {
   if (auto ensured = ensure_descriptors(loaded.settings); !ensured) return ensured;
   auto pid_file = PidFile::create(loaded.settings.pidfile);
   if (!pid_file) return std::unexpected(pid_file.error());
   for (const std::string& warning : loaded.warnings) {
     log::line(log::Level::warning, "{}", warning);
   }
-  Proxy proxy(loaded, tls);
+  Proxy proxy(loaded, tls, std::move(launch));
   if (auto opened = proxy.open(); !opened) return opened;
   if (auto became = become_user(loaded.settings); !became) return became;
   proxy.run();
@@ -118,8 +118,11 @@ int run(const std::string& path, bool quiet, bool verbose) {
     print_problem(allowed.error());
     return 1;
   }
-  configure_log(loaded.settings, quiet, verbose);
-  if (const auto served = serve(loaded, tls); !served) {
+  const auto start_log = [quiet, verbose](const config::Settings& settings) {
+    configure_log(settings, quiet, verbose);
+  };
+  start_log(loaded.settings);
+  if (const auto served = serve(loaded, tls, {.path = path, .configure_log = start_log}); !served) {
     print_problem(served.error());
     return 1;
   }

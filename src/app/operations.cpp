@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <memory>
 #include <utility>
 
 #include "pgproxy/base/log.hpp"
@@ -70,6 +71,8 @@ std::optional<Answer> Operations::start(const Command& command, CommandListener*
     case CommandKind::pause:
     case CommandKind::suspend:
     case CommandKind::wait_close: return wait(command, *database, listener);
+    case CommandKind::reload:
+    case CommandKind::set: configure(command, listener); return std::nullopt;
     default: return to_string(command.kind);
   }
 }
@@ -106,10 +109,35 @@ std::optional<Error> Operations::carry_out(const Command& command, pool::Databas
     case CommandKind::enable:
       parts_.pools.disable(*database, command.kind == CommandKind::disable);
       return std::nullopt;
-    case CommandKind::wait_close: return std::nullopt;
+    case CommandKind::wait_close:
+    case CommandKind::reload:
+    case CommandKind::set: return std::nullopt;
     case CommandKind::shutdown: return shut_down(command);
   }
   std::unreachable();
+}
+
+/// Whoever asked may be gone when it is over.
+void Operations::configure(const Command& command, CommandListener* listener) {
+  const auto waiting = std::make_shared<IntrusiveList<CommandListener>>();
+  if (listener != nullptr) waiting->push_back(*listener);
+  std::string tag(to_string(command.kind));
+  if (command.kind == CommandKind::set) {
+    tag = fmt::format("SET {}={}", command.setting, command.value);
+  }
+  const auto done = [waiting, tag = std::move(tag)](const Result<std::vector<std::string>>& lines) {
+    if (waiting->empty()) return;
+    CommandListener& asker = waiting->front();
+    asker.unlink();
+    if (!lines) return asker.on_command_done(std::unexpected(lines.error()));
+    for (const std::string& line : *lines) asker.on_command_notice(line);
+    asker.on_command_done(tag);
+  };
+  if (command.kind == CommandKind::reload) {
+    parts_.reload.reload(done);
+  } else {
+    parts_.reload.set(command.setting, command.value, done);
+  }
 }
 
 std::optional<Error> Operations::pause(pool::DatabaseEntry* database) {

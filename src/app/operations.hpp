@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "app/reload.hpp"
 #include "app/shutdown.hpp"
 
 #include "pgproxy/base/commands.hpp"
@@ -26,6 +27,7 @@ class Operations final : public CommandTarget, private TimeoutListener {
     pool::Pools& pools;
     session::Sessions& sessions;
     Shutdown& shutdown;
+    Reload& reload;
     /// All server connections, with who holds them.
     std::function<std::vector<ConnectionRow>()> servers;
   };
@@ -34,7 +36,7 @@ class Operations final : public CommandTarget, private TimeoutListener {
 
   void run(const Command& command, CommandListener& listener) override;
   void cancel(CommandListener& listener) override;
-  /// SIGUSR1 and SIGUSR2: an error goes to the log.
+  /// SIGUSR1, SIGUSR2 and SIGHUP: an error goes to the log.
   void run_for_signal(CommandKind kind, std::string_view signal);
   /// What waits, and what is paused.
   void describe_health(std::vector<HealthRow>& rows) const;
@@ -56,6 +58,7 @@ class Operations final : public CommandTarget, private TimeoutListener {
                                                pool::DatabaseEntry* database,
                                                CommandListener* listener);
   std::optional<Error> carry_out(const Command& command, pool::DatabaseEntry* database);
+  void configure(const Command& command, CommandListener* listener);
   std::optional<Error> pause(pool::DatabaseEntry* database);
   std::optional<Error> resume(pool::DatabaseEntry* database);
   std::optional<Error> suspend();

@@ -7,6 +7,8 @@
 #include <thread>
 #include <unordered_map>
 
+#include "app/process.hpp"
+
 #include "pgproxy/base/log.hpp"
 
 namespace pgproxy::app {
@@ -25,25 +27,30 @@ unsigned worker_count(const config::Settings& settings) {
 
 }  // namespace
 
-Proxy::Proxy(const config::Loaded& loaded, const Tls& tls)
+Proxy::Proxy(config::Loaded& loaded, const Tls& tls, Launch launch)
     : loaded_(loaded),
+      launch_(std::move(launch)),
       loop_(net::SocketOptions::from(loaded.settings), worker_count(loaded.settings)),
       fd_watcher_(loop_),
       resolver_(loop_),
-      auth_query_({loop_, fd_watcher_, resolver_}, loaded.settings),
+      auth_query_(services(), loaded.settings),
       pools_(loop_, loaded.settings, tls.servers),
-      health_checks_({loop_, fd_watcher_, resolver_}, loaded.settings,
-                     [this](const control::HealthResult& result) { on_health_checked(result); }),
-      capacity_({loop_, fd_watcher_, resolver_}, loaded.settings, pools_),
+      health_checks_(make_health_checks()),
+      capacity_(services(), loaded.settings, pools_),
       sessions_(loop_, loaded.settings, pools_, *this, auth_query_),
       watchdog_(loop_),
       shutdown_(loop_, loaded.settings, sessions_,
                 {.stop_accepting = [this] { stop_accepting(); }, .stop = [this] { loop_.stop(); }}),
+      reload_({.services = services(),
+               .running = loaded,
+               .path = launch_.path,
+               .apply = [this](Reload::Accepted accepted) { apply(std::move(accepted)); }}),
       operations_({.loop = loop_,
                    .settings = loaded.settings,
                    .pools = pools_,
                    .sessions = sessions_,
                    .shutdown = shutdown_,
+                   .reload = reload_,
                    .servers = [this] { return servers(); }}),
       console_(*this, loaded),
       commands_(operations_),
@@ -53,6 +60,40 @@ Proxy::Proxy(const config::Loaded& loaded, const Tls& tls)
                           .slow_queries = [this] { return slow_queries(); }}) {
   control::ignore_environment();
   sessions_.use_tls(tls.clients);
+  pools_.on_gone([this](const pool::Pool& pool) { sessions_.forget(pool); });
+}
+
+control::Services Proxy::services() {
+  return {loop_, fd_watcher_, resolver_};
+}
+
+std::unique_ptr<control::HealthChecks> Proxy::make_health_checks() {
+  return std::make_unique<control::HealthChecks>(
+      services(), loaded_.settings,
+      [this](const control::HealthResult& result) { on_health_checked(result); });
+}
+
+/// Everything that was made of the settings is made anew, or told; what only reads them finds the
+/// new ones.
+void Proxy::apply(Reload::Accepted accepted) {
+  const bool is_tls_other = std::ranges::any_of(accepted.change.changes, [](const auto& change) {
+    return !change.needs_restart && change.name.starts_with("server_tls");
+  });
+  loaded_ = std::move(accepted.change.next);
+  const config::Settings& settings = loaded_.settings;
+  launch_.configure_log(settings);
+  loop_.set_socket_options(net::SocketOptions::from(settings));
+  if (const auto ensured = ensure_descriptors(settings); !ensured) {
+    log::line(log::Level::warning, "{} HINT: {}", ensured.error().message, ensured.error().hint);
+  }
+  sessions_.use_tls(accepted.tls.clients);
+  pools_.reload(accepted.tls.servers, is_tls_other);
+  capacity_.reload(accepted.plan, std::move(accepted.verdict));
+  auth_query_.reload();
+  health_checks_ = make_health_checks();
+  if (coordination_ != nullptr) coordination_->reload(accepted.plan);
+  sessions_.reload();
+  pools_.open_minimum();
 }
 
 Proxy::~Proxy() {
@@ -129,10 +170,7 @@ void Proxy::watch_signals() {
   loop_.on_signal(SIGQUIT, [this] { shutdown_.now("SIGQUIT"); });
   loop_.on_signal(SIGUSR1, [this] { operations_.run_for_signal(CommandKind::pause, "SIGUSR1"); });
   loop_.on_signal(SIGUSR2, [this] { operations_.run_for_signal(CommandKind::resume, "SIGUSR2"); });
-  loop_.on_signal(SIGHUP, [] {
-    log::line(log::Level::warning,
-              "got SIGHUP (reload), which is not in this version: nothing changed");
-  });
+  loop_.on_signal(SIGHUP, [this] { operations_.run_for_signal(CommandKind::reload, "SIGHUP"); });
 }
 
 std::vector<ConnectionRow> Proxy::clients() const {
@@ -141,7 +179,7 @@ std::vector<ConnectionRow> Proxy::clients() const {
 
 std::vector<ConnectionRow> Proxy::servers() const {
   std::vector<ConnectionRow> rows;
-  pools_.for_each([&](const pool::Pool& pool) { pool.describe_servers(rows); });
+  pools_.for_each_even_retired([&](const pool::Pool& pool) { pool.describe_servers(rows); });
   std::unordered_map<std::uint64_t, ConnectionRow> holders;
   for (ConnectionRow& client : sessions_.describe()) {
     if (client.link != 0) holders.emplace(client.link, std::move(client));
@@ -228,7 +266,7 @@ std::vector<HealthRow> Proxy::health() const {
   capacity_.describe_health(rows);
   if (coordination_ != nullptr) coordination_->describe_health(rows);
   pools_.describe_health(rows);
-  health_checks_.describe_health(rows);
+  health_checks_->describe_health(rows);
   return rows;
 }
 

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "app/capacity_guard.hpp"
 #include "app/operations.hpp"
+#include "app/reload.hpp"
 #include "app/shutdown.hpp"
 #include "app/tls.hpp"
 #include "app/watchdog.hpp"
@@ -27,8 +29,13 @@ namespace pgproxy::app {
 /// The running program: the object graph of one loop, its signals, its end.
 class Proxy final : private StatusSource, private session::ConsoleTarget {
  public:
-  /// `loaded` has no problems and outlives the object.
-  Proxy(const config::Loaded& loaded, const Tls& tls);
+  /// What RELOAD needs of how the program was started.
+  struct Launch {
+    std::string path;  ///< of the configuration file
+    std::function<void(const config::Settings&)> configure_log;
+  };
+  /// `loaded` has no problems and outlives the object, which puts another in its place on RELOAD.
+  Proxy(config::Loaded& loaded, const Tls& tls, Launch launch);
   ~Proxy();
 
   /// Makes sure that the servers have room for the pools, that this instance is one of those that
@@ -73,18 +80,24 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   Result<void> verify_acquire();
   metrics::Status status() const;
 
-  const config::Loaded& loaded_;
+  void apply(Reload::Accepted accepted);
+  std::unique_ptr<control::HealthChecks> make_health_checks();
+  control::Services services();
+
+  config::Loaded& loaded_;
+  const Launch launch_;
   net::UvLoop loop_;
   net::UvFdWatcher fd_watcher_;
   net::UvResolver resolver_;
   control::AuthQuery auth_query_;
   pool::Pools pools_;
-  control::HealthChecks health_checks_;
+  std::unique_ptr<control::HealthChecks> health_checks_;
   CapacityGuard capacity_;
   std::unique_ptr<control::Coordination> coordination_;
   session::Sessions sessions_;
   Watchdog watchdog_;
   Shutdown shutdown_;
+  Reload reload_;
   Operations operations_;
   admin::Console console_;
   admin::Commands commands_;

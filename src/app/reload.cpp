@@ -51,30 +51,26 @@ class Reload::ReadJob final : public io::Job {
 Reload::Reload(Parts parts) : parts_(std::move(parts)) {}
 Reload::~Reload() = default;
 
-void Reload::reload(std::string_view asked_by, Done done) {
+void Reload::reload(Done done) {
   begin(std::make_unique<ReadJob>(*this, [path = parts_.path] { return config::load(path); }),
-        "RELOAD", asked_by, std::move(done));
+        "RELOAD", std::move(done));
 }
 
 /// The job has a copy of what runs.
-void Reload::set(std::string_view name, std::string_view value, std::string_view asked_by,
-                 Done done) {
+void Reload::set(std::string_view name, std::string_view value, Done done) {
   const auto read = [running = parts_.running, name = std::string(name),
                      value = std::string(value)] {
     return config::with_setting(running, name, value);
   };
-  begin(std::make_unique<ReadJob>(*this, read), fmt::format("SET {}", name), asked_by,
-        std::move(done));
+  begin(std::make_unique<ReadJob>(*this, read), fmt::format("SET {}", name), std::move(done));
 }
 
-void Reload::begin(std::unique_ptr<ReadJob> job, std::string_view what, std::string_view asked_by,
-                   Done done) {
+void Reload::begin(std::unique_ptr<ReadJob> job, std::string_view what, Done done) {
   if (is_on()) {
     return done(std::unexpected(Error{.sqlstate = "55006",
                                       .message = "a reload is under way already",
                                       .hint = "Try again when it is over."}));
   }
-  log::line(log::Level::log, "{} by {}", what, asked_by);
   questions_.reset();
   what_ = what;
   done_ = std::move(done);
@@ -92,14 +88,12 @@ void Reload::on_read(config::Loaded loaded, Tls tls) {
     }
     return refuse(in_short(loaded.problems));
   }
-  accepted_ = std::make_unique<Accepted>(
-      Accepted{.change = config::plan_reload(parts_.running, std::move(loaded)),
-               .tls = std::move(tls)});
+  accepted_ = std::make_unique<Accepted>(Accepted{
+      .change = config::plan_reload(parts_.running, std::move(loaded)), .tls = std::move(tls)});
   const config::Settings& next = accepted_->change.next.settings;
   accepted_->plan = config::plan_capacity(next);
   if (next.check == config::CapacityCheck::off) return on_asked({});
-  questions_ =
-      std::make_unique<control::CapacityQuestions>(parts_.services, next, accepted_->plan);
+  questions_ = std::make_unique<control::CapacityQuestions>(parts_.services, next, accepted_->plan);
   questions_->ask([this](const std::vector<config::ServerFacts>& facts) { on_asked(facts); });
 }
 
@@ -119,6 +113,7 @@ void Reload::on_asked(const std::vector<config::ServerFacts>& facts) {
   if (lines.empty()) lines.emplace_back("nothing has changed");
   for (const std::string& line : lines) log::line(log::Level::log, "{}: {}", what_, line);
   parts_.apply(std::move(*accepted_));
+  log::line(log::Level::log, "{}: the configuration is in place", what_);
   finish(lines);
 }
 

@@ -40,16 +40,15 @@ class Reload {
   explicit Reload(Parts parts);
   ~Reload();
 
-  /// `done` is called once, later. `asked_by`: for the log.
-  void reload(std::string_view asked_by, Done done);
+  /// `done` is called once, later, or at once when a reload is under way.
+  void reload(Done done);
   /// Likewise with one setting of the running configuration changed; `value` as in the file.
-  void set(std::string_view name, std::string_view value, std::string_view asked_by, Done done);
+  void set(std::string_view name, std::string_view value, Done done);
   bool is_on() const { return done_ != nullptr; }
 
  private:
   class ReadJob;
-  void begin(std::unique_ptr<ReadJob> job, std::string_view what, std::string_view asked_by,
-             Done done);
+  void begin(std::unique_ptr<ReadJob> job, std::string_view what, Done done);
   void on_read(config::Loaded loaded, Tls tls);
   void on_asked(const std::vector<config::ServerFacts>& facts);
   void refuse(Error error);
@@ -59,7 +58,7 @@ class Reload {
   std::unique_ptr<io::PendingJob> pending_;
   std::unique_ptr<Accepted> accepted_;
   std::unique_ptr<control::CapacityQuestions> questions_;  ///< kept until the next ones
-  std::string what_;  ///< "RELOAD", "SET pool_size = 5"
+  std::string what_;                                       ///< "RELOAD", "SET pool_size = 5"
   Done done_;
 };
 

@@ -53,8 +53,7 @@ Result<void> Proxy::check_capacity() {
 Result<void> Proxy::coordinate() {
   if (loaded_.settings.coordination == config::Coordination::none) return {};
   coordination_ = std::make_unique<control::Coordination>(
-      control::Services{loop_, fd_watcher_, resolver_}, loaded_.settings,
-      config::plan_capacity(loaded_.settings),
+      services(), loaded_.settings, config::plan_capacity(loaded_.settings),
       [this] { pools_.hold_growth(coordination_ != nullptr && coordination_->is_refused()); });
   Result<void> result;
   wait_for(loop_, [&](const std::function<void()>& over) {

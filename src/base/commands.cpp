@@ -17,6 +17,8 @@ std::string_view to_string(CommandKind kind) {
     case enable: return "ENABLE";
     case wait_close: return "WAIT_CLOSE";
     case shutdown: return "SHUTDOWN";
+    case reload: return "RELOAD";
+    case set: return "SET";
   }
   std::unreachable();
 }
@@ -24,6 +26,7 @@ std::string_view to_string(CommandKind kind) {
 std::string Command::text() const {
   std::string text(to_string(kind));
   if (kind == CommandKind::kill_client) return text + " " + std::to_string(client_id);
+  if (kind == CommandKind::set) return text + " " + setting;
   if (!database.empty()) return text + " " + database;
   if (kind != CommandKind::shutdown) return text;
   switch (shutdown) {

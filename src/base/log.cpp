@@ -1,6 +1,7 @@
 #include "pgproxy/base/log.hpp"
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <ctime>
 #include <memory>
@@ -13,6 +14,7 @@
 namespace pgproxy::log {
 namespace {
 
+/// What is written, and where to; another one is put in its place as a whole.
 struct State {
   Options options;
   std::shared_ptr<spdlog::logger> logger;
@@ -26,10 +28,13 @@ std::shared_ptr<spdlog::logger> make_logger(std::vector<spdlog::sink_ptr> sinks)
   return logger;
 }
 
-State& state() {
-  static State instance{{}, make_logger({std::make_shared<spdlog::sinks::stderr_sink_mt>()})};
+std::atomic<std::shared_ptr<const State>>& state() {
+  static std::atomic<std::shared_ptr<const State>> instance{std::make_shared<const State>(
+      State{{}, make_logger({std::make_shared<spdlog::sinks::stderr_sink_mt>()})})};
   return instance;
 }
+
+std::atomic<Level> least_level{Options{}.least};
 
 constexpr std::array<std::string_view, 5> level_words = {"DEBUG", "LOG", "WARNING", "ERROR",
                                                          "FATAL"};
@@ -121,20 +126,22 @@ bool configure(const Options& options) {
       if (sinks.empty()) sinks.push_back(std::make_shared<spdlog::sinks::stderr_sink_mt>());
     }
   }
-  state() = State{options, make_logger(std::move(sinks))};
+  least_level = options.least;
+  state() = std::make_shared<const State>(State{options, make_logger(std::move(sinks))});
   return opened;
 }
 
 bool enabled(Level level) {
-  return level >= state().options.least;
+  return level >= least_level.load(std::memory_order_relaxed);
 }
 
 void write(Level level, const Subject& subject, std::string_view message) {
   if (!enabled(level)) return;
-  const Format format = state().options.format;
-  state().logger->info("{}", format == Format::text
-                                 ? as_text_line(level, subject, message)
-                                 : as_fields(level, subject, message, format == Format::json));
+  const std::shared_ptr<const State> now = state().load();
+  const Format format = now->options.format;
+  now->logger->info("{}", format == Format::text
+                              ? as_text_line(level, subject, message)
+                              : as_fields(level, subject, message, format == Format::json));
 }
 
 }  // namespace pgproxy::log

@@ -44,6 +44,29 @@ std::string differences(std::span<const Row<Entry>> rows, const Entry& before, c
   return text;
 }
 
+/// What no row prints.
+std::string other_differences(const User&, const User&) {
+  return {};
+}
+
+std::string other_differences(const Database& before, const Database& after) {
+  const auto value_in = [](const Database& entry, std::string_view name) -> std::string {
+    for (const auto& [known, value] : entry.startup_settings) {
+      if (known == name) return value;
+    }
+    return {};
+  };
+  std::string text;
+  for (const auto& row : database_rows()) {
+    const std::string old_value = value_in(before, row.name);
+    const std::string new_value = value_in(after, row.name);
+    if (old_value == new_value) continue;
+    text += fmt::format("{}{} {} -> {}", text.empty() ? "" : ", ", row.name,
+                        shown(old_value, false), shown(new_value, false));
+  }
+  return text;
+}
+
 template <class Entry>
 void compare_entries(std::string_view kind, std::span<const Row<Entry>> rows,
                      const std::vector<Entry>& before, const std::vector<Entry>& after,
@@ -56,8 +79,10 @@ void compare_entries(std::string_view kind, std::span<const Row<Entry>> rows,
     const std::string what = fmt::format("{} {}", kind, in_quotes(entry.name));
     if (now == after.end()) {
       lines.push_back(what + ": removed");
-    } else if (const std::string changes = differences(rows, entry, *now); !changes.empty()) {
-      lines.push_back(what + ": " + changes);
+    } else {
+      for (const auto& changes : {differences(rows, entry, *now), other_differences(entry, *now)}) {
+        if (!changes.empty()) lines.push_back(what + ": " + changes);
+      }
     }
   }
   for (const Entry& entry : after) {

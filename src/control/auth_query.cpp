@@ -40,6 +40,20 @@ AuthQuery::AuthQuery(Services services, const config::Settings& settings)
 
 AuthQuery::~AuthQuery() = default;
 
+/// What is asked is answered by the connection that it was sent to.
+void AuthQuery::reload() {
+  known_.clear();
+  for (auto& [place, connection] : connections_) replaced_.push_back(std::move(connection));
+  connections_.clear();
+  if (asked_.empty()) drop_replaced();
+}
+
+/// One of them may be on the stack.
+void AuthQuery::drop_replaced() {
+  for (auto& connection : replaced_) services_.loop.destroy_later(std::move(connection));
+  replaced_.clear();
+}
+
 const config::Database* AuthQuery::find_entry(std::string_view name) const {
   const config::Database* listed = settings_.find_database(name);
   return listed == nullptr && settings_.auto_database ? &*settings_.auto_database : listed;
@@ -118,6 +132,7 @@ void AuthQuery::on_answer(const Key& key, const Answer& answer) {
     next.unlink();
     next.on_secret(found);
   }
+  if (asked_.empty()) drop_replaced();
 }
 
 void AuthQuery::note_failure(const Key& key, const Error& error) {

@@ -79,10 +79,14 @@ std::string_view ClusterSlot::name_of(State state) {
   return "";
 }
 
-std::string ClusterSlot::name() const {
+std::string name_of_list(const std::vector<SlotHost>& hosts) {
   std::string name;
-  for (const SlotHost& host : hosts_) name.append(name.empty() ? "" : ",").append(host.name());
+  for (const SlotHost& host : hosts) name.append(name.empty() ? "" : ",").append(host.name());
   return name;
+}
+
+std::string ClusterSlot::name() const {
+  return name_of_list(hosts_);
 }
 
 HealthRow ClusterSlot::describe_health() const {

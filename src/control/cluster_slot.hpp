@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "control/published_plan.hpp"
@@ -26,6 +27,9 @@ struct SlotHost {
   std::string name() const;
 };
 
+/// By commas.
+std::string name_of_list(const std::vector<SlotHost>& hosts);
+
 /// This instance's slot at the primary of one list of hosts (see Coordination).
 class ClusterSlot final : private TimeoutListener {
  public:
@@ -41,6 +45,8 @@ class ClusterSlot final : private TimeoutListener {
               Owner owner);
   ~ClusterSlot();
 
+  /// The same hosts with other plans, which the others hear of with the next question.
+  void replan(std::vector<SlotHost> hosts) { hosts_ = std::move(hosts); }
   /// Once. `done` hears how the first attempt ended.
   void acquire(std::function<void(Result<void>)> done);
   bool is_refused() const { return state_ == State::refused; }
@@ -80,7 +86,7 @@ class ClusterSlot final : private TimeoutListener {
 
   Services services_;
   const config::Settings& settings_;
-  const std::vector<SlotHost> hosts_;
+  std::vector<SlotHost> hosts_;
   const Owner owner_;
   std::function<void(Result<void>)> done_;
 

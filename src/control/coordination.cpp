@@ -78,23 +78,55 @@ std::vector<Cluster> clusters_of(const config::Settings& settings) {
   return clusters;
 }
 
+std::vector<std::vector<SlotHost>> clusters_with_plans(const config::Settings& settings,
+                                                       const config::CapacityPlan& plan) {
+  std::vector<std::vector<SlotHost>> result;
+  for (const Cluster& cluster : clusters_of(settings)) {
+    std::vector<SlotHost>& hosts = result.emplace_back();
+    for (const auto& [host, port] : cluster) hosts.push_back(make_host(settings, plan, host, port));
+  }
+  return result;
+}
+
 }  // namespace
 
 Coordination::Coordination(Services services, const config::Settings& settings,
-                           const config::CapacityPlan& plan, std::function<void()> on_change) {
-  const ClusterSlot::Owner owner{
-      .on_change = std::move(on_change),
+                           const config::CapacityPlan& plan, std::function<void()> on_change)
+    : services_(services), settings_(settings), on_change_(std::move(on_change)) {
+  for (auto& hosts : clusters_with_plans(settings, plan)) {
+    slots_.push_back(make_slot(std::move(hosts)));
+  }
+}
+
+std::unique_ptr<ClusterSlot> Coordination::make_slot(std::vector<SlotHost> hosts) {
+  ClusterSlot::Owner owner{
+      .on_change = on_change_,
       .find_own = [this](const ClusterSlot& asker, std::int32_t backend_pid) -> std::string {
         for (const auto& slot : slots_) {
           if (slot.get() != &asker && slot->is_backend(backend_pid)) return slot->name();
         }
         return "";
       }};
-  for (const Cluster& cluster : clusters_of(settings)) {
-    std::vector<SlotHost> hosts;
-    for (const auto& [host, port] : cluster) hosts.push_back(make_host(settings, plan, host, port));
-    slots_.push_back(std::make_unique<ClusterSlot>(services, settings, std::move(hosts), owner));
+  return std::make_unique<ClusterSlot>(services_, settings_, std::move(hosts), std::move(owner));
+}
+
+void Coordination::reload(const config::CapacityPlan& plan) {
+  std::vector<std::unique_ptr<ClusterSlot>> before = std::exchange(slots_, {});
+  std::vector<ClusterSlot*> added;
+  for (auto& hosts : clusters_with_plans(settings_, plan)) {
+    const std::string name = name_of_list(hosts);
+    const auto known = std::ranges::find_if(
+        before, [&](const auto& slot) { return slot && slot->name() == name; });
+    if (known != before.end()) {
+      (*known)->replan(std::move(hosts));
+      slots_.push_back(std::move(*known));
+    } else {
+      slots_.push_back(make_slot(std::move(hosts)));
+      added.push_back(slots_.back().get());
+    }
   }
+  before.clear();
+  for (ClusterSlot* slot : added) slot->acquire([](const Result<void>&) {});
 }
 
 Coordination::~Coordination() = default;

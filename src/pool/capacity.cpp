@@ -61,6 +61,17 @@ std::uint32_t Capacity::used() const {
   return pool_.used + reserve_.used;
 }
 
+void Capacity::resize(std::uint32_t pool_size, std::uint32_t reserve_size) {
+  const std::scoped_lock guard(lock_);
+  pool_.limit = pool_size;
+  reserve_.limit = reserve_size;
+}
+
+bool Capacity::is_exceeded() const {
+  const std::scoped_lock guard(lock_);
+  return pool_.is_exceeded() || reserve_.used > reserve_.limit;
+}
+
 CapacityLimit Capacity::check(const ServerBudgets& at) const {
   if (!pool_.has_room()) return CapacityLimit::pool;
   if (!database_.has_room()) return CapacityLimit::database;

@@ -13,13 +13,6 @@ namespace {
 /// Bounds the memory that clients with ever new startup settings can claim.
 constexpr std::size_t max_canonical_states = 1000;
 
-/// A client waits no longer than either setting allows; zero is off.
-Duration wait_limit(const config::PoolSettings& settings) {
-  if (settings.query_wait_timeout == Duration::zero()) return settings.query_timeout;
-  if (settings.query_timeout == Duration::zero()) return settings.query_wait_timeout;
-  return std::min(settings.query_wait_timeout, settings.query_timeout);
-}
-
 }  // namespace
 
 Pool::Pool(Pools& pools, PoolContext& context, CapacityLock& lock, DatabaseEntry& database,
@@ -31,26 +24,10 @@ Pool::Pool(Pools& pools, PoolContext& context, CapacityLock& lock, DatabaseEntry
       settings_(settings),
       capacity_(lock, settings.pool_size, settings.reserve_pool_size, database.server_budget,
                 user.server_budget),
-      idle_timeout_queue_(&timeout_queue(context.settings.server_idle_timeout)),
-      query_timeout_queue_(&timeout_queue(settings.query_timeout)),
-      idle_transaction_queue_(&timeout_queue(settings.idle_transaction_timeout)),
-      transaction_queue_(&timeout_queue(settings.transaction_timeout)),
-      client_idle_queue_(&timeout_queue(settings.client_idle_timeout)),
-      wait_queue_(&timeout_queue(wait_limit(settings))),
       retry_(*this),
       reserve_(*this) {
-  const std::vector<std::string> local = {context.settings.unix_socket_dir};
-  for (const std::string& name : database.config.hosts.empty() ? local : database.config.hosts) {
-    ServerHost& host = pools.host({.host = name, .port = database.config.port});
-    hosts_.push_back({.host = host,
-                      .role = host.limits().role(user.name),
-                      .database = host.limits().database(server_database())});
-  }
-  const Duration leak = context.settings.leak_warning;
-  const Duration limit = settings.idle_transaction_timeout;
-  if (leak == Duration::zero() || (limit > Duration::zero() && limit <= leak)) return;
-  leak_warning_queue_ = &timeout_queue(leak);
-  leaked_queue_ = &timeout_queue(limit > Duration::zero() ? limit - leak : Duration::zero());
+  look_up_queues();
+  look_up_hosts();
 }
 
 Pool::~Pool() {
@@ -290,6 +267,7 @@ void Pool::on_server_ready(ServerConnection& server) {
     retry_.disarm();
     if (default_state_ != server.session_state()) canonical_states_.clear();
     default_state_ = server.session_state();
+    wants_verification_ = false;
   }
   ServerHost& host = server.host();
   const bool was_attempt = server.is_attempt();

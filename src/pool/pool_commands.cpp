@@ -9,7 +9,8 @@ namespace pgproxy::pool {
 
 std::string_view Pool::reason_to_close(const ServerConnection& server) const {
   if (hold_ == Hold::paused) return "paused";
-  return server.is_outdated() ? "RECONNECT" : std::string_view();
+  if (server.is_outdated()) return "RECONNECT";
+  return is_trimming_ && capacity_.is_exceeded() ? "pool_size was lowered" : std::string_view();
 }
 
 /// Closing one may close others.

@@ -21,11 +21,7 @@ Pools::Pools(io::Loop& loop, const config::Settings& settings,
     : context_{.loop = loop, .settings = settings, .server_tls = std::move(server_tls)},
       stats_timer_(*this),
       house_timer_(*this) {
-  for (const config::Database& database : settings.databases) {
-    const std::uint32_t limit = database.max_db_connections.value_or(settings.max_db_connections);
-    databases_[database.name] =
-        std::make_unique<DatabaseEntry>(DatabaseEntry{database, Budget{limit}});
-  }
+  add_entries();
   loop.timeouts().queue(settings.stats_period).arm(stats_timer_, loop.now());
   loop.timeouts().queue(house_period).arm(house_timer_, loop.now());
 }
@@ -62,7 +58,8 @@ DatabaseEntry* Pools::find_database(std::string_view name) {
   const std::uint32_t limit =
       database.max_db_connections.value_or(context_.settings.max_db_connections);
   auto& slot = databases_[std::string(name)];
-  slot = std::make_unique<DatabaseEntry>(DatabaseEntry{std::move(database), Budget{limit}});
+  slot = std::make_unique<DatabaseEntry>(DatabaseEntry{
+      .config = std::move(database), .server_budget = Budget{limit}, .is_auto = true});
   return slot.get();
 }
 
@@ -104,6 +101,7 @@ void Pools::on_capacity_freed(const Pool& origin) {
 
 void Pools::keep_house() {
   for (const auto& [key, pool] : pools_) pool->keep_house();
+  bury_retired();
   enforce_limits();
   end_bites(limit_quiet_time);
   context_.loop.timeouts().queue(house_period).arm(house_timer_, context_.loop.now());

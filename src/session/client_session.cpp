@@ -418,6 +418,7 @@ bool ClientSession::is_between_transactions() const {
 }
 
 void ClientSession::shut_down() {
+  if (pool_ != nullptr && pool_->is_retired()) return fail(*pool_->retired_because());
   fail({.sqlstate = "57P01", .message = "terminating connection: the pooler is shutting down"});
 }
 

@@ -168,6 +168,23 @@ void Sessions::close_all() {
   while (!sessions_.empty()) sessions_.begin()->second->shut_down();
 }
 
+void Sessions::reload() {
+  if (verifiers_->iterations() != settings_.scram_iterations) {
+    verifiers_ = std::make_shared<auth::VerifierCache>(settings_.scram_iterations);
+  }
+  std::vector<std::uint64_t> ids;
+  for (const auto& [id, session] : sessions_) {
+    if (session->pool() != nullptr && session->pool()->is_retired()) ids.push_back(id);
+  }
+  for (const std::uint64_t id : ids) {  // one may take others with it
+    if (const auto at = sessions_.find(id); at != sessions_.end()) at->second->drain(true);
+  }
+}
+
+void Sessions::forget(const pool::Pool& pool) {
+  workloads_.erase(&pool);
+}
+
 Workload& Sessions::workload(const pool::Pool& pool) {
   auto& slot = workloads_[&pool];
   if (slot == nullptr) slot = std::make_unique<Workload>();
@@ -191,6 +208,7 @@ std::vector<PinRow> Sessions::describe_pins() const {
 std::vector<PinTotalRow> Sessions::describe_pin_totals() const {
   std::vector<PinTotalRow> rows;
   for (const auto& [pool, workload] : workloads_) {
+    if (pool->is_retired()) continue;  // another one may have its names
     for (std::size_t i = 0; i < sql::residue_count; ++i) {
       const Workload::Counts& counts = workload->counts[i];
       if (counts.pins == 0 && counts.refusals == 0) continue;
@@ -207,6 +225,7 @@ std::vector<PinTotalRow> Sessions::describe_pin_totals() const {
 std::vector<QueryRow> Sessions::describe_queries() const {
   std::vector<QueryRow> rows;
   for (const auto& [pool, workload] : workloads_) {
+    if (pool->is_retired()) continue;
     const auto add = [&](const sql::Shape& shape) {
       if (shape.counts.calls == 0 && shape.counts.time == 0) return;
       rows.push_back({.database = pool->database().config.name,

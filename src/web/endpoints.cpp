@@ -60,7 +60,7 @@ Response capacity(const metrics::Status& status) {
 }
 
 std::string_view origin_of(const config::ConfigRow& row) {
-  return row.given ? "given" : "default";
+  return row.is_set ? "SET" : row.given ? "given" : "default";
 }
 
 Response configuration(Source& source) {

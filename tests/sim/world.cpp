@@ -144,6 +144,13 @@ Client& World::cancel(const Client& client) {
   return *cancels_.back();
 }
 
+void World::reload(const std::function<void(config::Settings&)>& change) {
+  change(settings_);
+  pools_.reload(nullptr, false);
+  sessions_.reload();
+  run();
+}
+
 void World::drain() {
   for (const auto& client : clients_) {
     if (!client->is_closed()) client->terminate();
@@ -152,7 +159,7 @@ void World::drain() {
   // Cleaning up a connection that nothing comes through ends with its timeout.
   if (postgres.has_black_hole()) loop.run_for(settings_.server_connect_timeout + seconds(1));
   if (sessions_.client_count() != 0) complain("a client is still there after all have left");
-  pools_.for_each([&](const pool::Pool& pool) {
+  pools_.for_each_even_retired([&](const pool::Pool& pool) {
     if (pool.has_waiters()) complain("a waiter is left");
     if (pool.client_count != 0) complain("a pool still counts clients");
     if (pool.idle_count() != pool.server_count())
@@ -187,7 +194,7 @@ std::string World::violation_text() const {
 void World::check() {
   std::map<const pool::Budget*, std::uint32_t> used;
   std::size_t servers = 0;
-  pools_.for_each([&](const pool::Pool& pool) {
+  pools_.for_each_even_retired([&](const pool::Pool& pool) {
     servers += pool.server_count();
     used[&pool.database().server_budget] += static_cast<std::uint32_t>(pool.server_count());
     used[&pool.user().server_budget] += static_cast<std::uint32_t>(pool.server_count());
@@ -198,9 +205,13 @@ void World::check() {
     }
     if (const std::string found = contradictions(pool.books()); !found.empty()) complain(found);
     const config::PoolSettings& limits = pool.settings();
-    if (pool.server_count() > limits.pool_size + limits.reserve_pool_size) {
+    // As with any limit that was lowered.
+    std::size_t& before = servers_before_[&pool];
+    if (pool.server_count() >
+        std::max<std::size_t>(before, limits.pool_size + limits.reserve_pool_size)) {
       complain("a pool has more servers than its size");
     }
+    before = pool.server_count();
   });
   for (const auto& [budget, count] : used) {
     if (budget->used != count) complain("permits and servers differ");

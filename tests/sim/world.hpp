@@ -39,6 +39,8 @@ class World final : private io::Connector,
   void run() { loop.run_until_quiet(); }
   /// All clients leave; then what must hold of an idle pool is checked.
   void drain();
+  /// The settings are others now.
+  void reload(const std::function<void(config::Settings&)>& change);
   /// The rest, all at once: SIGTERM.
   void shut_down() {
     sessions_.drain([] {});
@@ -92,6 +94,7 @@ class World final : private io::Connector,
   std::vector<std::unique_ptr<Client>> cancels_;
   unsigned steps_ = 0;
   std::map<const pool::Budget*, std::uint32_t> used_before_;
+  std::map<const pool::Pool*, std::size_t> servers_before_;
   pool::Pools pools_;
   session::Sessions sessions_;
 };

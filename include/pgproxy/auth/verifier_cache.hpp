@@ -23,6 +23,7 @@ class VerifierCache {
   /// `iterations`: PBKDF2 rounds of the verifiers made here, at least 1 (setting scram_iterations).
   /// To change it later, make a new cache.
   explicit VerifierCache(std::uint32_t iterations = default_iterations);
+  std::uint32_t iterations() const { return iterations_; }
 
   /// The verifier of a plain `password`; derived (a millisecond or so) when the user has none yet
   /// or another password than last time. Holds one entry per name ever given: known users only.

@@ -21,6 +21,8 @@ enum class CommandKind : std::uint8_t {
   enable,
   wait_close,
   shutdown,
+  reload,
+  set,
 };
 /// "PAUSE", as the answer's tag has it.
 std::string_view to_string(CommandKind kind);
@@ -37,9 +39,11 @@ struct Command {
   std::string database = {};    ///< empty: all of them
   std::uint64_t client_id = 0;  ///< of KILL_CLIENT
   ShutdownMode shutdown = ShutdownMode::immediate;
+  std::string setting = {};  ///< of SET, and its value
+  std::string value = {};
   std::string asked_by = {};  ///< for the log: "C-0x5 admin@127.0.0.1:5000", "SIGUSR1"
 
-  /// As it is typed: "PAUSE shop".
+  /// As it is typed: "PAUSE shop"; of SET without the value, which may be secret.
   std::string text() const;
 };
 
@@ -58,7 +62,8 @@ class CommandListener : public ListHook<CommandListener> {
 /// Carries commands out. On the loop's thread.
 class CommandTarget {
  public:
-  /// `listener` hears how it ended: during the call, or later for PAUSE, SUSPEND and WAIT_CLOSE.
+  /// `listener` hears how it ended: during the call, or later for PAUSE, SUSPEND, WAIT_CLOSE,
+  /// RELOAD and SET.
   virtual void run(const Command& command, CommandListener& listener) = 0;
   /// Whoever waits does not want to any longer: PAUSE and SUSPEND are undone, as by RESUME.
   virtual void cancel(CommandListener& listener) = 0;

@@ -29,8 +29,9 @@ struct Options {
   bool to_stderr = true;
 };
 
-/// Starts logging anew with these options. Not thread safe: call before other threads log.
-/// False when the file cannot be opened (logging then goes on to stderr).
+/// Starts logging anew with these options; a file is opened again, so that one that was moved away
+/// gets no more lines. False when it cannot be opened (logging then goes on to stderr). Thread
+/// safe.
 bool configure(const Options& options);
 
 /// True when a line of this level would be written.

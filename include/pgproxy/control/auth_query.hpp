@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "pgproxy/config/settings.hpp"
 #include "pgproxy/control/connection.hpp"
@@ -20,6 +21,8 @@ class AuthQuery final : public io::SecretSource {
  public:
   /// `settings` outlives the object.
   AuthQuery(Services services, const config::Settings& settings);
+  /// The settings are others now: what was found is forgotten, and asked for on new connections.
+  void reload();
   ~AuthQuery();
 
   /// Errors for the listener have no word of the server's: those are in the log.
@@ -46,13 +49,15 @@ class AuthQuery final : public io::SecretSource {
   Connection& connection_to(const Place& place);
   void on_answer(const Key& key, const Answer& answer);
   void note_failure(const Key& key, const Error& error);
+  void drop_replaced();
 
   Services services_;
   const config::Settings& settings_;
   std::map<Key, Known> known_;                              ///< with auth_query_ttl
   std::map<Key, IntrusiveList<io::SecretListener>> asked_;  ///< who waits for the answer
   std::map<std::pair<std::string, std::string>, std::unique_ptr<Connection>>
-      connections_;  ///< by database entry and auth_user
+      connections_;                                    ///< by database entry and auth_user
+  std::vector<std::unique_ptr<Connection>> replaced_;  ///< by reload(), with questions under way
 };
 
 }  // namespace pgproxy::control

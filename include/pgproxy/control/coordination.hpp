@@ -17,6 +17,7 @@
 namespace pgproxy::control {
 
 class ClusterSlot;
+struct SlotHost;
 
 /// Keeps instances of pgproxy that share servers to their number: at the primary of each list of
 /// hosts it holds one of `instances` advisory locks in control_dbname, on a connection of
@@ -38,6 +39,11 @@ class Coordination {
                const config::CapacityPlan& plan, std::function<void()> on_change);
   ~Coordination();
 
+  /// The settings are others now, `plan` with them. Slots that are held stay, and tell the others
+  /// of the plan with their next question; those of new servers are tried for as if they had been
+  /// lost.
+  void reload(const config::CapacityPlan& plan);
+
   /// Once, at the start: `done` hears, perhaps from within the call, that all slots are held, or
   /// why not: an instance too many (53400), another plan (F0000), or a server that cannot be
   /// asked, each with a hint; of several the first, with the others in its detail. What was not
@@ -54,7 +60,11 @@ class Coordination {
 
  private:
   void finish_one(const Result<void>& result);
+  std::unique_ptr<ClusterSlot> make_slot(std::vector<SlotHost> hosts);
 
+  Services services_;
+  const config::Settings& settings_;
+  std::function<void()> on_change_;
   std::vector<std::unique_ptr<ClusterSlot>> slots_;
   std::function<void(Result<void>)> done_;
   std::size_t pending_count_ = 0;

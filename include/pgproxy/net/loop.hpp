@@ -78,6 +78,8 @@ class UvLoop final : public io::Loop, private AlarmSetter {
   // For the rest of the net layer.
   uv_loop_s& raw() { return *loop_; }
   const SocketOptions& socket_options() const { return options_; }
+  /// Of sockets that are opened or accepted from now on.
+  void set_socket_options(const SocketOptions& options) { options_ = options; }
   /// Where every transport of the loop reads into: valid until the callback at hand returns.
   std::span<std::uint8_t> read_buffer();
   /// Where what TLS read is decrypted to, as long; empty until there is TLS.
@@ -100,7 +102,7 @@ class UvLoop final : public io::Loop, private AlarmSetter {
   void stay_awake();
   void run_deferred();
 
-  const SocketOptions options_;
+  SocketOptions options_;
   Timeouts timeouts_;
   std::unique_ptr<uv_loop_s> loop_;
   std::unique_ptr<std::uint8_t[]> read_buffer_;

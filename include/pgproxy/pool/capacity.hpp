@@ -98,6 +98,10 @@ class Capacity {
   std::uint32_t most() const;
   std::uint32_t used() const;
   std::uint32_t pool_limit() const { return pool_.limit; }
+  /// Other sizes from now on; what is open beyond them stays until it is closed.
+  void resize(std::uint32_t pool_size, std::uint32_t reserve_size);
+  /// More is open than pool_size, or reserve_pool_size, allows.
+  bool is_exceeded() const;
 
  private:
   friend class Permit;

@@ -43,6 +43,7 @@ struct DatabaseEntry {
   std::uint32_t client_count = 0;
   bool is_paused = false;    ///< PAUSE or KILL of this one
   bool is_disabled = false;  ///< DISABLE: no client logs in any more
+  bool is_auto = false;      ///< made by the * line
   WallTime changed_at{};     ///< when either last changed
 };
 
@@ -167,6 +168,19 @@ class Pool final : private TimeoutListener {
   /// Servers that have not taken all that was sent to them.
   std::size_t unflushed_count() const;
 
+  // RELOAD (pool_reload.cpp).
+  /// The context has other settings now, and these are the pool's, whose mode is as it was.
+  /// `reconnects`: connections that are open do not fit any more.
+  void reload(const config::PoolSettings& settings, bool reconnects);
+  /// Clients have to leave it, and hear why; none comes any more. Nothing is opened but for them.
+  void retire(Error reason);
+  bool is_retired() const { return retired_because_.has_value(); }
+  const std::optional<Error>& retired_because() const { return retired_because_; }
+  /// Retired, and nobody has anything to do with it any more.
+  bool is_over() const;
+  /// Goes on counting where a pool that it takes the place of has come to.
+  void take_over(const Pool& retired) { counters_ = retired.counters_; }
+
   const config::PoolSettings& settings() const { return settings_; }
   const config::Settings& global() const { return context_.settings; }
   PoolContext& context() { return context_; }
@@ -194,7 +208,7 @@ class Pool final : private TimeoutListener {
   /// A row while it is exhausted, or its books do not agree.
   void describe_health(std::vector<HealthRow>& rows) const;
   /// server_settings have not been seen in effect on any of its connections.
-  bool wants_verification() const { return !default_state_; }
+  bool wants_verification() const { return wants_verification_; }
   /// ", FILE:LINE", or nothing.
   std::string place_of_entry() const;
 
@@ -257,6 +271,9 @@ class Pool final : private TimeoutListener {
   TimeoutQueue& timeout_queue(Duration duration) {
     return context_.loop.timeouts().queue(duration);
   }
+  void look_up_hosts();
+  void look_up_queues();
+  void trim();
   bool open_connection(bool from_reserve);
   bool open_at(std::size_t index, bool from_reserve);
   bool evict_and_open(bool from_reserve);
@@ -330,16 +347,19 @@ class Pool final : private TimeoutListener {
   LoginListener* login_listener_ = nullptr;
   std::string found_secret_;  ///< of the pool's user, by auth_query
   std::optional<auth::ProvenScram> proven_scram_;
-  TimeoutQueue* idle_timeout_queue_;
-  TimeoutQueue* query_timeout_queue_;
-  TimeoutQueue* idle_transaction_queue_;
+  std::optional<Error> retired_because_;
+  TimeoutQueue* idle_timeout_queue_ = nullptr;
+  TimeoutQueue* query_timeout_queue_ = nullptr;
+  TimeoutQueue* idle_transaction_queue_ = nullptr;
   TimeoutQueue* leak_warning_queue_ = nullptr;
   TimeoutQueue* leaked_queue_ = nullptr;
-  TimeoutQueue* transaction_queue_;
-  TimeoutQueue* client_idle_queue_;
-  TimeoutQueue* wait_queue_;
+  TimeoutQueue* transaction_queue_ = nullptr;
+  TimeoutQueue* client_idle_queue_ = nullptr;
+  TimeoutQueue* wait_queue_ = nullptr;
   std::size_t waiting_count_ = 0;
   bool is_serving_ = false;
+  bool is_trimming_ = false;  ///< its size was lowered, and more is open yet
+  bool wants_verification_ = true;
   Hold hold_ = Hold::none;
   TimePoint retry_at_{};
   TimePoint last_expiry_{};

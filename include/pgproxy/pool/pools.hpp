@@ -1,7 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -38,6 +40,14 @@ class Pools final : private TimeoutListener, private HostListener {
   /// How a health check ended: nullptr is well. `is_silent`: nobody answered in time.
   void on_check_done(const io::ServerAddress& address, Duration latency, const Error* error,
                      bool is_silent);
+  /// The settings that the object was made with are others now (in place). Entries that are gone,
+  /// or log in as somebody else, and pools of another mode are retired: their clients are to be
+  /// sent away. `reconnects`: no connection that is open fits any more. Limits of servers are to be
+  /// given anew.
+  void reload(std::shared_ptr<const io::TlsContext> server_tls, bool reconnects);
+  /// Called before a retired pool is freed.
+  void on_gone(std::function<void(const Pool&)> callback) { on_gone_ = std::move(callback); }
+
   // What the console commands (pool_commands.cpp); `database` nullptr is all of them. PAUSE of all
   // and PAUSE of one are apart, as in PgBouncer: RESUME of all leaves those that were paused alone.
 
@@ -108,6 +118,12 @@ class Pools final : private TimeoutListener, private HostListener {
   void for_each(Visit visit) const {
     for (const auto& [key, pool] : pools_) visit(*pool);
   }
+  /// Those too whose clients are being sent away.
+  template <class Visit>
+  void for_each_even_retired(Visit visit) const {
+    for_each(visit);
+    for (const auto& pool : retired_) visit(*pool);
+  }
   std::vector<StatsRow> stats() const;
   std::vector<DatabaseRow> describe_databases() const;
   std::vector<UserRow> describe_users() const;
@@ -133,6 +149,12 @@ class Pools final : private TimeoutListener, private HostListener {
   std::uint32_t excess(const ServerLimit& limit) const;
   Hold hold_of(const DatabaseEntry& database) const;
   void update_holds();
+  void retire(std::unique_ptr<Pool> pool, Error reason);
+  void retire(std::unique_ptr<DatabaseEntry> entry, const Error& reason);
+  void bury_retired();
+  std::optional<config::Database> configured(const DatabaseEntry& entry) const;
+  void reload_entry(DatabaseEntry& entry, config::Database now, bool reconnects);
+  void add_entries();
   template <class Visit>
   void for_each_of(const DatabaseEntry* database, Visit visit) const {
     for (const auto& [key, pool] : pools_) {
@@ -146,6 +168,9 @@ class Pools final : private TimeoutListener, private HostListener {
   std::map<std::string, std::unique_ptr<DatabaseEntry>, std::less<>> databases_;
   std::map<std::string, std::unique_ptr<UserEntry>, std::less<>> users_;
   std::map<std::pair<const DatabaseEntry*, const UserEntry*>, std::unique_ptr<Pool>> pools_;
+  std::vector<std::unique_ptr<DatabaseEntry>> retired_entries_;
+  std::vector<std::unique_ptr<Pool>> retired_;  ///< of these, too
+  std::function<void(const Pool&)> on_gone_;
   std::map<std::string, StatsPeriod> periods_;
   Timeout stats_timer_;
   Timeout house_timer_;

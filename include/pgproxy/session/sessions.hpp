@@ -64,6 +64,11 @@ class Sessions final : public io::AcceptListener {
   std::size_t unflushed_count() const;
   /// Closes every client at once with 57P01.
   void close_all();
+  /// RELOAD: settings are others now. Clients of pools that were retired are told why and closed,
+  /// each when its transaction has ended.
+  void reload();
+  /// Nobody is in this pool any more, and it will be gone.
+  void forget(const pool::Pool& pool);
   std::size_t client_count() const { return sessions_.size(); }
 
   std::vector<ConnectionRow> describe() const;

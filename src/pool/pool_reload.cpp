@@ -1,0 +1,204 @@
+// What becomes of pools when the configuration is another one.
+#include <algorithm>
+#include <utility>
+
+#include "pgproxy/config/reload.hpp"
+#include "pgproxy/pool/pools.hpp"
+
+namespace pgproxy::pool {
+namespace {
+
+/// A client waits no longer than either setting allows; zero is off.
+Duration wait_limit(const config::PoolSettings& settings) {
+  if (settings.query_wait_timeout == Duration::zero()) return settings.query_timeout;
+  if (settings.query_timeout == Duration::zero()) return settings.query_wait_timeout;
+  return std::min(settings.query_wait_timeout, settings.query_timeout);
+}
+
+std::uint32_t server_limit(const config::Settings& settings, const config::Database& database) {
+  return database.max_db_connections.value_or(settings.max_db_connections);
+}
+
+std::uint32_t server_limit(const config::Settings& settings, std::string_view user) {
+  const config::User* configured = settings.find_user(user);
+  return configured != nullptr && configured->max_user_connections
+             ? *configured->max_user_connections
+             : settings.max_user_connections;
+}
+
+Error leave(std::string message, std::string hint) {
+  return {.sqlstate = "57P01",
+          .message = "terminating connection: " + std::move(message),
+          .hint = std::move(hint)};
+}
+
+/// What clients have been promised cannot be kept any more.
+bool needs_new_clients(const config::PoolSettings& before, const config::PoolSettings& after) {
+  return before.pool_mode != after.pool_mode;
+}
+
+}  // namespace
+
+void Pool::look_up_queues() {
+  const config::Settings& all = global();
+  idle_timeout_queue_ = &timeout_queue(all.server_idle_timeout);
+  query_timeout_queue_ = &timeout_queue(settings_.query_timeout);
+  idle_transaction_queue_ = &timeout_queue(settings_.idle_transaction_timeout);
+  transaction_queue_ = &timeout_queue(settings_.transaction_timeout);
+  client_idle_queue_ = &timeout_queue(settings_.client_idle_timeout);
+  wait_queue_ = &timeout_queue(wait_limit(settings_));
+  leak_warning_queue_ = leaked_queue_ = nullptr;
+  const Duration leak = all.leak_warning;
+  const Duration limit = settings_.idle_transaction_timeout;
+  if (leak == Duration::zero() || (limit > Duration::zero() && limit <= leak)) return;
+  leak_warning_queue_ = &timeout_queue(leak);
+  leaked_queue_ = &timeout_queue(limit > Duration::zero() ? limit - leak : Duration::zero());
+}
+
+void Pool::look_up_hosts() {
+  hosts_.clear();
+  next_host_ = 0;
+  const std::vector<std::string> local = {global().unix_socket_dir};
+  for (const std::string& name : database_.config.hosts.empty() ? local : database_.config.hosts) {
+    ServerHost& host = pools_.host({.host = name, .port = database_.config.port});
+    hosts_.push_back({.host = host,
+                      .role = host.limits().role(user_.name),
+                      .database = host.limits().database(server_database())});
+  }
+}
+
+void Pool::reload(const config::PoolSettings& settings, bool reconnects) {
+  settings_ = settings;
+  look_up_queues();
+  capacity_.resize(settings.pool_size, settings.reserve_pool_size);
+  if (reconnects) {
+    look_up_hosts();
+    forget_login_error();
+    wants_verification_ = true;
+    reconnect();
+  }
+  trim();
+  if (hold_ == Hold::none) grow();
+}
+
+/// Idle connections beyond the size go now, busy ones when they come back.
+void Pool::trim() {
+  while (capacity_.is_exceeded() && !idle_.empty()) close(idle_.back(), "pool_size was lowered");
+  is_trimming_ = capacity_.is_exceeded();
+}
+
+void Pool::retire(Error reason) {
+  retired_because_ = std::move(reason);
+  settings_.min_pool_size = 0;
+  reconnect();
+}
+
+bool Pool::is_over() const {
+  return is_retired() && client_count == 0 && servers_.empty() && waiters_.empty();
+}
+
+/// Its clients are the sessions' to send away.
+void Pools::retire(std::unique_ptr<Pool> pool, Error reason) {
+  pool->retire(std::move(reason));
+  retired_.push_back(std::move(pool));
+}
+
+/// Entries stay: commands that wait may name them.
+void Pools::retire(std::unique_ptr<DatabaseEntry> entry, const Error& reason) {
+  for (auto at = pools_.begin(); at != pools_.end();) {
+    const auto next = std::next(at);
+    if (at->first.first == entry.get()) retire(std::move(pools_.extract(at).mapped()), reason);
+    at = next;
+  }
+  retired_entries_.push_back(std::move(entry));
+}
+
+void Pools::bury_retired() {
+  std::erase_if(retired_, [this](const std::unique_ptr<Pool>& pool) {
+    if (!pool->is_over()) return false;
+    if (on_gone_) on_gone_(*pool);
+    return true;
+  });
+}
+
+/// What the configuration has for an entry of this name now.
+std::optional<config::Database> Pools::configured(const DatabaseEntry& entry) const {
+  const config::Settings& settings = context_.settings;
+  if (const config::Database* listed = settings.find_database(entry.config.name)) return *listed;
+  if (!entry.is_auto || !settings.auto_database) return std::nullopt;
+  config::Database database = *settings.auto_database;
+  database.name = entry.config.name;
+  return database;
+}
+
+void Pools::reload_entry(DatabaseEntry& entry, config::Database now, bool reconnects) {
+  const config::Settings& settings = context_.settings;
+  reconnects |= config::needs_new_connections(entry.config, now);
+  entry.config = std::move(now);
+  entry.is_auto = settings.find_database(entry.config.name) == nullptr;
+  {
+    const std::scoped_lock guard(lock_);
+    entry.server_budget.limit = server_limit(settings, entry.config);
+  }
+  for (auto& [key, pool] : pools_) {
+    if (key.first != &entry) continue;
+    const config::PoolSettings next =
+        config::effective_settings(settings, entry.config, key.second->name);
+    if (!needs_new_clients(pool->settings(), next)) {
+      pool->reload(next, reconnects);
+      continue;
+    }
+    UserEntry& user = pool->user();
+    std::unique_ptr<Pool> old = std::move(pool);
+    pool = std::make_unique<Pool>(*this, context_, lock_, entry, user, next);
+    pool->take_over(*old);
+    retire(std::move(old), leave("pool_mode has changed", "Connect again."));
+  }
+}
+
+void Pools::reload(std::shared_ptr<const io::TlsContext> server_tls, bool reconnects) {
+  context_.server_tls = std::move(server_tls);
+  const config::Settings& settings = context_.settings;
+  {
+    const std::scoped_lock guard(lock_);
+    for (auto& [name, user] : users_) user->server_budget.limit = server_limit(settings, name);
+    for (auto& [name, host] : hosts_) {
+      host->limits().host().budget.limit = settings.max_host_connections;
+    }
+  }
+  for (auto at = databases_.begin(); at != databases_.end();) {
+    const auto next = std::next(at);
+    std::unique_ptr<DatabaseEntry>& entry = at->second;
+    auto now = configured(*entry);
+    if (!now) {
+      retire(std::move(databases_.extract(at).mapped()),
+             leave("database removed", "Its entry is not in the configuration any more."));
+    } else if (now->user != entry->config.user) {
+      const Budget budget{server_limit(settings, *now)};
+      auto added = std::make_unique<DatabaseEntry>(DatabaseEntry{.config = std::move(*now),
+                                                                 .server_budget = budget,
+                                                                 .is_paused = entry->is_paused,
+                                                                 .is_disabled = entry->is_disabled,
+                                                                 .is_auto = entry->is_auto,
+                                                                 .changed_at = entry->changed_at});
+      retire(std::exchange(entry, std::move(added)),
+             leave("the entry's user= has changed", "Connect again."));
+    } else {
+      reload_entry(*entry, std::move(*now), reconnects);
+    }
+    at = next;
+  }
+  add_entries();
+  update_holds();
+}
+
+void Pools::add_entries() {
+  for (const config::Database& database : context_.settings.databases) {
+    auto& slot = databases_[database.name];
+    if (slot != nullptr) continue;
+    slot = std::make_unique<DatabaseEntry>(
+        DatabaseEntry{database, Budget{server_limit(context_.settings, database)}});
+  }
+}
+
+}  // namespace pgproxy::pool
