@@ -71,7 +71,6 @@ void Reload::begin(std::unique_ptr<ReadJob> job, std::string_view what, Done don
                                       .message = "a reload is under way already",
                                       .hint = "Try again when it is over."}));
   }
-  questions_.reset();
   what_ = what;
   done_ = std::move(done);
   pending_ = parts_.services.loop.executor().submit(std::move(job));
@@ -125,6 +124,7 @@ void Reload::refuse(Error error) {
 
 /// The questions may be on the stack.
 void Reload::finish(const Result<std::vector<std::string>>& result) {
+  if (questions_ != nullptr) parts_.services.loop.destroy_later(std::move(questions_));
   accepted_.reset();
   std::exchange(done_, nullptr)(result);
 }

@@ -15,14 +15,14 @@ namespace pgproxy::control {
 /// control_user in control_dbname, who needs pg_monitor. One statement and one connection for each
 /// server, closed after the answer unless the next question comes soon. On the loop's thread; never
 /// blocks.
-class CapacityQuestions {
+class CapacityQuestions final : public io::Disposable {
  public:
   using Done = std::function<void(std::vector<config::ServerFacts>)>;
 
   /// `settings` outlives the object and has a control_user; `plan` is copied from.
   CapacityQuestions(Services services, const config::Settings& settings,
                     const config::CapacityPlan& plan);
-  ~CapacityQuestions();
+  ~CapacityQuestions() override;
 
   /// Asks all servers at once. `done` hears, once, perhaps from within the call, what each of them
   /// said, in the plan's order; what could not be asked within server_connect_timeout has an error
