@@ -127,24 +127,20 @@ void ClientSession::end_doubt() {
   if (prepared_ == nullptr) return;
   for (const PreparedStatements::ReadInDoubt& read : prepared_->take_read_in_doubt()) {
     server_->statements().mistrust(read.statement_number);
-    if (read.is_passing) read_once_more(read.statement_number);
+    if (!read.name.empty()) read_once_more(read.name, read.statement_number);
   }
 }
 
 /// PostgreSQL reads the statement anew when it is used again.
-void ClientSession::read_once_more(std::uint64_t statement_number) {
-  std::vector<std::pair<std::string, pool::StatementRef>> found;
-  prepared_->for_each([&](const std::string& name, const pool::StatementRef& statement) {
-    const bool is_it = statement != nullptr && statement->number() == statement_number;
-    if (is_it) found.emplace_back(name, statement);
-  });
-  for (const auto& [name, statement] : found) {
-    auto reading = std::make_shared<pool::Reading>(*statement->reading());
-    reading->is_passing = true;
-    auto again = pool_->statements().add_unshared(statement->definition(), std::move(reading));
-    again->set_known(statement->known());
-    prepared_->replace(name, std::move(again));
-  }
+void ClientSession::read_once_more(std::string_view name, std::uint64_t statement_number) {
+  const pool::StatementRef* found = prepared_->find(name);
+  if (found == nullptr || *found == nullptr || (*found)->number() != statement_number) return;
+  const pool::StatementRef& statement = *found;
+  auto reading = std::make_shared<pool::Reading>(*statement->reading());
+  reading->is_passing = true;
+  auto again = pool_->statements().add_unshared(statement->definition(), std::move(reading));
+  again->set_known(statement->known());
+  prepared_->replace(name, std::move(again));
 }
 
 void ClientSession::forget_doubt() {
@@ -292,13 +288,13 @@ pool::StatementRef ClientSession::as_of_now(std::string_view name, pool::Stateme
 }
 
 /// It is used now: PostgreSQL may read it anew, by settings that hold in this transaction only.
-void ClientSession::note_reading(const pool::Statement& statement) {
+void ClientSession::note_reading(std::string_view name, const pool::Statement& statement) {
   if (!settings_in_doubt_ || statement.reading() == nullptr) return;
   const bool is_alike =
       pool::reads_alike(*server_->session_state()->reading(), *statement.reading());
   if (!literals_in_doubt_ && is_alike) return;
   const bool is_passing = is_path_another_ && !statement.reading()->is_passing;
-  prepared_->note_read_in_doubt({statement.number(), is_passing});
+  prepared_->note_read_in_doubt({statement.number(), std::string(is_passing ? name : "")});
 }
 
 /// A statement of ours that returns nothing to the client, run in its transaction.

@@ -292,7 +292,7 @@ class ClientSession final : public io::Disposable,
   void end_doubt();
   void forget_doubt();
   pool::ReadingRef current_reading() const;
-  void read_once_more(std::uint64_t statement_number);
+  void read_once_more(std::string_view name, std::uint64_t statement_number);
   pool::ReadingRef reading_now(std::string_view text);
   bool is_reading_certain(std::string_view text);
   Recovery recovery_of(const pool::ReadingRef& reading);
@@ -306,7 +306,7 @@ class ClientSession final : public io::Disposable,
   pool::ReadingRef unnamed_reading() const;
   void remember_reading(UnnamedStatement& statement);
   pool::StatementRef as_of_now(std::string_view name, pool::StatementRef statement);
-  void note_reading(const pool::Statement& statement);
+  void note_reading(std::string_view name, const pool::Statement& statement);
   Recovery begin_reading(const pool::ReadingRef& reading);
   void end_reading(Recovery recovery, const pool::ReadingRef& reading);
   void put_own_statement(std::string_view text);

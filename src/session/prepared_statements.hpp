@@ -69,9 +69,9 @@ class PreparedStatements {
   /// last.
   struct ReadInDoubt {
     std::uint64_t statement_number = 0;
-    bool is_passing = false;  ///< so that it is read once more behind the transaction
+    std::string name = {};  ///< not empty: it is read once more behind the transaction
   };
-  void note_read_in_doubt(ReadInDoubt read) { read_in_doubt_.push_back(read); }
+  void note_read_in_doubt(ReadInDoubt read) { read_in_doubt_.push_back(std::move(read)); }
   std::vector<ReadInDoubt> take_read_in_doubt() { return std::exchange(read_in_doubt_, {}); }
 
   template <class Visit>

@@ -171,6 +171,13 @@ class Literals(Prepared):
                 self.assert_transparent(*first, (parse(DATE, "s") + SYNC, 1), *commit, (query(change), 1), *then, *([use] * 5),
                                         (query("reset datestyle"), 1), use, use, use, (query("discard all"), 1))
 
+    def test_a_search_path_is_of_the_name_that_was_used(self):
+        use, other = (run(name="s") + SYNC, 1), (run(name="t") + SYNC, 1)
+        block = ((query("begin"), 1), (query("set local search_path = pg_catalog"), 1),
+                 (query("set datestyle = 'iso, dmy'"), 1), use, (query("commit"), 1), use, other,
+                 (query("reset datestyle"), 1), use, other)
+        self.assert_transparent((parse(DATE, "s") + parse(DATE, "t") + SYNC, 1), *(block * 4))
+
     def test_a_tenant_in_one_pipeline_pins_nothing(self):
         tenant = parse("select set_config('app.tenant', $1, true)", "c") + bind("x", name="c") + execute()
         self.assert_transparent(
