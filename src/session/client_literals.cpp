@@ -25,59 +25,144 @@ constexpr std::string_view moment_name = "pgproxy_reading";
 /// More names than are looked for may stand in a text.
 constexpr std::size_t most_names = 32;
 
+/// The text's first word, in lower case, if that is not a long one.
+std::string first_word(std::string_view text) {
+  constexpr std::string_view letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  constexpr std::size_t longest = 15;
+  text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n\f\v"), text.size()));
+  return lower_case(text.substr(0, std::min(text.find_first_not_of(letters), longest)));
+}
+
+/// SAVEPOINT and RELEASE leave all settings as they are.
+bool is_bracket(std::string_view word) {
+  return word == "savepoint" || word == "release";
+}
+
+/// Only within a transaction block it succeeds, and that goes on behind it.
+bool keeps_block(const sql::Facts& facts, std::string_view text) {
+  if (facts.kind != sql::StatementKind::transaction) return false;
+  if (text.contains("--") || text.contains("/*")) return false;  // they could hide what it is
+  const std::string word = first_word(text);
+  return is_bracket(word) || (word == "rollback" && contains_ignoring_case(text, " to "));
+}
+
+/// Which settings it changes its text may not tell.
+bool has_unknown_names(const sql::Facts& facts, std::string_view text) {
+  // set_config with a name that is no constant could create a temporary object later.
+  if (facts.kind == sql::StatementKind::select) {
+    return facts.leaves.contains(Residue::temporary_object);
+  }
+  return text.contains('$');
+}
+
 }  // namespace
 
 /// The statement at hand, about to be sent, may change settings. Of code that is not seen only what
 /// its text names is thought of: what else it changed is known with the next ReadyForQuery.
 void ClientSession::note_doubt(const sql::Facts& facts, sql::ResidueSet leaves,
-                               std::string_view text) {
+                               std::string_view text, Bringer bringer) {
+  if (facts.controls_transaction) note_transaction_control(facts, text);
   const sql::ResidueSet told = leaves & facts.leaves;
-  if (told.contains(Residue::any_setting)) return doubt_everything();
+  const bool resets_all = std::ranges::find(facts.resets, "all") != facts.resets.end();
+  unreported_in_doubt_ |= resets_all;
+  if (resets_all || told.contains(Residue::any_setting)) doubt_everything();
   const bool runs_code = told.contains(Residue::code);
   settings_in_doubt_ |= runs_code;
+  is_reading_changed_ |= runs_code;
   if (!facts.sets_locally && !told.contains(Residue::setting) && !runs_code) return;
   auto names = sql::settings_named(text, server_->session_state()->backslashes_are_plain());
   names.insert(names.end(), facts.settings.begin(), facts.settings.end());
-  const bool is_incomplete = names.size() >= most_names || text.contains('$') || names.empty();
-  const bool resets_all = std::ranges::find(names, "all") != names.end();
-  if ((is_incomplete && !runs_code) || resets_all) return doubt_everything();
+  const bool is_incomplete =
+      names.size() >= most_names || names.empty() || has_unknown_names(facts, text);
+  if (is_incomplete && !runs_code) doubt_everything();
   for (const std::string& name : names) {
     const pool::ReadingRole role = pool::reading_role(name);
     settings_in_doubt_ |= role != pool::ReadingRole::harmless;
     unreported_in_doubt_ |= role == pool::ReadingRole::unreported;
     path_in_doubt_ |= role == pool::ReadingRole::search_path;
-    if (role != pool::ReadingRole::reported && !unreported_in_doubt_) continue;
-    literals_in_doubt_ = true;
-    doubt_number_ = server_->expected().next_number();
+    is_path_another_ |= role == pool::ReadingRole::search_path;
+    if (role == pool::ReadingRole::reported || unreported_in_doubt_) doubt_literals();
   }
+  is_doubt_bound_ |= literals_in_doubt_ && bringer == Bringer::bind;
 }
 
 void ClientSession::doubt_everything() {
-  settings_in_doubt_ = literals_in_doubt_ = path_in_doubt_ = true;
+  settings_in_doubt_ = path_in_doubt_ = true;
+  doubt_literals();
+}
+
+void ClientSession::doubt_literals() {
+  literals_in_doubt_ = is_reading_changed_ = true;
   doubt_number_ = server_->expected().next_number();
+}
+
+/// The end of a transaction, or of a part of it, takes settings back, as far as it changed some.
+void ClientSession::note_transaction_control(const sql::Facts& facts, std::string_view text) {
+  if (!settings_in_doubt_) return;
+  block_ = keeps_block(facts, text) ? Block::goes_on : Block::may_have_ended;
+  doubt_number_ = server_->expected().next_number();
+  const bool leaves_all = block_ == Block::goes_on && is_bracket(first_word(text));
+  if (is_reading_changed_ && !leaves_all) doubt_literals();
+}
+
+/// An Execute is sent: of a portal that was bound before the last Sync, perhaps.
+void ClientSession::note_execute() {
+  if (!is_doubt_bound_) return;
+  is_doubt_bound_ = false;
+  doubt_literals();
 }
 
 /// With ReadyForQuery the server has told of all changes that it reports.
 void ClientSession::settle_doubt() {
-  if (!literals_in_doubt_ || !server_->expected().is_cycle_over(doubt_number_)) return;
+  if (!literals_in_doubt_ && block_ == Block::as_told) return;
+  if (!server_->expected().is_cycle_over(doubt_number_)) return;
   literals_in_doubt_ = unreported_in_doubt_;
+  block_ = Block::as_told;
 }
 
 /// Between transactions, when the session is known again.
 void ClientSession::end_doubt() {
   if (!settings_in_doubt_) return;
-  settings_in_doubt_ = literals_in_doubt_ = unreported_in_doubt_ = path_in_doubt_ = false;
+  forget_doubt();
   if (prepared_ == nullptr) return;
-  for (const std::uint64_t number : prepared_->take_read_in_doubt()) {
-    server_->statements().mistrust(number);
+  for (const PreparedStatements::ReadInDoubt& read : prepared_->take_read_in_doubt()) {
+    server_->statements().mistrust(read.statement_number);
+    if (!read.name.empty()) read_once_more(read.name, read.statement_number);
   }
+}
+
+/// PostgreSQL reads the statement anew when it is used again.
+void ClientSession::read_once_more(std::string_view name, std::uint64_t statement_number) {
+  const pool::StatementRef* found = prepared_->find(name);
+  if (found == nullptr || *found == nullptr || (*found)->number() != statement_number) return;
+  const pool::StatementRef& statement = *found;
+  auto reading = std::make_shared<pool::Reading>(*statement->reading());
+  reading->is_passing = true;
+  auto again = pool_->statements().add_unshared(statement->definition(), std::move(reading));
+  again->set_known(statement->known());
+  prepared_->replace(name, std::move(again));
+}
+
+void ClientSession::forget_doubt() {
+  settings_in_doubt_ = literals_in_doubt_ = unreported_in_doubt_ = path_in_doubt_ = false;
+  is_path_another_ = is_reading_changed_ = is_doubt_bound_ = false;
+  block_ = Block::as_told;
 }
 
 /// By what the server reads a text that is parsed now; nullptr: it does not matter.
 pool::ReadingRef ClientSession::reading_now(std::string_view text) {
   if (!sql::keeps_literals(text)) return nullptr;
   settle_doubt();
-  return server_->session_state()->reading();
+  return current_reading();
+}
+
+/// Under a search_path of one transaction it is read for that transaction only.
+pool::ReadingRef ClientSession::current_reading() const {
+  const pool::ReadingRef& now = server_->session_state()->reading();
+  if (!is_path_another_) return now;
+  auto passing = std::make_shared<pool::Reading>(*now);
+  passing->is_passing = true;
+  return passing;
 }
 
 /// False: by what the server will read such a text is known when it has answered.
@@ -91,10 +176,16 @@ ClientSession::Recovery ClientSession::recovery_of(const pool::ReadingRef& readi
   settle_doubt();
   if (reading == nullptr) return Recovery::none;
   const pool::Reading& now = *server_->session_state()->reading();
+  if (reading->is_passing) return Recovery::none;
   if (!path_in_doubt_ && now.search_path != reading->search_path) return Recovery::none;
   const bool differs = !pool::reads_alike(now, *reading);
   if (!literals_in_doubt_ && !differs) return Recovery::none;
   if (!literals_in_doubt_ && !path_in_doubt_) return Recovery::by_value;
+  switch (block_) {
+    case Block::as_told: break;
+    case Block::goes_on: return Recovery::by_savepoint;
+    case Block::may_have_ended: return Recovery::impossible;
+  }
   switch (server_->transaction_status()) {
     case wire::TransactionStatus::idle: return Recovery::impossible;
     case wire::TransactionStatus::in_transaction: return Recovery::by_savepoint;
@@ -122,8 +213,8 @@ std::optional<Error> ClientSession::objection_to_reading(const pool::ReadingRef&
           "parsed at first, it would have to be known what the change before the same Sync "
           "has done.",
       .hint =
-          "Send BEGIN and the change (SET LOCAL, set_config) with a Sync of their own, or give "
-          "the literals as parameters.",
+          "Send BEGIN, the change (SET LOCAL, set_config), and COMMIT or ROLLBACK with a Sync of "
+          "their own, or give the literals as parameters.",
   };
 }
 
@@ -163,8 +254,9 @@ pool::ReadingRef ClientSession::unnamed_reading() const {
 
 void ClientSession::remember_reading(UnnamedStatement& statement) {
   settle_doubt();
-  const pool::ReadingRef& now = server_->session_state()->reading();
-  if (statement.reading != now) statement.reading = now;
+  if (is_path_another_ || statement.reading != server_->session_state()->reading()) {
+    statement.reading = current_reading();
+  }
   statement.is_reading_unknown = literals_in_doubt_;
 }
 
@@ -181,8 +273,10 @@ pool::StatementRef ClientSession::as_of_now(std::string_view name, pool::Stateme
   }
   pool::ReadingRef reading = statement->reading();
   const bool is_read_anew =
-      reading != nullptr && !path_in_doubt_ && reading->search_path != now.reading()->search_path;
-  if (is_read_anew) reading = now.reading();
+      reading != nullptr &&
+      (reading->is_passing ||
+       (!path_in_doubt_ && reading->search_path != now.reading()->search_path));
+  if (is_read_anew) reading = current_reading();
   pool::Statements& all = pool_->statements();
   const std::shared_ptr<void> known = statement->known();
   statement = settings_in_doubt_
@@ -194,16 +288,21 @@ pool::StatementRef ClientSession::as_of_now(std::string_view name, pool::Stateme
 }
 
 /// It is used now: PostgreSQL may read it anew, by settings that hold in this transaction only.
-void ClientSession::note_reading(const pool::Statement& statement) {
+void ClientSession::note_reading(std::string_view name, const pool::Statement& statement) {
   if (!settings_in_doubt_ || statement.reading() == nullptr) return;
   const bool is_alike =
       pool::reads_alike(*server_->session_state()->reading(), *statement.reading());
-  if (literals_in_doubt_ || !is_alike) prepared_->note_read_in_doubt(statement.number());
+  if (!literals_in_doubt_ && is_alike) return;
+  const bool is_passing = is_path_another_ && !statement.reading()->is_passing;
+  prepared_->note_read_in_doubt({statement.number(), std::string(is_passing ? name : "")});
 }
 
 /// A statement of ours that returns nothing to the client, run in its transaction.
 void ClientSession::put_own_statement(std::string_view text) {
   std::string out;
+  // One that failed is still there.
+  wire::put_target(out, 'C', 'S', moment_name);
+  server_->expect(*this, ReplyKind::injected_close);
   {
     const wire::MessageWriter parse(out, 'P');
     wire::put_c_string(out, moment_name);

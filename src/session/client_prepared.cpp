@@ -400,7 +400,7 @@ ClientSession::Step ClientSession::on_named_bind(Pass& pass, const wire::Header&
     bound_portal_ = std::hash<std::string_view>{}(names.portal);
   }
   provide(statement);
-  note_reading(*statement);
+  note_reading(names.statement, *statement);
   server_->statements().note_use(expected.next_number(), *statement, expected);
   if (is_first && sessions_.settings().rerun_on.stale_plan) {
     is_kept_ = true;
@@ -435,7 +435,7 @@ ClientSession::Step ClientSession::on_named_describe(Pass& pass, std::string_vie
                                         ReplyKind::describe_statement);
   if (step != Step::forward) return step;
   provide(statement);
-  note_reading(*statement);
+  note_reading(name, *statement);
   server_->statements().note_use(expected.next_number(), *statement, expected);
   std::string& out = pass.rewrite(*this, wire::header_bytes + 1 + name.size() + 1);
   wire::put_target(out, 'D', 'S', statement->name());

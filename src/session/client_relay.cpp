@@ -223,6 +223,7 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
     case 'E':
       if (!attach()) return wait_or_stop();
       provide_unnamed(false);
+      note_execute();
       return ask(pool::ReplyKind::execute);
     case 'F':
       // Large objects mostly, but any function can be called this way, by number.

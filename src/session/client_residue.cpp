@@ -112,7 +112,8 @@ std::optional<Error> ClientSession::admit(const sql::ShapeRef& shape, std::strin
   last_fingerprint_ = shape->fingerprint;
   if (traces_ == nullptr && !session_state_->creates_temporary_objects() &&
       (facts.leaves - ResidueSet{Residue::code}).empty() && !wants_question(*shape) &&
-      !facts.changes_code && !facts.sets_locally && !(facts.may_draw && keeps_draws())) {
+      !facts.changes_code && !facts.sets_locally && !(facts.may_draw && keeps_draws()) &&
+      !(facts.controls_transaction && settings_in_doubt_)) {
     has_drawn_ |= facts.may_draw;
     return std::nullopt;
   }
@@ -134,7 +135,7 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   }
   leaves = leaves - ResidueSet{Residue::sequence_state};
   if (!facts.resets.empty()) leaves |= {Residue::any_setting};  // which default is theirs to tell
-  if (bringer != Bringer::parse) note_doubt(facts, leaves, text);
+  if (bringer != Bringer::parse) note_doubt(facts, leaves, text, bringer);
   has_drawn_ |= facts.may_draw;
   if (facts.may_draw && keeps_draws() && !is_cap_reached()) {
     pin({Residue::sequence_state}, shape->fingerprint);

@@ -70,7 +70,7 @@ bool ClientSession::take(pool::ServerConnection& server) {
   unnamed_changes_.reset();
   has_drawn_ = false;
   must_scrub_ = false;
-  settings_in_doubt_ = literals_in_doubt_ = unreported_in_doubt_ = path_in_doubt_ = false;
+  forget_doubt();
   cycle_from_ = server.expected().next_number();
   attached_at_ = pool_->loop().now();
   cycle_.is_first = true;

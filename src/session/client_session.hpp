@@ -276,10 +276,23 @@ class ClientSession final : public io::Disposable,
 
   // What their literals mean (client_literals.cpp).
   enum class Recovery : std::uint8_t { none, by_value, by_savepoint, impossible };
-  void note_doubt(const sql::Facts& facts, sql::ResidueSet leaves, std::string_view text);
+  /// Whether the server is in a transaction block when what is sent now comes to it.
+  enum class Block : std::uint8_t {
+    as_told,         ///< by its last ReadyForQuery
+    goes_on,         ///< SAVEPOINT, RELEASE, ROLLBACK TO were sent since
+    may_have_ended,  ///< COMMIT or ROLLBACK were
+  };
+  void note_doubt(const sql::Facts& facts, sql::ResidueSet leaves, std::string_view text,
+                  Bringer bringer);
+  void note_transaction_control(const sql::Facts& facts, std::string_view text);
+  void note_execute();
   void doubt_everything();
+  void doubt_literals();
   void settle_doubt();
   void end_doubt();
+  void forget_doubt();
+  pool::ReadingRef current_reading() const;
+  void read_once_more(std::string_view name, std::uint64_t statement_number);
   pool::ReadingRef reading_now(std::string_view text);
   bool is_reading_certain(std::string_view text);
   Recovery recovery_of(const pool::ReadingRef& reading);
@@ -293,7 +306,7 @@ class ClientSession final : public io::Disposable,
   pool::ReadingRef unnamed_reading() const;
   void remember_reading(UnnamedStatement& statement);
   pool::StatementRef as_of_now(std::string_view name, pool::StatementRef statement);
-  void note_reading(const pool::Statement& statement);
+  void note_reading(std::string_view name, const pool::Statement& statement);
   Recovery begin_reading(const pool::ReadingRef& reading);
   void end_reading(Recovery recovery, const pool::ReadingRef& reading);
   void put_own_statement(std::string_view text);
@@ -383,6 +396,7 @@ class ClientSession final : public io::Disposable,
   Discard discard_ = Discard::nothing;
   ConsoleAccess console_access_ = ConsoleAccess::stats;  ///< of a console
   UnnamedThere unnamed_there_ = UnnamedThere::strangers;
+  Block block_ = Block::as_told;
   bool is_counted_ : 1 = false;  ///< in Sessions::counted_clients
   bool drop_body_ : 1 = false;   ///< the rest of the current message is not forwarded
   bool in_cycle_ : 1 = false;    ///< something was sent that is not fully answered
@@ -405,9 +419,12 @@ class ClientSession final : public io::Disposable,
   bool literals_in_doubt_ : 1 = false;
   bool unreported_in_doubt_ : 1 = false;
   bool path_in_doubt_ : 1 = false;
-  bool changes_code_ : 1 = false;   ///< the transaction may have
-  bool has_drawn_ : 1 = false;      ///< from a sequence, since it has this server
-  bool is_leak_known_ : 1 = false;  ///< leak_warning has come in this transaction
+  bool is_path_another_ : 1 = false;     ///< what changed it named it
+  bool is_reading_changed_ : 1 = false;  ///< this transaction may have changed what it is read by
+  bool is_doubt_bound_ : 1 = false;      ///< what set literals_in_doubt_ is perhaps only bound
+  bool changes_code_ : 1 = false;        ///< the transaction may have
+  bool has_drawn_ : 1 = false;           ///< from a sequence, since it has this server
+  bool is_leak_known_ : 1 = false;       ///< leak_warning has come in this transaction
   CycleStatistics cycle_;
   WallTime connect_time_{};
   TimePoint request_at_{};

@@ -67,10 +67,12 @@ class PreparedStatements {
 
   /// The statement was used where PostgreSQL may have read its literals by settings that do not
   /// last.
-  void note_read_in_doubt(std::uint64_t statement_number) {
-    read_in_doubt_.push_back(statement_number);
-  }
-  std::vector<std::uint64_t> take_read_in_doubt() { return std::exchange(read_in_doubt_, {}); }
+  struct ReadInDoubt {
+    std::uint64_t statement_number = 0;
+    std::string name = {};  ///< not empty: it is read once more behind the transaction
+  };
+  void note_read_in_doubt(ReadInDoubt read) { read_in_doubt_.push_back(std::move(read)); }
+  std::vector<ReadInDoubt> take_read_in_doubt() { return std::exchange(read_in_doubt_, {}); }
 
   template <class Visit>
   void for_each(Visit visit) const {
@@ -95,7 +97,7 @@ class PreparedStatements {
   static constexpr std::size_t max_closed = 32;
   void note_closed(const pool::StatementRef& statement);
 
-  std::vector<std::uint64_t> read_in_doubt_;
+  std::vector<ReadInDoubt> read_in_doubt_;
   std::vector<std::uint64_t> closed_;  ///< numbers of statements, oldest first
   pool::Journal<Change> journal_;
   std::vector<std::pair<std::string, std::uint64_t>> gone_;  ///< by clear()

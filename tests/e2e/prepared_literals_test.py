@@ -110,6 +110,101 @@ class Literals(Prepared):
             (parse(DATE, "s") + SYNC, 1), (query("begin"), 1), (query("set local datestyle = 'iso, dmy'"), 1), count, use,
             (query("commit"), 1), use, use, (query("deallocate s"), 1), pins=())
 
+    def test_rollback_to_takes_settings_back(self):
+        use = (run(name="s") + SYNC, 1)
+        look = parse(DATE) + bind() + execute()
+        begin = ((query("begin"), 1), (query("savepoint a"), 1), (query("set local datestyle = 'iso, dmy'"), 1))
+        back = statement("rollback to a")
+        for block in ((*begin, (back + run(name="s") + look + SYNC, 1)),
+                      (*begin, (query("select 1/0"), 1), (back + run(name="s") + look + SYNC, 1)),
+                      (*begin, (query("rollback to a") + run(name="s") + look + SYNC, 2))):
+            with self.subTest(block[-1]):
+                block = (*block, (look + SYNC, 1), (query("commit"), 1))
+                self.assert_transparent((parse(DATE, "s") + SYNC, 1), *(block * 4), use, (query("discard all"), 1))
+
+    def test_the_end_not_waited_for(self):
+        use = (run(name="s") + SYNC, 1)
+        block = ((query("begin"), 1), (query("set local datestyle = 'iso, dmy'"), 1),
+                 (query("commit") + run(name="s") + SYNC + query(DATE), 3))
+        self.assert_transparent((parse(DATE, "s") + SYNC, 1), *(block * 4), use)
+
+    def test_the_end_and_use_before_one_sync(self):
+        """What the settings are behind it only the server knows: right, or refused, and nothing else goes wrong."""
+        self.pooled.ask(parse(DATE, "s") + SYNC)
+        for change in ("set local datestyle = 'iso, dmy'", "set local search_path = x; set local datestyle = 'iso, dmy'"):
+            for failing in ("", "select 1/0"):
+                for end in ("commit", "rollback", "abort", "end"):
+                    for sql in ("begin", change, failing or "select 1"):
+                        self.pooled.ask(query(sql))
+                    if failing and end in ("commit", "end"):
+                        end = "rollback"
+                    reply = self.pooled.ask(statement(end) + run(name="s") + statement(DATE) + SYNC)
+                    self.assertEqual(reply[-1].body, b"I")
+                    if raw.rows(reply) != [("2026-02-01",)] * 2:
+                        self.assertEqual(raw.rows(reply), [])
+                        self.assertEqual(raw.error(reply)["C"], "0A000")
+                    self.disturb()
+                    self.assertEqual(raw.rows(self.pooled.ask(run(name="s") + SYNC)), [("2026-02-01",)])
+        self.assertEqual(self.doubts(), 0)
+
+    def test_a_setting_bound_and_executed_later(self):
+        block = ((query("begin"), 1), (parse("set local datestyle = 'iso, dmy'") + bind(portal="p") + SYNC, 1),
+                 (execute("p") + run(name="s") + SYNC, 1), (query("rollback"), 1))
+        self.assert_transparent((parse(DATE, "s") + SYNC, 1), *(block * 4))
+
+    def test_reset_all_in_a_transaction(self):
+        use = (run(name="s") + SYNC, 1)
+        block = ((query("begin"), 1), (query("reset all"), 1), use, (query("rollback"), 1), use)
+        self.assert_transparent(
+            (query("set transform_null_equals = on"), 1),
+            (parse("select 'a' where null = null or 'b' = 'c'", "s") + SYNC, 1), *(block * 5))
+
+    def test_a_search_path_of_one_transaction(self):
+        """PostgreSQL reads literals anew behind it, whether they were read or parsed in it."""
+        use = (run(name="s") + SYNC, 1)
+        inside = ((query("begin"), 1), (query("set local search_path = pg_catalog"), 1))
+        for first, change, then in (
+                ((), "set datestyle = 'iso, dmy'", (*inside, use, (query("commit"), 1))),
+                (inside, "set datestyle = 'iso, dmy'", ())):
+            with self.subTest(then):
+                commit = ((query("commit"), 1),) if first else ()
+                self.assert_transparent(*first, (parse(DATE, "s") + SYNC, 1), *commit, (query(change), 1), *then, *([use] * 5),
+                                        (query("reset datestyle"), 1), use, use, use, (query("discard all"), 1))
+
+    def test_a_search_path_is_of_the_name_that_was_used(self):
+        use, other = (run(name="s") + SYNC, 1), (run(name="t") + SYNC, 1)
+        block = ((query("begin"), 1), (query("set local search_path = pg_catalog"), 1),
+                 (query("set datestyle = 'iso, dmy'"), 1), use, (query("commit"), 1), use, other,
+                 (query("reset datestyle"), 1), use, other)
+        self.assert_transparent((parse(DATE, "s") + parse(DATE, "t") + SYNC, 1), *(block * 4))
+
+    def test_a_tenant_in_one_pipeline_pins_nothing(self):
+        tenant = parse("select set_config('app.tenant', $1, true)", "c") + bind("x", name="c") + execute()
+        self.assert_transparent(
+            (query("begin") + tenant + parse(DATE, "s") + run(name="s") + SYNC + query("commit"), 3),
+            *([(run(name="s") + SYNC, 1)] * 3))
+
+    def test_what_failed_leaves_nothing_behind(self):
+        """Our own statement fails once: the server can still be used."""
+        owner = self.cluster.raw("postgres")
+        self.addCleanup(owner.close)
+        self.pooled.ask(parse(DATE, "s") + SYNC)
+        denied = 0
+        for turn in range(12):
+            self.disturb()
+            self.pooled.ask(query("begin"))
+            self.pooled.ask(query("set local datestyle = 'iso, dmy'"))
+            if turn < 4:
+                owner.ask(query("revoke execute on function set_config from public"))
+            reply = self.pooled.ask(run(name="s") + SYNC)
+            owner.ask(query("grant execute on function set_config to public"))
+            self.pooled.ask(query("rollback"))
+            if raw.rows(reply) != [("2026-02-01",)]:
+                self.assertLess(turn, 4)
+                self.assertEqual(raw.error(reply)["C"], "42501")
+                denied += 1
+        self.assertGreater(denied, 0)
+
     def test_what_cannot_be_done_is_said(self):
         """Setting and use before one Sync: the server may be in no transaction block, which only it knows."""
         self.pooled.ask(parse(DATE, "s") + SYNC)

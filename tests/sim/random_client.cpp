@@ -15,7 +15,8 @@ constexpr unsigned max_doubts = 20;
 /// What a prepared statement's literals mean behind it, before the next Sync, only the server
 /// knows.
 bool changes_literals(std::string_view text) {
-  return text.starts_with("set time") || text.starts_with("set datestyle");
+  return text.starts_with("set time") || text.starts_with("set datestyle") ||
+         (text.contains("search_path") && text.contains("set"));
 }
 
 /// What goes back to startup settings does so, behind pgproxy, when its Query or cycle is over.

@@ -87,6 +87,9 @@ const NameMap& Session::defaults() {
       {"is_superuser", "off"},   {"statement_timeout", "0"},
       {"search_path", "public"}, {"work_mem", "4MB"},
       {"role", "none"},          {"session_authorization", "postgres"},
+      {"array_nulls", "on"},     {"transform_null_equals", "off"},
+      {"lc_monetary", "C"},      {"timezone_abbreviations", "Default"},
+      {"xmloption", "content"},  {"backslash_quote", "safe_encoding"},
   };
   return defaults;
 }
@@ -286,7 +289,12 @@ std::optional<Answer> Session::set_config(Tokens& text) {
   do {
     const std::string name = text.next();
     text.take(",");
-    const std::string value = text.next();
+    std::string value = text.next();
+    if (value == "(") {  // SELECT s.reset_val FROM pg_catalog.pg_settings s WHERE … = name
+      value = startup_[spelling(name)];
+      text.skip_to(name);
+      text.take(")");
+    }
     text.take(",");
     const Answer one = assign(name, value, text.next() == "true");
     if (!one.sqlstate.empty()) return one;

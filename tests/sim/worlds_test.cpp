@@ -187,7 +187,7 @@ std::string run_world(std::uint64_t seed) {
 
 TEST_CASE("nobody gets another's replies, settings or session in any world") {
   const std::uint64_t only = number_from_environment("PGPROXY_SIM_SEED", 0);
-  const std::uint64_t first = only != 0 ? only : 1;
+  const std::uint64_t first = only != 0 ? only : number_from_environment("PGPROXY_SIM_FIRST", 1);
   const std::uint64_t count = only != 0 ? 1 : number_from_environment("PGPROXY_SIM_SEEDS", 300);
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     const std::string violations = run_world(seed);

@@ -32,6 +32,8 @@ struct Reading {
   std::vector<Setting> settings;  ///< DateStyle, TimeZone, … as far as the state has them
   /// When it is another one than at the last time, PostgreSQL reads the statement anew.
   std::optional<std::string> search_path;
+  /// search_path was one of a transaction: the next time it is another one.
+  bool is_passing = false;
 };
 using ReadingRef = std::shared_ptr<const Reading>;
 /// nullptr is like nothing else.
