@@ -50,7 +50,8 @@ Proxy::Proxy(const config::Loaded& loaded, const Tls& tls)
       started_at_(loop_.wall_now()),
       web_source_(loop_, {.status = [this] { return status(); },
                           .config = [this] { return config::describe(loaded_); },
-                          .slow_queries = [this] { return slow_queries(); }}) {
+                          .slow_queries = [this] { return slow_queries(); },
+                          .errors = [this] { return errors(); }}) {
   control::ignore_environment();
   sessions_.use_tls(tls.clients);
 }
