@@ -92,14 +92,12 @@ void Reload::on_read(config::Loaded loaded, Tls tls) {
     }
     return refuse(in_short(loaded.problems));
   }
-  accepted_ = std::make_unique<Accepted>(
-      Accepted{.change = config::plan_reload(parts_.running, std::move(loaded)),
-               .tls = std::move(tls)});
+  accepted_ = std::make_unique<Accepted>(Accepted{
+      .change = config::plan_reload(parts_.running, std::move(loaded)), .tls = std::move(tls)});
   const config::Settings& next = accepted_->change.next.settings;
   accepted_->plan = config::plan_capacity(next);
   if (next.check == config::CapacityCheck::off) return on_asked({});
-  questions_ =
-      std::make_unique<control::CapacityQuestions>(parts_.services, next, accepted_->plan);
+  questions_ = std::make_unique<control::CapacityQuestions>(parts_.services, next, accepted_->plan);
   questions_->ask([this](const std::vector<config::ServerFacts>& facts) { on_asked(facts); });
 }
 

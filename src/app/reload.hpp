@@ -59,7 +59,7 @@ class Reload {
   std::unique_ptr<io::PendingJob> pending_;
   std::unique_ptr<Accepted> accepted_;
   std::unique_ptr<control::CapacityQuestions> questions_;  ///< kept until the next ones
-  std::string what_;  ///< "RELOAD", "SET pool_size = 5"
+  std::string what_;                                       ///< "RELOAD", "SET pool_size = 5"
   Done done_;
 };
 

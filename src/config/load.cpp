@@ -375,11 +375,11 @@ bool store_alone(const Row<Settings>* row, std::string_view name, std::string_vi
     return false;
   }
   if (row->field.store(*row, value, into) == Outcome::stored) return true;
-  report.problem(at,
-                 fmt::format("{}: {}: want {}", row->name,
-                             row->extra.secret ? "(hidden)" : in_quotes(value),
-                             row->field.allowed(row->field.range)),
-                 std::string(row->extra.bad_hint));
+  report.problem(
+      at,
+      fmt::format("{}: {}: want {}", row->name, row->extra.secret ? "(hidden)" : in_quotes(value),
+                  row->field.allowed(row->field.range)),
+      std::string(row->extra.bad_hint));
   return false;
 }
 

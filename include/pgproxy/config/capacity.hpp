@@ -107,7 +107,8 @@ struct CapacityVerdict {
   };
   std::map<std::string, Limits> limits;
 };
-/// `running_servers` ("host:port"): their pools are at work; one that cannot be asked is no problem.
+/// `running_servers` ("host:port"): their pools are at work; one that cannot be asked is no
+/// problem.
 CapacityVerdict judge_capacity(const Settings& settings, const CapacityPlan& plan,
                                const std::vector<ServerFacts>& facts,
                                const std::set<std::string>& running_servers = {});

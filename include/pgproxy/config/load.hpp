@@ -58,7 +58,7 @@ struct ConfigRow {
   bool changeable = false;  ///< by RELOAD
   bool given = false;
   bool is_set = false;  ///< by SET, while running
-  std::string reason;  ///< why the default is what it is
+  std::string reason;   ///< why the default is what it is
 };
 std::vector<ConfigRow> describe(const Loaded& loaded);
 

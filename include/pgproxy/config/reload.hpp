@@ -10,7 +10,7 @@ namespace pgproxy::config {
 
 /// A configuration that is to take the place of a running one.
 struct Reload {
-  Loaded next;                 ///< what needs a restart is as it runs
+  Loaded next;                  ///< what needs a restart is as it runs
   std::vector<Change> changes;  ///< of settings, those that need a restart included
   /// Of [databases], [users], auth_file and the like, a line each: `database "shop": pool_size 20
   /// -> 30`.
