@@ -97,7 +97,7 @@ Result<Command> with_argument(const Syntax& syntax, std::string_view word) {
 bool Commands::execute(std::string_view text, bool is_admin, std::string_view asked_by,
                        CommandListener& listener) const {
   std::string_view rest = without_end(text);
-  const std::string name = folded(take_word(rest), std::toupper);
+  const std::string name = folded(take_word(rest).value_or(""), std::toupper);
   const auto* const syntax =
       std::ranges::find(all, name, [](const Syntax& one) { return to_string(one.kind); });
   if (syntax == std::end(all)) return false;
@@ -108,7 +108,7 @@ bool Commands::execute(std::string_view text, bool is_admin, std::string_view as
                               .hint = name + " is for users in admin_users."}));
     return true;
   }
-  const std::string_view word = take_word(rest);
+  const std::string word = take_word(rest).value_or("");
   const bool is_too_much = !rest.empty() || (syntax->argument == Argument::none && !word.empty());
   Result<Command> command =
       is_too_much ? std::unexpected(invalid(text)) : with_argument(*syntax, word);
