@@ -96,11 +96,11 @@ Result<Command> with_argument(const Syntax& syntax, std::string_view word) {
 
 /// "SET client_encoding …", which means the session, and is ignored.
 bool sets_for_a_driver(std::string_view rest) {
-  return find_fake_setting(folded(take_word(rest), std::tolower)) != nullptr;
+  return find_fake_setting(folded(take_word(rest).value_or(""), std::tolower)) != nullptr;
 }
 
 Result<Command> with_rest(const Syntax& syntax, std::string_view text, std::string_view rest) {
-  const std::string_view word = take_word(rest);
+  const std::string word = take_word(rest).value_or("");
   const bool is_too_much = !rest.empty() || (syntax.argument == Argument::none && !word.empty());
   if (is_too_much) return std::unexpected(invalid(text));
   return with_argument(syntax, word);
@@ -109,10 +109,10 @@ Result<Command> with_rest(const Syntax& syntax, std::string_view text, std::stri
 /// `rest` of "SET name = value" or "SET name TO value": the value may stand in quotes.
 Result<Command> assignment(std::string_view text, std::string_view rest) {
   Command command{.kind = CommandKind::set};
-  command.setting = folded(take_word(rest), std::tolower);
+  command.setting = folded(take_word(rest).value_or(""), std::tolower);
   if (rest.starts_with('=')) {
     rest = trimmed(rest.substr(1));
-  } else if (folded(take_word(rest), std::tolower) != "to") {
+  } else if (folded(take_word(rest).value_or(""), std::tolower) != "to") {
     return std::unexpected(invalid(text));
   }
   if (command.setting.empty()) return std::unexpected(invalid(text));
@@ -133,7 +133,7 @@ Result<Command> assignment(std::string_view text, std::string_view rest) {
 bool Commands::execute(std::string_view text, bool is_admin, std::string_view asked_by,
                        CommandListener& listener) const {
   std::string_view rest = without_end(text);
-  const std::string name = folded(take_word(rest), std::toupper);
+  const std::string name = folded(take_word(rest).value_or(""), std::toupper);
   const auto* const syntax =
       std::ranges::find(all, name, [](const Syntax& one) { return to_string(one.kind); });
   const bool is_set = name == to_string(CommandKind::set) && !sets_for_a_driver(rest);

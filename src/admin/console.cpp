@@ -51,8 +51,8 @@ Console::Command Console::read_command(std::string_view text) {
   std::string_view rest = without_end(text);
   Command command{
       .word = {}, .name = {}, .rest = {}, .is_one = !rest.contains(';'), .is_empty = rest.empty()};
-  command.word = folded(take_word(rest), std::tolower);
-  command.name = folded(take_word(rest), std::tolower);
+  command.word = folded(take_word(rest).value_or(""), std::tolower);
+  command.name = folded(take_word(rest).value_or(""), std::tolower);
   command.rest = rest;
   return command;
 }

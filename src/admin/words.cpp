@@ -22,18 +22,26 @@ std::string folded(std::string_view word, int (*to_case)(int)) {
   return out;
 }
 
-std::string_view take_word(std::string_view& rest) {
+std::optional<std::string> take_word(std::string_view& rest) {
   rest = trimmed(rest);
-  std::string_view word;
+  std::string word;
+  std::string_view behind = rest;
   if (rest.starts_with('"') || rest.starts_with('\'')) {
-    word = rest.substr(1, rest.find(rest.front(), 1) - 1);
-    rest.remove_prefix(std::min(word.size() + 2, rest.size()));
+    const char quote = rest.front();
+    do {
+      const std::size_t end = behind.find(quote, 1);
+      if (end == std::string_view::npos) return std::nullopt;
+      if (behind.size() < rest.size()) word += quote;  // it was doubled
+      word += behind.substr(1, end - 1);
+      behind.remove_prefix(end + 1);
+    } while (behind.starts_with(quote));
   } else {
     const auto is_word = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; };
-    word = {rest.begin(), std::ranges::find_if_not(rest, is_word)};
-    rest.remove_prefix(word.size());
+    word.assign(rest.begin(), std::ranges::find_if_not(rest, is_word));
+    behind.remove_prefix(word.size());
   }
-  rest = trimmed(rest);
+  if (word.empty()) return std::nullopt;
+  rest = trimmed(behind);
   return word;
 }
 

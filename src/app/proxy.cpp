@@ -57,7 +57,8 @@ Proxy::Proxy(config::Loaded& loaded, const Tls& tls, Launch launch)
       started_at_(loop_.wall_now()),
       web_source_(loop_, {.status = [this] { return status(); },
                           .config = [this] { return config::describe(loaded_); },
-                          .slow_queries = [this] { return slow_queries(); }}) {
+                          .slow_queries = [this] { return slow_queries(); },
+                          .errors = [this] { return errors(); }}) {
   control::ignore_environment();
   sessions_.use_tls(tls.clients);
   pools_.on_gone([this](const pool::Pool& pool) { sessions_.forget(pool); });
@@ -107,10 +108,11 @@ void Proxy::on_health_checked(const control::HealthResult& result) {
 
 /// Who can connect finds everything else there already.
 Result<void> Proxy::open() {
+  watch_signals();
   if (auto opened = open_web(); !opened) return opened;
-  if (auto checked = check_capacity(); !checked) return checked;
-  if (auto coordinated = coordinate(); !coordinated) return coordinated;
-  if (auto verified = verify_acquire(); !verified) return verified;
+  for (const auto step : {&Proxy::check_capacity, &Proxy::coordinate, &Proxy::verify_acquire}) {
+    if (auto done = (this->*step)(); !done || is_start_ended_) return done;
+  }
   capacity_.start();
   pools_.open_minimum();
   std::vector<int> activated;
@@ -140,11 +142,12 @@ Result<void> Proxy::open_web() {
 }
 
 void Proxy::run() {
-  watch_signals();
-  log::line(log::Level::log, "process up: pgproxy {}", PGPROXY_VERSION);
-  sd_notify(0, "READY=1");
-  watchdog_.start();
-  loop_.run();
+  if (!is_start_ended_) {
+    log::line(log::Level::log, "process up: pgproxy {}", PGPROXY_VERSION);
+    sd_notify(0, "READY=1");
+    watchdog_.start();
+    loop_.run();
+  }
   sd_notify(0, "STOPPING=1");
   listener_.reset();
   pools_.shut_down();
@@ -160,17 +163,30 @@ void Proxy::stop_accepting() {
   listener_->close_tcp();
 }
 
+/// Before anything is waited for and anybody can connect: a signal that is not watched kills.
 void Proxy::watch_signals() {
   loop_.on_signal(SIGTERM, [this] {
+    if (is_starting()) return end_start("SIGTERM");
     shutdown_.is_draining() ? shutdown_.now("SIGTERM again") : shutdown_.drain("SIGTERM");
   });
   loop_.on_signal(SIGINT, [this] {
+    if (is_starting()) return end_start("SIGINT");
     shutdown_.is_draining() ? shutdown_.now("SIGINT again") : shutdown_.wait_for_servers("SIGINT");
   });
-  loop_.on_signal(SIGQUIT, [this] { shutdown_.now("SIGQUIT"); });
-  loop_.on_signal(SIGUSR1, [this] { operations_.run_for_signal(CommandKind::pause, "SIGUSR1"); });
+  loop_.on_signal(SIGQUIT,
+                  [this] { is_starting() ? end_start("SIGQUIT") : shutdown_.now("SIGQUIT"); });
+  loop_.on_signal(SIGUSR1, [this] {
+    if (!is_starting()) return operations_.run_for_signal(CommandKind::pause, "SIGUSR1");
+    log::line(log::Level::warning, "got SIGUSR1 while starting: nothing is paused");
+  });
   loop_.on_signal(SIGUSR2, [this] { operations_.run_for_signal(CommandKind::resume, "SIGUSR2"); });
   loop_.on_signal(SIGHUP, [this] { operations_.run_for_signal(CommandKind::reload, "SIGHUP"); });
+}
+
+void Proxy::end_start(std::string_view signal) {
+  log::line(log::Level::log, "got {} while starting, shutting down", signal);
+  is_start_ended_ = true;
+  loop_.stop();
 }
 
 std::vector<ConnectionRow> Proxy::clients() const {
@@ -212,7 +228,7 @@ metrics::Status Proxy::status() const {
                          .started_at = started_at_,
                          .taken_at = loop_.wall_now(),
                          .loop_cpu_time = thread_cpu_time(),
-                         .is_starting = listener_ == nullptr,
+                         .is_starting = is_starting(),
                          .is_draining = shutdown_.is_on()};
   if (coordination_ != nullptr) status.coordination = coordination_->counts();
   std::vector<PoolRow> rows = pools();

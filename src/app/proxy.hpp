@@ -40,7 +40,8 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
 
   /// Makes sure that the servers have room for the pools, that this instance is one of those that
   /// were planned, and that the pools can be filled, as [capacity] says; then opens the sockets.
-  /// The error names the setting to change.
+  /// The error names the setting to change. SIGTERM, SIGINT and SIGQUIT end the start: that is no
+  /// error, and run() has nothing to serve.
   Result<void> open();
   /// Serves until a signal or SHUTDOWN ends it: SIGTERM and SIGINT let transactions finish first (a
   /// second one does not), SIGQUIT ends at once.
@@ -73,6 +74,8 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
 
   void on_health_checked(const control::HealthResult& result);
   void watch_signals();
+  bool is_starting() const { return listener_ == nullptr; }
+  void end_start(std::string_view signal);
   void stop_accepting();
   Result<void> open_web();
   Result<void> check_capacity();
@@ -103,7 +106,8 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   admin::Commands commands_;
   const WallTime started_at_;
   std::unique_ptr<net::Listener> listener_;
-  bool is_activated_ = false;  ///< the sockets are systemd's
+  bool is_activated_ = false;    ///< the sockets are systemd's
+  bool is_start_ended_ = false;  ///< by a signal
   WebSource web_source_;
   std::unique_ptr<web::Server> web_;  ///< gone before what it asks
 };

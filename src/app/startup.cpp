@@ -17,7 +17,7 @@ std::string in_words(const std::vector<config::Problem>& problems) {
   return text;
 }
 
-/// Serves the loop until `begin`'s argument is called.
+/// Serves the loop until `begin`'s argument is called, or a signal ends the start.
 void wait_for(net::UvLoop& loop, const std::function<void(std::function<void()>)>& begin) {
   bool is_over = false;
   bool is_running = false;

@@ -36,4 +36,8 @@ std::optional<std::vector<SlowQueryRow>> WebSource::slow_queries() {
   return ask(loop_, makers_.slow_queries);
 }
 
+std::optional<std::vector<ErrorRow>> WebSource::errors() {
+  return ask(loop_, makers_.errors);
+}
+
 }  // namespace pgproxy::app

@@ -17,12 +17,14 @@ class WebSource final : public web::Source {
     std::function<metrics::Status()> status;
     std::function<std::vector<config::ConfigRow>()> config;
     std::function<std::vector<SlowQueryRow>()> slow_queries;
+    std::function<std::vector<ErrorRow>()> errors;
   };
   WebSource(net::UvLoop& loop, Makers makers) : loop_(loop), makers_(std::move(makers)) {}
 
   std::shared_ptr<const metrics::Status> status() override;
   std::vector<config::ConfigRow> config() override;
   std::optional<std::vector<SlowQueryRow>> slow_queries() override;
+  std::optional<std::vector<ErrorRow>> errors() override;
 
  private:
   net::UvLoop& loop_;

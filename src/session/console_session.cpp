@@ -303,9 +303,12 @@ bool ConsoleSession::execute(Bytes body, std::string& out) {
 }
 
 const std::string* ConsoleSession::begin_command(Bytes execute_body) {
-  const std::string_view name = wire::Cursor(execute_body).c_string();
+  wire::Cursor cursor(execute_body);
+  const std::string_view name = cursor.c_string();
+  cursor.u32();
+  if (is_skipping_ || !cursor.ok_and_empty()) return nullptr;  // execute() tells
   const auto at = portals_.find(name);
-  if (is_skipping_ || at == portals_.end() || at->second.has_run) return nullptr;
+  if (at == portals_.end() || at->second.has_run) return nullptr;
   command_portal_ = name;
   return &at->second.text;
 }

@@ -87,9 +87,10 @@ Response slow_queries(Source& source) {
 
 Response page_status(Source& source) {
   const auto status = source.status();
-  const auto found = source.slow_queries();
-  if (status == nullptr || !found) return error(503, "the loop does not answer");
-  return {.body = dump(status_json(*status, *found))};
+  const auto slow_queries = source.slow_queries();
+  const auto errors = source.errors();
+  if (status == nullptr || !slow_queries || !errors) return error(503, "the loop does not answer");
+  return {.body = dump(status_json(*status, *slow_queries, *errors))};
 }
 
 struct Endpoint {

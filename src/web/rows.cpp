@@ -70,6 +70,12 @@ ordered_json slow_query_json(const SlowQueryRow& row) {
           {"query", row.text}};
 }
 
+ordered_json error_json(const ErrorRow& row) {
+  return {{"time", seconds(row.time)}, {"database", row.database}, {"user", row.user},
+          {"client", row.addr},        {"sqlstate", row.sqlstate}, {"message", row.message},
+          {"hint", row.hint}};
+}
+
 ordered_json trouble_json(const std::vector<HealthRow>& health) {
   auto rows = ordered_json::array();
   for (const HealthRow& row : health) {

@@ -12,6 +12,7 @@ namespace {
 /// A page with more of them would not be read; /pool-stats has all.
 constexpr std::size_t max_shown_pools = 100;
 constexpr std::size_t max_shown_queries = 20;
+constexpr std::size_t max_shown_errors = 20;
 
 std::uint64_t error_count(const PoolCounters& counters) {
   return std::accumulate(counters.errors.begin(), counters.errors.end(), std::uint64_t{0},
@@ -110,10 +111,20 @@ ordered_json slow_queries_json(const std::vector<SlowQueryRow>& slow_queries) {
   return rows;
 }
 
+ordered_json errors_json(const std::vector<ErrorRow>& errors) {
+  auto rows = ordered_json::array();
+  for (const ErrorRow& row : errors) {
+    if (rows.size() == max_shown_errors) break;
+    rows.push_back(error_json(row));
+  }
+  return rows;
+}
+
 }  // namespace
 
 ordered_json status_json(const metrics::Status& status,
-                         const std::vector<SlowQueryRow>& slow_queries) {
+                         const std::vector<SlowQueryRow>& slow_queries,
+                         const std::vector<ErrorRow>& errors) {
   PoolCounters totals;
   PoolRow connections;
   for (const metrics::PoolStatus& pool : status.pools) {
@@ -138,7 +149,8 @@ ordered_json status_json(const metrics::Status& status,
           {"pools_left_out", left_out},
           {"servers", servers_json(status)},
           {"health", trouble_json(status.health)},
-          {"slow_queries", slow_queries_json(slow_queries)}};
+          {"slow_queries", slow_queries_json(slow_queries)},
+          {"errors", errors_json(errors)}};
 }
 
 }  // namespace pgproxy::web

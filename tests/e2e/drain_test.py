@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import socket
 import threading
 import time
 import unittest
@@ -41,6 +42,42 @@ class DrainTest(harness.PoolerTest):
         for sign in ("AddressSanitizer", "LeakSanitizer", "runtime error:", "ssertion"):
             self.assertNotIn(sign, self.pooler.log_text())
         harness.eventually(lambda: not self.cluster.server_pids(), "no server connection is left")
+
+
+class Start(DrainTest):
+    """A server that says nothing holds the start, for as long as server_connect_timeout allows."""
+
+    settings = {"server_connect_timeout": 3600, "query_wait_timeout": 3600, "client_login_timeout": 3700, "check_interval": 0}
+    waits = {"check": {"check": "enforce", "control_user": "control", "control_password": harness.PASSWORD,
+                       "control_dbname": "postgres"},
+             "verify_acquire": {"verify_acquire": 1}}
+
+    def start(self, silent, **settings):
+        port = silent.getsockname()[1]
+        self.pooler = self.start_pooler(settings, databases={"test": f"host=127.0.0.1 port={port} user=app"}, wait_until_up=False)
+        self.forget(self.pooler)
+        silent.settimeout(harness.PATIENCE_SECONDS)
+        connection, _ = silent.accept()
+        self.addCleanup(connection.close)
+
+    def test_a_signal_ends_it(self):
+        for how in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            for what, settings in self.waits.items():
+                with self.subTest(how=how, what=what), socket.create_server(("127.0.0.1", 0)) as silent:
+                    self.start(silent, **settings)
+                    self.pooler.process.send_signal(how)
+                    self.assert_ended()
+                    self.assertIn(f"got {how.name} while starting", self.pooler.log_text())
+                    self.assertNotIn("listening on", self.pooler.log_text())
+
+    def test_the_signals_of_pause_do_not(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            self.start(silent, verify_acquire=1)
+            for how in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+                self.pooler.process.send_signal(how)
+                harness.eventually(lambda how=how: f"got {how.name}" in self.pooler.log_text(), f"{how.name} is heard")
+            self.pooler.process.send_signal(signal.SIGTERM)
+            self.assert_ended()
 
 
 class Sigterm(DrainTest):

@@ -222,7 +222,7 @@ class Pooler:
     """One pgproxy with an ini of its own, every required setting explicit."""
 
     def __init__(self, cluster, settings=None, databases=None, users=None, secrets=None, port=None,
-                 own_port=None):
+                 own_port=None, wait_until_up=True):
         self.cluster = cluster
         self.directory = scratch_directory()
         self.port = own_port or free_port()
@@ -249,7 +249,8 @@ class Pooler:
         self.write_ini()
         with open(self.log, "ab") as log:
             self.process = start([PROGRAM, self.ini], stdout=log, stderr=log)
-        eventually(self._is_up, "pgproxy accepts connections")
+        if wait_until_up:
+            eventually(self._is_up, "pgproxy accepts connections")
 
     def write_ini(self):
         main = {name: value for name, value in self.settings.items() if name not in OTHER_SECTIONS}

@@ -101,6 +101,20 @@ class Page(HttpTest):
         self.open()
         self.assertRegex(self.wait_for("1 problem"), r"pool shop/app\s+exhausted\s[^\0]*default_pool_size = \d")
 
+    def test_errors_of_pgproxy_are_shown(self):
+        self.pooler = self.start()
+        self.open()
+        self.wait_for(r"Errors that clients got from pgproxy\s+None so far")
+        self.assert_refused("3D000", database=f"{NASTY}?")
+        self.assertIn(f"3D000 · {NASTY}? / app", self.wait_for("3D000"))
+        self.assertEqual(self.of_all("#errors script, #errors img", "outerHTML"), [])
+        error = self.json("/status")["errors"][0]
+        shown = self.browser.value("document.getElementById('errors').innerText")
+        for column in ("sqlstate", "message", "hint", "client"):
+            self.assertTrue(error[column])
+            self.assertIn(error[column], shown)
+        self.assertIsNone(self.browser.value("window.ran"))
+
     def test_a_drain_is_shown(self):
         self.pooler = self.start()
         client = self.client(database="shop")

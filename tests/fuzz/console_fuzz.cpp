@@ -6,6 +6,7 @@
 #include "admin/no_rows.hpp"
 #include "session/console_session.hpp"
 
+#include "pgproxy/admin/commands.hpp"
 #include "pgproxy/admin/console.hpp"
 #include "pgproxy/base/assert.hpp"
 #include "pgproxy/wire/message.hpp"
@@ -13,6 +14,29 @@
 namespace {
 
 using namespace pgproxy;
+
+/// Carries out nothing, at once.
+class NoOperations final : public CommandTarget {
+ public:
+  void run(const Command& command, CommandListener& listener) override {
+    listener.on_command_done(to_string(command.kind));
+  }
+  void cancel(CommandListener&) override {}
+};
+
+/// Puts the end of a command into the answer of `session`.
+class Listener final : public CommandListener {
+ public:
+  Listener(session::ConsoleSession& session, std::string& out) : session_(session), out_(out) {}
+  void on_command_notice(std::string_view) override {}
+  void on_command_done(const Result<std::string_view>& tag) override {
+    session_.end_command(tag, out_);
+  }
+
+ private:
+  session::ConsoleSession& session_;
+  std::string& out_;
+};
 
 /// A console that knows of nothing.
 class EmptyConsole final : public session::ConsoleTarget {
@@ -23,9 +47,9 @@ class EmptyConsole final : public session::ConsoleTarget {
   void describe(std::string_view text, session::ConsoleAccess, std::string& out) override {
     console_.describe(text, false, out);
   }
-  bool command(std::string_view, session::ConsoleAccess, std::string_view,
-               CommandListener&) override {
-    return false;
+  bool command(std::string_view text, session::ConsoleAccess, std::string_view asked_by,
+               CommandListener& listener) override {
+    return commands_.execute(text, true, asked_by, listener);
   }
   void cancel_command(CommandListener&) override {}
   std::vector<std::pair<std::string, std::string>> parameters() const override { return {}; }
@@ -34,7 +58,21 @@ class EmptyConsole final : public session::ConsoleTarget {
   admin::NoRows source_;
   config::Loaded loaded_;
   admin::Console console_{source_, loaded_};
+  NoOperations operations_;
+  admin::Commands commands_{operations_};
 };
+
+/// As a client's session has a message answered.
+bool answer(EmptyConsole& console, session::ConsoleSession& session, char type, Bytes body,
+            std::string& out) {
+  const std::string* text = type == 'E' ? session.begin_command(body) : nullptr;
+  Listener listener(session, out);
+  if (text != nullptr &&
+      console.command(std::string(*text), session::ConsoleAccess::stats, "", listener)) {
+    return true;
+  }
+  return session.on_message(type, body, out);
+}
 
 /// Counts the messages with this type in an answer, which is made of whole messages.
 std::size_t count(Bytes answer, char type) {
@@ -56,9 +94,9 @@ std::size_t count(Bytes answer, char type) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const Bytes input(data, size);
   EmptyConsole console;
-  std::string answer;
-  console.execute(as_text(input), session::ConsoleAccess::stats, answer);
-  PGPROXY_ASSERT(count(as_bytes(answer), 'Z') == 1);
+  std::string shown;
+  console.execute(as_text(input), session::ConsoleAccess::stats, shown);
+  PGPROXY_ASSERT(count(as_bytes(shown), 'Z') == 1);
 
   session::ConsoleSession session(console, session::ConsoleAccess::stats);
   Bytes rest = input;
@@ -67,7 +105,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
          header.total_bytes() <= rest.size()) {
     std::string out;
     const Bytes body = rest.subspan(wire::header_bytes, header.body_bytes);
-    if (!session.on_message(header.type, body, out)) break;
+    if (!answer(console, session, header.type, body, out)) break;
     PGPROXY_ASSERT(count(as_bytes(out), 'Z') == (header.type == 'S' ? 1U : 0U));
     PGPROXY_ASSERT(count(as_bytes(out), 'E') <= 1);
     rest = rest.subspan(header.total_bytes());

@@ -23,6 +23,8 @@ class Source {
   virtual std::vector<config::ConfigRow> config() = 0;
   /// SHOW SLOW_QUERIES; nullopt: likewise.
   virtual std::optional<std::vector<SlowQueryRow>> slow_queries() = 0;
+  /// SHOW ERRORS; nullopt: likewise.
+  virtual std::optional<std::vector<ErrorRow>> errors() = 0;
 
  protected:
   ~Source() = default;

@@ -63,6 +63,21 @@ TEST_CASE("commands are taken apart in any case, with or without the semicolon")
   CHECK(carried_out("SHUTDOWN WAIT_FOR_CLIENTS;") == "SHUTDOWN WAIT_FOR_CLIENTS");
 }
 
+TEST_CASE("a name in quotes is taken whole: a doubled quote stands for one") {
+  CHECK(carried_out("PAUSE \"a\"\"b\"") == "PAUSE a\"b");
+  CHECK(carried_out("PAUSE 'o''brien';") == "PAUSE o'brien");
+  CHECK(carried_out("PAUSE '''' ;") == "PAUSE '");
+  CHECK(carried_out("PAUSE 'a;b'") == "PAUSE a;b");
+}
+
+TEST_CASE("an empty name is none, and does not mean all") {
+  for (const std::string text :
+       {"KILL ''", "KILL \"\"", "KILL '' ;", "PAUSE ''", "KILL '", "KILL \"", "KILL 'shop",
+        "KILL 'shop''", "KILL -", "SHUTDOWN ''", "ENABLE ''", "SUSPEND ''", "RESUME;;"}) {
+    CHECK(carried_out(text) == "08P01 invalid command '" + text + "', use SHOW HELP;");
+  }
+}
+
 TEST_CASE("KILL_CLIENT takes id or ptr of SHOW CLIENTS") {
   CHECK(carried_out("KILL_CLIENT 42") == "KILL_CLIENT 42");
   CHECK(carried_out("kill_client 0x2a") == "KILL_CLIENT 42");

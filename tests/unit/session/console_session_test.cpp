@@ -183,6 +183,10 @@ TEST_CASE("a command that is run elsewhere ends the Execute that it was given by
   CHECK(client.session.begin_command(as_bytes(execute)) == nullptr);  // no portal
   client.parse("PAUSE $1");
   client.bind({"a b"});
+  for (const std::size_t cut : {execute.size() - 1, std::size_t{0}}) {  // no Execute
+    CHECK(client.session.begin_command(as_bytes(execute.substr(0, cut))) == nullptr);
+  }
+  CHECK(client.session.begin_command(as_bytes(execute + "x")) == nullptr);
   const std::string* text = client.session.begin_command(as_bytes(execute));
   REQUIRE(text != nullptr);
   CHECK(*text == "PAUSE 'a b'");

@@ -22,7 +22,12 @@ class FixedSource final : public Source {
     if (is_stuck) return std::nullopt;
     return std::vector<SlowQueryRow>{{.database = "shop", .total = std::chrono::seconds(2)}};
   }
+  std::optional<std::vector<ErrorRow>> errors() override {
+    if (is_stuck) return std::nullopt;
+    return recent_errors;
+  }
   metrics::Status now;
+  std::vector<ErrorRow> recent_errors;
   bool is_stuck = false;
 };
 
@@ -172,6 +177,28 @@ TEST_CASE("/status puts together what the page shows") {
   CHECK_FALSE(status["servers"][1].contains("capacity"));
   CHECK(status["health"].size() == 1);
   CHECK(status["slow_queries"][0]["database"] == "shop");
+}
+
+TEST_CASE("/status has the last errors that clients got from pgproxy") {
+  FixedSource source;
+  CHECK(nlohmann::json::parse(get(source, "/status").body)["errors"] == nlohmann::json::array());
+  source.recent_errors.push_back({.time = WallTime(std::chrono::seconds(7)),
+                                  .database = "shop\xff",
+                                  .user = "app",
+                                  .addr = "127.0.0.1:50000",
+                                  .sqlstate = "53300",
+                                  .message = "no more connections allowed",
+                                  .hint = "Raise max_client_conn."});
+  source.recent_errors.resize(50);
+  const auto errors = nlohmann::json::parse(get(source, "/status").body)["errors"];
+  CHECK(errors.size() == 20);
+  CHECK(errors[0]["time"] == 7.0);
+  CHECK(errors[0]["database"] == "shop\xef\xbf\xbd");
+  CHECK(errors[0]["user"] == "app");
+  CHECK(errors[0]["client"] == "127.0.0.1:50000");
+  CHECK(errors[0]["sqlstate"] == "53300");
+  CHECK(errors[0]["message"] == "no more connections allowed");
+  CHECK(errors[0]["hint"] == "Raise max_client_conn.");
 }
 
 TEST_CASE("of very many pools /status has those with most to do") {
