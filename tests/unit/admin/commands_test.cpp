@@ -63,6 +63,26 @@ TEST_CASE("commands are taken apart in any case, with or without the semicolon")
   CHECK(carried_out("SHUTDOWN WAIT_FOR_CLIENTS;") == "SHUTDOWN WAIT_FOR_CLIENTS");
 }
 
+TEST_CASE("SET has a name and a value, plain or in quotes") {
+  const auto assigned = [](std::string_view text) {
+    FakeTarget target;
+    const std::string answer = run(text, target);
+    return target.last ? target.last->setting + "|" + target.last->value : answer;
+  };
+  CHECK(assigned("SET pool_size = 5") == "pool_size|5");
+  CHECK(assigned("set Pool_Size=5;") == "pool_size|5");
+  CHECK(assigned("SET server_check_query TO 'select ''x'' '") == "server_check_query|select 'x' ");
+  CHECK(assigned("SET admin_users = a, b") == "admin_users|a, b");
+  CHECK(assigned("SET auth_file = ''") == "auth_file|");
+  CHECK(assigned("SET auth_file = '/a b'") == "auth_file|/a b");
+  for (const std::string text : {"SET", "SET pool_size", "SET pool_size 5", "SET = 5"}) {
+    CHECK(assigned(text) == "08P01 invalid command '" + text + "', use SHOW HELP;");
+  }
+  CHECK(carried_out("SET http_token = 'secret'") == "SET http_token");
+  CHECK(carried_out("reload;") == "RELOAD");
+  CHECK(carried_out("RELOAD x") == "08P01 invalid command 'RELOAD x', use SHOW HELP;");
+}
+
 TEST_CASE("a name in quotes is taken whole: a doubled quote stands for one") {
   CHECK(carried_out("PAUSE \"a\"\"b\"") == "PAUSE a\"b");
   CHECK(carried_out("PAUSE 'o''brien';") == "PAUSE o'brien");
@@ -99,7 +119,8 @@ TEST_CASE("what is wrong with a command is said, and nothing is carried out") {
 
 TEST_CASE("other commands are others' business") {
   FakeTarget target;
-  for (const auto* text : {"", ";", "SHOW POOLS", "RELOAD", "SET a = 1", "PAUSED", "SELECT 1"}) {
+  for (const auto* text : {"", ";", "SHOW POOLS", "SET client_encoding = 'UTF8'",
+                           "set datestyle to iso", "PAUSED", "SELECT 1"}) {
     CHECK(run(text, target) == "-");
   }
   CHECK_FALSE(target.last);
@@ -109,7 +130,7 @@ TEST_CASE("who may only look changes nothing") {
   FakeTarget target;
   for (const auto* text :
        {"PAUSE", "RESUME", "SUSPEND", "KILL", "KILL_CLIENT 1", "KILL_CLIENT", "RECONNECT",
-        "DISABLE a", "ENABLE a", "WAIT_CLOSE", "SHUTDOWN", "SHUTDOWN X"}) {
+        "DISABLE a", "ENABLE a", "WAIT_CLOSE", "SHUTDOWN", "SHUTDOWN X", "RELOAD", "SET a = 1"}) {
     CHECK(run(text, target, false) == "42501 admin access needed");
   }
   CHECK_FALSE(target.last);
