@@ -180,7 +180,10 @@ void Proxy::watch_signals() {
     log::line(log::Level::warning, "got SIGUSR1 while starting: nothing is paused");
   });
   loop_.on_signal(SIGUSR2, [this] { operations_.run_for_signal(CommandKind::resume, "SIGUSR2"); });
-  loop_.on_signal(SIGHUP, [this] { operations_.run_for_signal(CommandKind::reload, "SIGHUP"); });
+  loop_.on_signal(SIGHUP, [this] {
+    if (!is_starting()) return operations_.run_for_signal(CommandKind::reload, "SIGHUP");
+    log::line(log::Level::warning, "got SIGHUP while starting: nothing is read again");
+  });
 }
 
 void Proxy::end_start(std::string_view signal) {
