@@ -24,22 +24,28 @@ bool is_well(const CapacityRow& row) {
 
 }  // namespace
 
+std::vector<config::ServerFacts> ask_servers(const config::Settings& settings,
+                                             const config::CapacityPlan& plan) {
+  if (plan.hosts.empty()) return {};
+  net::UvLoop loop(net::SocketOptions::from(settings));
+  net::UvFdWatcher watcher(loop);
+  net::UvResolver resolver(loop);
+  control::CapacityQuestions questions({loop, watcher, resolver}, settings, plan);
+  std::vector<config::ServerFacts> answers;
+  questions.ask([&](std::vector<config::ServerFacts> facts) {
+    answers = std::move(facts);
+    loop.stop();
+  });
+  loop.run();
+  return answers;
+}
+
 config::CapacityVerdict ask_servers(const config::Settings& settings) {
   const config::CapacityPlan plan = config::plan_capacity(settings);
   if (settings.check == config::CapacityCheck::off) {
     return config::judge_capacity(settings, plan, {});
   }
-  net::UvLoop loop(net::SocketOptions::from(settings));
-  net::UvFdWatcher watcher(loop);
-  net::UvResolver resolver(loop);
-  control::CapacityQuestions questions({loop, watcher, resolver}, settings, plan);
-  config::CapacityVerdict verdict;
-  questions.ask([&](const std::vector<config::ServerFacts>& facts) {
-    verdict = config::judge_capacity(settings, plan, facts);
-    loop.stop();
-  });
-  loop.run();
-  return verdict;
+  return config::judge_capacity(settings, plan, ask_servers(settings, plan));
 }
 
 std::string print_capacity(const config::CapacityVerdict& verdict) {

@@ -13,6 +13,10 @@
 
 namespace pgproxy::app {
 
+/// Asks each server of the plan once, as control_user of `settings`, on a loop of its own, and
+/// waits for the answers; in the plan's order.
+std::vector<config::ServerFacts> ask_servers(const config::Settings& settings,
+                                             const config::CapacityPlan& plan);
 /// Asks each server of the configuration once, on a loop of its own, and waits for the answers:
 /// for --check. With check = off nobody is asked.
 config::CapacityVerdict ask_servers(const config::Settings& settings);

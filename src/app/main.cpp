@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "app/capacity_guard.hpp"
+#include "app/import_questions.hpp"
 #include "app/process.hpp"
 #include "app/proxy.hpp"
 
@@ -73,8 +74,10 @@ int check(const std::string& path, bool offline) {
 }
 
 /// 0: pgproxy would start with what was printed.
-int import_settings(const std::string& path) {
-  const config::Imported imported = config::import_file(path);
+int import_settings(const std::string& path, bool offline) {
+  control::ignore_environment();
+  const config::AskServers ask = offline ? config::AskServers() : ask_for_import;
+  const config::Imported imported = config::import_file(path, ask);
   fmt::print("{}", imported.text);
   for (const config::Problem& problem : imported.problems) {
     fmt::print(stderr, "{}\n", config::format_problem(problem));
@@ -147,9 +150,10 @@ int main(int argc, char** argv) {
       "--check", check_only,
       "Check FILE and whether its servers have room for the pools; print every setting and "
       "where it comes from, and the arithmetic");
-  cli.add_flag("--offline", offline, "With --check: ask no server");
+  cli.add_flag("--offline", offline, "With --check or --import: ask no server");
   cli.add_option("--import", import_from,
-                 "Print a complete configuration that does what this pgbouncer.ini says");
+                 "Print a complete configuration that does what this pgbouncer.ini says, with the "
+                 "limits of its servers, asked with the logins it has");
   cli.add_flag("--print-example", print_example, "Print a complete, commented configuration");
   cli.add_flag("-q,--quiet", quiet, "Log to logfile only");
   cli.add_flag("-v,--verbose", verbose, "Log more");
@@ -159,7 +163,7 @@ int main(int argc, char** argv) {
     fmt::print("{}", config::example_file());
     return 0;
   }
-  if (!import_from.empty()) return app::import_settings(import_from);
+  if (!import_from.empty()) return app::import_settings(import_from, offline);
   if (file.empty()) {
     fmt::print(stderr,
                "pgproxy: no configuration file given\n"

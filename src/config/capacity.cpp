@@ -22,8 +22,8 @@ bool is_operator(const Settings& settings, const std::string& user) {
     return std::ranges::find(names, user) != names.end();
   };
   const bool is_listed = settings.find_user(user) != nullptr;
-  return user == settings.control_user ||
-         (!is_listed && (is_among(settings.admin_users) || is_among(settings.stats_users)));
+  return !is_listed && (user == settings.control_user || is_among(settings.admin_users) ||
+                        is_among(settings.stats_users));
 }
 
 /// Nobody else can log in: everyone who is known has a line in [users].

@@ -7,6 +7,7 @@
 #include "config/connection_string.hpp"
 #include "config/entry.hpp"
 #include "config/file.hpp"
+#include "config/import_additions.hpp"
 #include "config/ini_reader.hpp"
 #include "config/table.hpp"
 #include "config/text.hpp"
@@ -14,13 +15,6 @@
 namespace pgproxy::config {
 
 namespace {
-
-constexpr std::string_view kCapacityQuestions =
-    "QUESTION. Which role may ask the servers for their limits? With control_user, "
-    "control_password "
-    "and control_dbname, and check = enforce, pgproxy --check tells term by term whether the pools "
-    "fit. QUESTION. How many instances share these servers, and which load is expected? "
-    "expected_rps and mean_transaction_ms may stand in each entry of [databases].";
 
 struct Entry {
   std::string section;
@@ -67,9 +61,16 @@ std::string in_words(const Problem& problem) {
                      problem.hint.empty() ? "" : ". ", problem.hint);
 }
 
+/// What others said may have lines of its own; a comment has not.
+std::string as_remark(std::string text) {
+  std::ranges::replace_if(text, [](char c) { return static_cast<unsigned char>(c) < ' '; }, ' ');
+  return as_comment(text);
+}
+
 class Writer {
  public:
-  explicit Writer(const std::vector<Entry>& entries) : entries_(entries) {}
+  Writer(const std::vector<Entry>& entries, const Additions& additions)
+      : entries_(entries), additions_(additions) {}
 
   Imported write(const std::string& name) {
     result_.text = as_comment(fmt::format("Made from {} by pgproxy --import.", name));
@@ -93,6 +94,11 @@ class Writer {
         write_line(entry);
       }
     }
+    if (section != "users") return;
+    for (const auto& [name, line] : additions_.users) {
+      result_.text += as_remark("ADDED. " + line.comment);
+      result_.text += fmt::format("{} = {}\n", as_name(name), line.value);
+    }
   }
 
   void write_setting(const Entry& entry) {
@@ -111,7 +117,7 @@ class Writer {
   /// A line of [databases] or [users]: whole, or without the keys that cannot be taken over.
   void write_line(const Entry& entry) {
     const auto problems = problems_of_entry(entry.section, entry.name, entry.value, entry.at);
-    if (problems.empty()) return write_line(entry, entry.value);
+    if (problems.empty()) return write_kept_line(entry, entry.value);
     std::string kept;
     for (const KeyValue& pair :
          parse_connection_string(entry.value).value_or(std::vector<KeyValue>())) {
@@ -122,7 +128,17 @@ class Writer {
     refuse(problems);
     result_.text += ";";
     write_line(entry, entry.value);
-    if (!kept.empty()) write_line(entry, kept);
+    if (!kept.empty()) write_kept_line(entry, kept);
+  }
+
+  /// With the keys that are added to it.
+  void write_kept_line(const Entry& entry, const std::string& value) {
+    const auto added = additions_.entries.find(entry.name);
+    if (entry.section != "databases" || added == additions_.entries.end()) {
+      return write_line(entry, value);
+    }
+    result_.text += as_remark("ADDED. " + added->second.comment);
+    write_line(entry, value + (value.empty() ? "" : " ") + added->second.value);
   }
 
   void write_line(const Entry& entry, std::string_view value) {
@@ -134,13 +150,27 @@ class Writer {
     for (const Group& group : setting_groups()) {
       if (group.section != section) {
         result_.text += fmt::format("\n[{}]\n", section = group.section);
-        if (section == "capacity") result_.text += as_comment(kCapacityQuestions);
+        if (section == "capacity") {
+          for (const std::string& remark : additions_.remarks) result_.text += as_remark(remark);
+        }
       }
       for (const auto& row : group.rows) {
         const bool is_kept = std::ranges::find(kept_, row.name) != kept_.end();
-        if (row.standard.must_be_given && !is_kept) write_added(row);
+        const auto value = additions_.settings.find(row.name);
+        if (is_kept) continue;
+        if (value != additions_.settings.end()) {
+          write_added(row, value->second);
+        } else if (row.standard.must_be_given) {
+          write_added(row);
+        }
       }
     }
+  }
+
+  void write_added(const Row<Settings>& row, const Additions::Value& value) {
+    result_.text += fmt::format("\n{}", as_comment(fmt::format("ADDED. {}", row.doc)));
+    result_.text += as_remark(value.comment);
+    result_.text += fmt::format("{} = {}\n", row.name, value.value);
   }
 
   void write_added(const Row<Settings>& row) {
@@ -179,17 +209,38 @@ class Writer {
   }
 
   const std::vector<Entry>& entries_;
+  const Additions& additions_;
   std::vector<std::string> kept_;
   Imported result_;
 };
 
+/// What the servers add to the file; asks them when they can be told what it plans.
+Additions additions_for(const std::function<Imported(const Additions&)>& write,
+                        const AskServers& ask) {
+  Additions none = unanswered_additions({});
+  if (!ask) return none;
+  const Loaded draft = load_text(write(none).text, "the new file");
+  if (!draft.problems.empty()) {
+    return unanswered_additions({.login = {},
+                                 .servers = {},
+                                 .reason = "this file has problems that are to be solved first"});
+  }
+  const ImportAnswers answers = ask(draft.settings);
+  if (!answers.login) return unanswered_additions(answers);
+  return answered_additions(draft.settings, answers,
+                            [&](const Additions& additions) { return write(additions).text; });
+}
+
 }  // namespace
 
-Imported import_text(std::string_view text, const std::string& name) {
+Imported import_text(std::string_view text, const std::string& name, const AskServers& ask) {
   Collector collector;
   Report report;
   const std::vector<std::string> files = read_ini(text, name, collector, report);
-  Imported imported = Writer(collector.entries()).write(name);
+  const auto write = [&](const Additions& additions) {
+    return Writer(collector.entries(), additions).write(name);
+  };
+  Imported imported = write(additions_for(write, ask));
   auto& problems = imported.problems;
   const std::vector<Problem> unread = report.sorted_problems(files);
   problems.insert(problems.begin(), unread.begin(), unread.end());
@@ -198,9 +249,9 @@ Imported import_text(std::string_view text, const std::string& name) {
   return imported;
 }
 
-Imported import_file(const std::string& path) {
+Imported import_file(const std::string& path, const AskServers& ask) {
   const auto text = read_file(path);
-  if (text) return import_text(*text, path);
+  if (text) return import_text(*text, path, ask);
   return {.text = {}, .problems = {{.file = path, .message = text.error().message}}};
 }
 

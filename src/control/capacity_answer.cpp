@@ -126,10 +126,7 @@ config::ServerFacts read_capacity_answer(const config::Settings& settings,
     return facts;
   }
   Reader reader(*answer);
-  if (!reader.is_true("sees_all") && reader.missing().empty()) {
-    facts.error = blind_error(settings, server);
-    return facts;
-  }
+  const bool sees_all = reader.is_true("sees_all");
   facts.is_standby = reader.is_true("is_standby");
   facts.max_connections = reader.count("setting", "max_connections");
   facts.superuser_reserved_connections = reader.count("setting", "superuser_reserved_connections");
@@ -146,6 +143,9 @@ config::ServerFacts read_capacity_answer(const config::Settings& settings,
         {.sqlstate = "08P01",
          .message = fmt::format("the answer about connections lacks {}", reader.missing()),
          .hint = "Is that PostgreSQL 10 or later, and not another pooler?"});
+  } else if (!sees_all) {
+    facts.others = 0;
+    facts.error = blind_error(settings, server);
   }
   return facts;
 }

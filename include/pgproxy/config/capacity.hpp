@@ -77,7 +77,9 @@ CapacityPlan plan_capacity(const Settings& settings);
 struct ServerFacts {
   std::string host;
   std::uint16_t port = 0;
-  std::optional<Error> error;  ///< it could not be asked; nothing else is known then
+  /// It could not be asked. Nothing else is known then, or, to a role that may not see the
+  /// connections of others, all but these (max_connections is not 0).
+  std::optional<Error> error;
   bool is_standby = false;
   std::uint32_t max_connections = 0;
   std::uint32_t superuser_reserved_connections = 0;

@@ -80,7 +80,9 @@ TEST_CASE("a role that does not see all is an error that says what to grant") {
   REQUIRE(facts.error);
   CHECK(facts.error->sqlstate == "42501");
   CHECK(facts.error->hint.contains("GRANT pg_monitor TO monitor"));
-  CHECK(facts.max_connections == 0);
+  CHECK(facts.max_connections == 100);  // what anybody may know
+  CHECK(facts.role_limits.at("web") == 20);
+  CHECK(facts.others == 0);
 }
 
 TEST_CASE("an answer that lacks something is an error") {
