@@ -15,17 +15,6 @@ Duration wait_limit(const config::PoolSettings& settings) {
   return std::min(settings.query_wait_timeout, settings.query_timeout);
 }
 
-std::uint32_t server_limit(const config::Settings& settings, const config::Database& database) {
-  return database.max_db_connections.value_or(settings.max_db_connections);
-}
-
-std::uint32_t server_limit(const config::Settings& settings, std::string_view user) {
-  const config::User* configured = settings.find_user(user);
-  return configured != nullptr && configured->max_user_connections
-             ? *configured->max_user_connections
-             : settings.max_user_connections;
-}
-
 Error leave(std::string message, std::string hint) {
   return {.sqlstate = "57P01",
           .message = "terminating connection: " + std::move(message),
@@ -38,6 +27,17 @@ bool needs_new_clients(const config::PoolSettings& before, const config::PoolSet
 }
 
 }  // namespace
+
+Budget Pools::budget_of(const config::Database& database) const {
+  return Budget{database.max_db_connections.value_or(context_.settings.max_db_connections)};
+}
+
+Budget Pools::budget_of_user(std::string_view name) const {
+  const config::User* configured = context_.settings.find_user(name);
+  return Budget{configured != nullptr && configured->max_user_connections
+                    ? *configured->max_user_connections
+                    : context_.settings.max_user_connections};
+}
 
 void Pool::look_up_queues() {
   const config::Settings& all = global();
@@ -138,7 +138,7 @@ void Pools::reload_entry(DatabaseEntry& entry, config::Database now, bool reconn
   entry.is_auto = settings.find_database(entry.config.name) == nullptr;
   {
     const std::scoped_lock guard(lock_);
-    entry.server_budget.limit = server_limit(settings, entry.config);
+    entry.server_budget.limit = budget_of(entry.config).limit;
   }
   for (auto& [key, pool] : pools_) {
     if (key.first != &entry) continue;
@@ -161,7 +161,7 @@ void Pools::reload(std::shared_ptr<const io::TlsContext> server_tls, bool reconn
   const config::Settings& settings = context_.settings;
   {
     const std::scoped_lock guard(lock_);
-    for (auto& [name, user] : users_) user->server_budget.limit = server_limit(settings, name);
+    for (auto& [name, user] : users_) user->server_budget.limit = budget_of_user(name).limit;
     for (auto& [name, host] : hosts_) {
       host->limits().host().budget.limit = settings.max_host_connections;
     }
@@ -174,7 +174,7 @@ void Pools::reload(std::shared_ptr<const io::TlsContext> server_tls, bool reconn
       retire(std::move(databases_.extract(at).mapped()),
              leave("database removed", "Its entry is not in the configuration any more."));
     } else if (now->user != entry->config.user) {
-      const Budget budget{server_limit(settings, *now)};
+      const Budget budget = budget_of(*now);
       auto added = std::make_unique<DatabaseEntry>(DatabaseEntry{.config = std::move(*now),
                                                                  .server_budget = budget,
                                                                  .is_paused = entry->is_paused,
@@ -196,8 +196,7 @@ void Pools::add_entries() {
   for (const config::Database& database : context_.settings.databases) {
     auto& slot = databases_[database.name];
     if (slot != nullptr) continue;
-    slot = std::make_unique<DatabaseEntry>(
-        DatabaseEntry{database, Budget{server_limit(context_.settings, database)}});
+    slot = std::make_unique<DatabaseEntry>(DatabaseEntry{database, budget_of(database)});
   }
 }
 

@@ -55,22 +55,17 @@ DatabaseEntry* Pools::find_database(std::string_view name) {
   config::Database database = *context_.settings.auto_database;
   database.name = name;
   log::line(log::Level::log, "registered new auto-database: {}", name);
-  const std::uint32_t limit =
-      database.max_db_connections.value_or(context_.settings.max_db_connections);
+  const Budget budget = budget_of(database);
   auto& slot = databases_[std::string(name)];
-  slot = std::make_unique<DatabaseEntry>(DatabaseEntry{
-      .config = std::move(database), .server_budget = Budget{limit}, .is_auto = true});
+  slot = std::make_unique<DatabaseEntry>(
+      DatabaseEntry{.config = std::move(database), .server_budget = budget, .is_auto = true});
   return slot.get();
 }
 
 UserEntry& Pools::user(std::string_view name) {
   if (const auto at = users_.find(name); at != users_.end()) return *at->second;
-  const config::User* configured = context_.settings.find_user(name);
-  const std::uint32_t limit = configured != nullptr && configured->max_user_connections
-                                  ? *configured->max_user_connections
-                                  : context_.settings.max_user_connections;
   auto& slot = users_[std::string(name)];
-  slot = std::make_unique<UserEntry>(UserEntry{std::string(name), Budget{limit}});
+  slot = std::make_unique<UserEntry>(UserEntry{std::string(name), budget_of_user(name)});
   return *slot;
 }
 

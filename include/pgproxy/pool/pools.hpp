@@ -155,6 +155,8 @@ class Pools final : private TimeoutListener, private HostListener {
   std::optional<config::Database> configured(const DatabaseEntry& entry) const;
   void reload_entry(DatabaseEntry& entry, config::Database now, bool reconnects);
   void add_entries();
+  Budget budget_of(const config::Database& database) const;
+  Budget budget_of_user(std::string_view name) const;
   template <class Visit>
   void for_each_of(const DatabaseEntry* database, Visit visit) const {
     for (const auto& [key, pool] : pools_) {
