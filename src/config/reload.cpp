@@ -57,7 +57,7 @@ void compare_entries(std::string_view kind, std::span<const Row<Entry>> rows,
     if (now == after.end()) {
       lines.push_back(what + ": removed");
     } else if (const std::string changes = differences(rows, entry, *now); !changes.empty()) {
-      lines.push_back(what + ": " + changes);
+      lines.push_back(fmt::format("{}: {}", what, changes));
     }
   }
   for (const Entry& entry : after) {
