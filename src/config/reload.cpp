@@ -81,7 +81,7 @@ void compare_entries(std::string_view kind, std::span<const Row<Entry>> rows,
       lines.push_back(what + ": removed");
     } else {
       for (const auto& changes : {differences(rows, entry, *now), other_differences(entry, *now)}) {
-        if (!changes.empty()) lines.push_back(what + ": " + changes);
+        if (!changes.empty()) lines.push_back(fmt::format("{}: {}", what, changes));
       }
     }
   }
