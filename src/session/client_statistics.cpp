@@ -1,7 +1,4 @@
 // What the statements of a client cost.
-#include <algorithm>
-#include <charconv>
-
 #include "session/client_session.hpp"
 #include "session/workload.hpp"
 
@@ -14,25 +11,15 @@ double seconds(Duration duration) {
   return std::chrono::duration<double>(duration).count();
 }
 
-std::uint64_t microseconds(Duration duration) {
-  return static_cast<std::uint64_t>(std::max(duration, Duration::zero()).count());
-}
-
 }  // namespace
 
 /// A statement of this shape is about to run.
 void ClientSession::note_statement(const sql::ShapeRef& shape) {
-  ++shape->counts.calls;
-  if (cycle_.shape == shape) return;
-  cycle_.shape = cycle_.shape == nullptr ? shape : workload_->several;
+  cycle_.note_statement(shape, workload_->several);
 }
 
-/// "INSERT 0 5", "SELECT 5"; other commands have no count.
 void ClientSession::on_command(std::string_view tag) {
-  const std::string_view count = tag.substr(tag.rfind(' ') + 1);
-  std::uint64_t rows = 0;
-  std::from_chars(count.data(), count.data() + count.size(), rows);
-  cycle_.rows += rows;
+  cycle_.note_command(tag);
 }
 
 void ClientSession::pause_server(pool::ServerConnection& server) {
@@ -54,17 +41,7 @@ void ClientSession::note_cycle_end(TimePoint now) {
   const Duration threshold = pool_->settings().slow_query_threshold;
   const bool is_slow =
       threshold > Duration::zero() && cycle_.wait + replay + execution >= threshold;
-  if (cycle_.shape != nullptr) {
-    StatementCounts& counts = cycle_.shape->counts;
-    counts.errors += cycle_.has_failed;
-    counts.rows += cycle_.rows;
-    counts.bytes += cycle_.bytes;
-    counts.time += microseconds(execution);
-    counts.max_time = std::max(counts.max_time, microseconds(execution));
-    counts.wait_time += microseconds(cycle_.wait);
-    counts.slow_count += is_slow;
-    counts.times.add(execution);
-  }
+  cycle_.count(execution, is_slow);
   if (is_slow) note_slow_query(execution, replay);
   cycle_ = {};
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "pgproxy/base/time.hpp"
 #include "pgproxy/sql/shapes.hpp"
@@ -18,6 +19,17 @@ struct CycleStatistics {
   std::uint64_t bytes = 0;
   bool is_first = false;  ///< on this server: settings may have been replayed before it
   bool has_failed = false;
+
+  /// A statement of this shape is about to run; `several` counts what different ones cost together.
+  void note_statement(const sql::ShapeRef& next, const sql::ShapeRef& several) {
+    ++next->counts.calls;
+    if (shape == next) return;
+    shape = shape == nullptr ? next : several;
+  }
+  /// The tag of a CommandComplete: "INSERT 0 5", "SELECT 5"; other commands have no count.
+  void note_command(std::string_view tag);
+  /// Adds the cycle to what is counted for its shape.
+  void count(Duration execution, bool is_slow) const;
 };
 
 }  // namespace pgproxy::session
