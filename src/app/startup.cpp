@@ -41,6 +41,7 @@ Result<void> Proxy::check_capacity() {
   });
   const config::Settings& settings = loaded_.settings;
   for (const CapacityRow& row : verdict.rows) {
+    if (row.state != "fits") continue;  // the guard has told
     log::line(log::Level::log, "capacity: {} {} {}: {}", row.kind, row.name, row.state,
               row.arithmetic);
   }

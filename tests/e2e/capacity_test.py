@@ -7,6 +7,7 @@ import threading
 import unittest
 
 import harness
+import raw
 from harness import PASSWORD, PROGRAM
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -59,6 +60,50 @@ class CapacityTest(harness.PoolerTest):
 
     def health(self, kind):
         return [row for row in self.pooler.console("show health") if row["kind"] == kind]
+
+
+class TwoServers(CapacityTest):
+    """Beside it, one of max_connections = 20."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.small = harness.Cluster()
+        cls.small.execute(f"create role control login password '{PASSWORD}'")
+        cls.small.execute("grant pg_monitor to control")
+        cls.small.execute("alter system set max_connections = 20")
+        cls.small.stop()
+        cls.small.start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.small.stop()
+        super().tearDownClass()
+
+    def entries(self, large, small):
+        return self.entry(f"user=app pool_size={large}") | {
+            "small": f"host=127.0.0.1 port={self.small.port} dbname=test user=app pool_size={small}"}
+
+    def test_each_is_judged_by_itself_also_on_reload(self):
+        with self.assertRaises(AssertionError) as caught:
+            self.start_pooler(ENFORCED, databases=self.entries(30, 13))
+        refusal = str(caught.exception)
+        self.assertIn(f"server 127.0.0.1:{self.small.port} has no room", refusal)
+        self.assertIn("(max_connections 20 - superuser_reserved_connections 3) * safety_margin 0.8 = 13", refusal)
+        self.assertIn(f"server 127.0.0.1:{self.cluster.port} fits", refusal)
+        self.pooler = self.start_pooler(ENFORCED, databases=self.entries(30, 12))
+        allowed = {row["name"]: row["allowed"] for row in self.pooler.console("show capacity") if row["kind"] == "server"}
+        self.assertEqual(allowed, {f"127.0.0.1:{self.cluster.port}": "77", f"127.0.0.1:{self.small.port}": "13"})
+        for size, code in ((20, "E"), (6, "C")):  # what the other one has room for
+            self.pooler.databases = self.entries(40, size)
+            self.pooler.write_ini()
+            with raw.RawClient(self.pooler.address()) as console:
+                console.login("admin", harness.SECTION, PASSWORD)
+                reply = console.query("reload")
+            self.assertEqual(reply[-2].tag, code)
+            sizes = {row["database"]: row["pool_size"] for row in self.pooler.console("show pools")}
+            self.assertEqual(sizes.get("small"), "12" if code == "E" else "6")
+        self.assertEqual(self.client(database="small").value("select 1"), "1")
 
 
 class Start(CapacityTest):
