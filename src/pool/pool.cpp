@@ -96,6 +96,12 @@ void Pool::checkin(ServerConnection& server) {
   if (pools_.is_shrinking() && must_shrink(server)) {
     return close(server, "a limit at its server was lowered");
   }
+  if (pools_.has_starving() && !waiters_.empty() && pools_.owes(*this, server)) {
+    is_yielding_ = true;
+    close(server, "evicted: a client of another pool has waited longer");
+    is_yielding_ = false;
+    return grow();
+  }
   give_back(server);
 }
 
@@ -180,7 +186,7 @@ bool Pool::is_logging_in(const ServerConnection& server) {
 
 void Pool::grow() {
   const bool is_failing = login_error_ && loop().now() < retry_at_;
-  if (is_failing || pools_.is_shutting_down() || hold_ != Hold::none) return;
+  if (is_failing || pools_.is_shutting_down() || hold_ != Hold::none || is_yielding_) return;
   const bool is_in_use = client_count > 0 || !database_.config.user.empty();
   // min_pool_size does not take back what was given up for clients of another pool.
   const std::size_t floor = is_in_use && !pools_.has_starving() ? settings_.min_pool_size : 0;

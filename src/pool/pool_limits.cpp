@@ -107,6 +107,16 @@ bool Pool::evict_idle(const Pool& starving, const PoolHost& wanted) {
   return false;
 }
 
+bool Pool::is_owed(const Pool& other, const ServerConnection& server) const {
+  if (waiters_.empty() || !servers_.empty() || hold_ != Hold::none) return false;
+  const PoolHost* const there = other.place_of(server);
+  if (there == nullptr || waiting_since() >= other.waiting_since()) return false;
+  return std::ranges::any_of(hosts_, [&](const PoolHost& place) {
+    return place.host.may_connect() &&
+           capacity_.is_relieved_by(other.capacity_, there->budgets(), place.budgets());
+  });
+}
+
 bool Pool::must_shrink(const ServerConnection& server) const {
   const PoolHost* place = place_of(server);
   return place != nullptr && pools_.is_exceeded(place->budgets());
@@ -128,6 +138,15 @@ void Pools::note_bite(ServerLimit& limit, std::uint32_t missing, MakeText make_t
               hint_to_raise(limit, missing));
   }
   limit.bite->last_seen = now;
+}
+
+bool Pools::owes(const Pool& pool, const ServerConnection& server) {
+  owed_ = nullptr;
+  for (const auto& [key, other] : pools_) {
+    if (other.get() == &pool || !other->is_owed(pool, server)) continue;
+    if (owed_ == nullptr || other->waiting_since() < owed_->waiting_since()) owed_ = other.get();
+  }
+  return owed_ != nullptr;
 }
 
 void Pools::set_limits(std::string_view server, const GivenLimits& limits) {

@@ -89,6 +89,7 @@ bool Pools::evict_for(const Pool& pool, const PoolHost& wanted) {
 
 void Pools::on_capacity_freed(const Pool& origin) {
   has_starving_ = false;  // whoever still is says so again
+  if (Pool* const owed = std::exchange(owed_, nullptr)) owed->grow();
   for (const auto& [key, pool] : pools_) {
     if (pool.get() != &origin && pool->has_waiters()) pool->grow();
   }

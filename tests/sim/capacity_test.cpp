@@ -121,6 +121,27 @@ TEST_CASE("an idle server of another database makes room at the host, one that i
   CHECK(world.violation_text() == "");
 }
 
+TEST_CASE("a pool whose clients never end waiting makes room for one that has nothing") {
+  config::Settings settings = two_databases();
+  settings.max_host_connections = 2;
+  World world(settings);
+  Holders first(world, 4);  // two of them wait
+  Client& other = ask(world, "other");
+  Holders later(world, 2);
+  CHECK(other.rows() == 0);
+  first.finish(2);  // who came before the other has their turn first
+  CHECK(world.pool("u", "db").server_count() == 2);
+  CHECK_FALSE(other.is_logged_in());
+  first.finish(1);
+  world.run();
+  CHECK(other.is_logged_in());
+  CHECK(world.pool("u", "db").server_count() + world.pool("u", "other").server_count() == 2);
+  first.finish(1);
+  later.finish();
+  world.drain();
+  CHECK(world.violation_text() == "");
+}
+
 TEST_CASE("limits of a role and of a database at the server hold for every pool that they are of") {
   World world(two_databases());
   pool::GivenLimits limits;

@@ -150,6 +150,11 @@ class Pool final : private TimeoutListener {
   /// Most connections that it can have, if no other pool has any.
   std::uint32_t attainable_size() const;
   bool has_waiters() const { return !waiters_.empty(); }
+  /// It has clients that wait and no connection, those of `other` came later, and without `server`
+  /// of that one it could connect.
+  bool is_owed(const Pool& other, const ServerConnection& server) const;
+  /// Since when the client has been waiting whose turn is next; there is one.
+  TimePoint waiting_since() const { return waiters_.front().queued_at; }
 
   // What the console commands (pool_commands.cpp).
   /// Unless it is `none` clients queue, and no connection is opened. Nothing happens yet to those
@@ -358,6 +363,7 @@ class Pool final : private TimeoutListener {
   TimeoutQueue* wait_queue_ = nullptr;
   std::size_t waiting_count_ = 0;
   bool is_serving_ = false;
+  bool is_yielding_ = false;  ///< a connection is being closed for the clients of another pool
   bool is_trimming_ = false;  ///< its size was lowered, and more is open yet
   bool wants_verification_ = true;
   Hold hold_ = Hold::none;

@@ -92,6 +92,10 @@ class Pools final : private TimeoutListener, private HostListener {
   bool has_starving() const { return has_starving_; }
   /// A permit came back: pools that wait for one under a shared limit may go on.
   void on_capacity_freed(const Pool& origin);
+  /// `server`, which comes back to `pool`, stands in the way of another pool that has none at all
+  /// and a client that has waited longer than those of `pool`: that one is the first to go on when
+  /// the connection is closed. To be called while has_starving().
+  bool owes(const Pool& pool, const ServerConnection& server);
 
   /// What the server with this name ("host:port") has for us from now on, in place of what was
   /// given before; max_host_connections holds beside it. Who waits for a limit that was raised goes
@@ -178,6 +182,7 @@ class Pools final : private TimeoutListener, private HostListener {
   Timeout house_timer_;
   bool shutting_down_ = false;
   bool has_starving_ = false;
+  Pool* owed_ = nullptr;  ///< goes on first when a permit comes back
   bool is_shrinking_ = false;
   bool is_growth_held_ = false;
   bool is_paused_ = false;
