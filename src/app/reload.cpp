@@ -51,7 +51,9 @@ class Reload::ReadJob final : public io::Job {
 Reload::Reload(Parts parts) : parts_(std::move(parts)) {}
 Reload::~Reload() = default;
 
+/// What is under way may have read the file before it was changed.
 void Reload::reload(Done done) {
+  if (is_on()) return next_.push_back(std::move(done));
   begin(std::make_unique<ReadJob>(*this, [path = parts_.path] { return config::load(path); }),
         "RELOAD", std::move(done));
 }
@@ -127,6 +129,10 @@ void Reload::finish(const Result<std::vector<std::string>>& result) {
   if (questions_ != nullptr) parts_.services.loop.destroy_later(std::move(questions_));
   accepted_.reset();
   std::exchange(done_, nullptr)(result);
+  if (next_.empty() || is_on()) return;
+  reload([waiting = std::exchange(next_, {})](const Result<std::vector<std::string>>& next) {
+    for (const Done& done : waiting) done(next);
+  });
 }
 
 }  // namespace pgproxy::app

@@ -1,5 +1,7 @@
 """RELOAD, SIGHUP and SET: another configuration in place of the running one, as a whole or not at all."""
 
+import os
+import re
 import shutil
 import signal
 import ssl
@@ -63,6 +65,26 @@ class Settings(Reloading):
         self.rewrite({"default_pool_size": 5})
         self.pooler.process.send_signal(signal.SIGHUP)
         eventually(lambda: self.config("default_pool_size")["value"] == "5", "it is in place")
+
+    def test_who_asks_while_one_is_under_way_gets_what_the_file_has_then(self):
+        gate = self.pooler.directory / "gate.ini"
+        os.mkfifo(gate)
+        own(gate)
+        self.pooler.ini.write_text(f"%include {gate}\n" + self.pooler.ini.read_text())
+        self.pooler.process.send_signal(signal.SIGHUP)
+
+        def open_gate():
+            try:
+                return os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                return None  # nobody reads yet
+
+        opened = eventually(open_gate, "the first one reads")
+        self.rewrite({"default_pool_size": 5})
+        self.pooler.process.send_signal(signal.SIGHUP)
+        eventually(lambda: self.pooler.log_text().count("RELOAD command issued by SIGHUP") == 2, "both are there")
+        os.close(opened)
+        eventually(lambda: self.config("default_pool_size")["value"] == "5", "the second one is in place")
 
     def test_a_mistake_changes_nothing(self):
         before = self.pooler.console("show config")
