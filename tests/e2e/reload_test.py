@@ -120,6 +120,32 @@ class Settings(Reloading):
         self.assert_refused("28P01", user="late", password="first")
         self.assertEqual(self.connect(user="late", password="second").execute("select 1").fetchone(), (1,))
 
+    def test_another_password_is_tried_at_once(self):
+        self.reload({"attempt_interval": 60}, secrets={"by_scram": "wrong"})
+        self.assert_refused("28P01", user="by_scram")
+        self.reload(secrets={"by_scram": PASSWORD})
+        self.assertEqual(self.connect(user="by_scram").execute("select 1").fetchone(), (1,))
+
+    def test_idle_server_connections_hear_of_their_timeout(self):
+        self.client().query("select 1")
+        self.assertEqual(len(self.pooler.console("show servers")), 1)
+        self.reload({"server_idle_timeout": 1})
+        eventually(lambda: not self.pooler.console("show servers"), "the idle one is closed")
+
+    def test_prepared_statements_of_clients_outlive_the_setting(self):
+        for before, after in ((200, 0), (0, 200)):
+            with self.subTest(before=before, after=after):
+                self.reload({"max_prepared_statements": before})
+                client = self.client()
+                client.send(raw.parse("select 17", name="s") + raw.SYNC)
+                client.read_until("Z")
+                self.reload({"max_prepared_statements": after})
+                for _ in range(2):
+                    client.send(raw.bind(name="s") + raw.execute() + raw.SYNC)
+                    self.assertEqual(raw.rows(client.read_until("Z")), [("17",)])
+                client.send(raw.parse("select 18", name="t") + raw.bind(name="t") + raw.execute() + raw.SYNC)
+                self.assertEqual(raw.rows(client.read_until("Z")), [("18",)])
+
     def test_the_log_file_is_opened_anew(self):
         log = self.pooler.directory / "own.log"
         self.reload({"logfile": log})
