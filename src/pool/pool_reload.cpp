@@ -68,12 +68,16 @@ void Pool::look_up_hosts() {
 }
 
 void Pool::reload(const config::PoolSettings& settings, bool reconnects) {
+  const TimeoutQueue* idle_queue = idle_timeout_queue_;
   settings_ = settings;
   look_up_queues();
+  if (idle_timeout_queue_ != idle_queue) {
+    for (ServerConnection& server : idle_) server.restart_idle_timeout();
+  }
   capacity_.resize(settings.pool_size, settings.reserve_pool_size);
+  forget_login_error();  // another password may be what mends it
   if (reconnects) {
     look_up_hosts();
-    forget_login_error();
     wants_verification_ = true;
     reconnect();
   }
@@ -107,7 +111,10 @@ void Pools::retire(std::unique_ptr<Pool> pool, Error reason) {
 void Pools::retire(std::unique_ptr<DatabaseEntry> entry, const Error& reason) {
   for (auto at = pools_.begin(); at != pools_.end();) {
     const auto next = std::next(at);
-    if (at->first.first == entry.get()) retire(std::move(pools_.extract(at).mapped()), reason);
+    if (at->first.first == entry.get()) {
+      entry->past += at->second->counters();
+      retire(std::move(pools_.extract(at).mapped()), reason);
+    }
     at = next;
   }
   retired_entries_.push_back(std::move(entry));
@@ -171,6 +178,7 @@ void Pools::reload(std::shared_ptr<const io::TlsContext> server_tls, bool reconn
     std::unique_ptr<DatabaseEntry>& entry = at->second;
     auto now = configured(*entry);
     if (!now) {
+      periods_.erase(entry->config.name);  // one that is added again begins at zero
       retire(std::move(databases_.extract(at).mapped()),
              leave("database removed", "Its entry is not in the configuration any more."));
     } else if (now->user != entry->config.user) {
@@ -181,8 +189,11 @@ void Pools::reload(std::shared_ptr<const io::TlsContext> server_tls, bool reconn
                                                                  .is_disabled = entry->is_disabled,
                                                                  .is_auto = entry->is_auto,
                                                                  .changed_at = entry->changed_at});
+      const DatabaseEntry& before = *entry;
+      DatabaseEntry& after = *added;
       retire(std::exchange(entry, std::move(added)),
              leave("the entry's user= has changed", "Connect again."));
+      after.past = before.past;
     } else {
       reload_entry(*entry, std::move(*now), reconnects);
     }
@@ -190,6 +201,7 @@ void Pools::reload(std::shared_ptr<const io::TlsContext> server_tls, bool reconn
   }
   add_entries();
   update_holds();
+  time_statistics();
 }
 
 void Pools::add_entries() {

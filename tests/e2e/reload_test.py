@@ -224,6 +224,24 @@ class Entries(Reloading):
         before = counted()
         self.reload({"pool_mode": "session"})
         self.assertGreaterEqual(counted(), before)
+        self.reload(databases={"test": self.other(user="app2")})
+        self.assertGreaterEqual(counted(), before)
+
+    def test_an_entry_that_comes_back_counts_from_zero(self):
+        self.reload({"stats_period": 86400}, databases={"late": self.other()})
+        client = self.client(database="late")
+        for _ in range(20):
+            client.query("select 1")
+        lines = lambda: re.findall(r"stats: .*", self.pooler.log_text())
+        known = len(lines())
+        self.reload({"stats_period": 1})
+        eventually(lambda: len(lines()) > known, "the new period has begun at once")
+        self.reload(databases={"late": None})
+        self.reload(databases={"late": self.other()})
+        known = len(lines())
+        eventually(lambda: len(lines()) > known + 1, "both periods are over")
+        for line in lines():
+            self.assertLess(max(map(int, re.findall(r"\d+", line))), 10**9, line)
 
     def test_paused_stays_paused(self):
         self.command("pause test")

@@ -101,6 +101,23 @@ TEST_CASE("a pool of another mode begins anew, and the clients of the old one le
   finish(world);
 }
 
+TEST_CASE("RESUME and PAUSE are about the pools of clients that leave, too") {
+  World world(two_databases());
+  Client& busy = begin(world, "other");
+  world.sessions().suspend(true);
+  world.pools().suspend();
+  world.reload(remove_other);
+  CHECK(world.pools().server_count(nullptr) == 1);
+  world.pools().resume(nullptr);
+  world.sessions().suspend(false);
+  commit(world, busy, true);
+  CHECK(busy.is_closed());
+  CHECK(world.pools().server_count(nullptr) == 0);
+  world.loop.run_for(seconds(3));
+  CHECK(count_retired(world) == 0);
+  finish(world);
+}
+
 TEST_CASE("a smaller pool gives up what nobody uses, and the rest as it comes back") {
   World world(two_databases());
   Client& first = begin(world);

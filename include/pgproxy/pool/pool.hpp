@@ -45,6 +45,7 @@ struct DatabaseEntry {
   bool is_disabled = false;  ///< DISABLE: no client logs in any more
   bool is_auto = false;      ///< made by the * line
   WallTime changed_at{};     ///< when either last changed
+  PoolCounters past{};       ///< of pools that an entry of this name had before
 };
 
 /// A user and what is counted for it over all its pools.
