@@ -43,8 +43,8 @@ class Reload {
   /// `done` is called once, later. While another one is under way this waits for its end, and reads
   /// the file then, once for all who ask.
   void reload(Done done);
-  /// Likewise with one setting of the running configuration changed; `value` as in the file. Refused
-  /// at once while a reload is under way.
+  /// Likewise with one setting of the running configuration changed; `value` as in the file.
+  /// Refused at once while a reload is under way.
   void set(std::string_view name, std::string_view value, Done done);
   bool is_on() const { return done_ != nullptr; }
 

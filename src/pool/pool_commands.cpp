@@ -10,7 +10,7 @@ namespace pgproxy::pool {
 std::string_view Pool::reason_to_close(const ServerConnection& server) const {
   if (hold_ == Hold::paused) return "paused";
   if (server.is_outdated() || is_retired()) return "RECONNECT";
-  return is_trimming_ && capacity_.is_exceeded() ? "pool_size was lowered" : std::string_view();
+  return is_trimming_ && server.is_in_excess() ? "a limit was lowered" : std::string_view();
 }
 
 /// Closing one may close others.

@@ -85,10 +85,19 @@ void Pool::reload(const config::PoolSettings& settings, bool reconnects) {
   if (hold_ == Hold::none) grow();
 }
 
-/// Idle connections beyond the size go now, busy ones when they come back.
+/// Idle connections beyond a limit go now, busy ones when they come back: nobody else would make
+/// room for those who wait.
 void Pool::trim() {
-  while (capacity_.is_exceeded() && !idle_.empty()) close(idle_.back(), "pool_size was lowered");
-  is_trimming_ = capacity_.is_exceeded();
+  const auto last_in_excess = [this] {
+    ServerConnection* last = nullptr;
+    for (ServerConnection& server : idle_) {
+      if (server.is_in_excess()) last = &server;
+    }
+    return last;
+  };
+  while (ServerConnection* server = last_in_excess()) close(*server, "a limit was lowered");
+  is_trimming_ =
+      std::ranges::any_of(servers_, [](const auto& entry) { return entry.second->is_in_excess(); });
 }
 
 void Pool::retire(Error reason) {

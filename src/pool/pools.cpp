@@ -225,8 +225,8 @@ void Pools::log_stats() const {
     now += period.latest;
     before += period.previous;
   }
-  const auto seconds = static_cast<std::uint64_t>(
-      std::chrono::ceil<std::chrono::seconds>(measured_period_).count());
+  const auto seconds =
+      static_cast<std::uint64_t>(std::chrono::ceil<std::chrono::seconds>(measured_period_).count());
   const auto rate = [&](std::uint64_t PoolCounters::* counter) {
     return (now.*counter - before.*counter) / seconds;
   };

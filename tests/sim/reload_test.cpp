@@ -134,6 +134,42 @@ TEST_CASE("a smaller pool gives up what nobody uses, and the rest as it comes ba
   finish(world);
 }
 
+TEST_CASE("limits that pools share are given up likewise, so that nobody waits for what is idle") {
+  World world(two_databases());
+  Client& first = begin(world);
+  Client& second = begin(world);
+  Client& third = begin(world, "other");
+  commit(world, first);
+  commit(world, second);
+  world.reload([](config::Settings& settings) { settings.max_user_connections = 1; });
+  CHECK(world.pool().server_count() == 0);
+  CHECK(world.pool("u", "other").server_count() == 1);
+  commit(world, third);
+  commit(world, begin(world));
+  CHECK(world.pool().server_count() == 1);
+  CHECK(world.pool("u", "other").server_count() == 0);
+  finish(world);
+}
+
+TEST_CASE("a smaller reserve costs the pool nothing of its own") {
+  config::Settings settings = two_databases();
+  settings.reserve_pool_size = 1;
+  settings.reserve_pool_timeout = seconds(1);
+  World world(settings);
+  Client& first = begin(world);
+  Client& second = begin(world);
+  Client& third = begin(world);
+  world.loop.run_for(seconds(2));
+  CHECK(world.pool().server_count() == 3);
+  commit(world, first);
+  commit(world, second);
+  world.reload([](config::Settings& changed) { changed.reserve_pool_size = 0; });
+  CHECK(world.pool().server_count() == 3);
+  commit(world, third);
+  CHECK(world.pool().server_count() == 2);
+  finish(world);
+}
+
 TEST_CASE("another host is connected to, and the old connections end when they are free") {
   World world(two_databases());
   Client& busy = begin(world);

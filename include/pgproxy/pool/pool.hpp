@@ -359,7 +359,7 @@ class Pool final : private TimeoutListener {
   TimeoutQueue* wait_queue_ = nullptr;
   std::size_t waiting_count_ = 0;
   bool is_serving_ = false;
-  bool is_trimming_ = false;  ///< its size was lowered, and more is open yet
+  bool is_trimming_ = false;  ///< a limit was lowered, and more is open yet
   bool wants_verification_ = true;
   Hold hold_ = Hold::none;
   TimePoint retry_at_{};
