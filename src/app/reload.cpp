@@ -94,6 +94,12 @@ void Reload::on_read(config::Loaded loaded, Tls tls) {
   const config::Settings& next = accepted_->change.next.settings;
   accepted_->plan = config::plan_capacity(next);
   if (next.check == config::CapacityCheck::off) return on_asked({});
+  if (next.control_user.empty() || next.control_dbname.empty()) {  // the file's wait for a restart
+    return refuse({.sqlstate = "F0000",
+                   .message = "check is not off, but control_user and control_dbname, which it "
+                              "needs, cannot be changed while pgproxy runs",
+                   .hint = "Restart, or leave check = off until then."});
+  }
   questions_ = std::make_unique<control::CapacityQuestions>(parts_.services, next, accepted_->plan);
   questions_->ask([this](const std::vector<config::ServerFacts>& facts) { on_asked(facts); });
 }

@@ -281,6 +281,12 @@ class Entries(Reloading):
 class Capacity(Reloading):
     auto_start = False
 
+    def test_the_check_needs_who_asks(self):
+        self.pooler = self.start_pooler()
+        error = self.reload({"check": "report", "control_user": "postgres", "control_dbname": "postgres"})
+        self.assertIn("control_user", error["M"])
+        self.assertEqual(self.config("check")["value"], "off")
+
     def test_what_the_servers_have_no_room_for_is_refused(self):
         self.pooler = self.start_pooler({"check": "enforce", "control_user": "postgres", "control_dbname": "postgres",
                                          "max_db_connections": 10})
