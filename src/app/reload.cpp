@@ -51,7 +51,9 @@ class Reload::ReadJob final : public io::Job {
 Reload::Reload(Parts parts) : parts_(std::move(parts)) {}
 Reload::~Reload() = default;
 
+/// What is under way may have read the file before it was changed.
 void Reload::reload(Done done) {
+  if (is_on()) return next_.push_back(std::move(done));
   begin(std::make_unique<ReadJob>(*this, [path = parts_.path] { return config::load(path); }),
         "RELOAD", std::move(done));
 }
@@ -92,6 +94,12 @@ void Reload::on_read(config::Loaded loaded, Tls tls) {
   const config::Settings& next = accepted_->change.next.settings;
   accepted_->plan = config::plan_capacity(next);
   if (next.check == config::CapacityCheck::off) return on_asked({});
+  if (next.control_user.empty() || next.control_dbname.empty()) {  // the file's wait for a restart
+    return refuse({.sqlstate = "F0000",
+                   .message = "check is not off, but control_user and control_dbname, which it "
+                              "needs, cannot be changed while pgproxy runs",
+                   .hint = "Restart, or leave check = off until then."});
+  }
   questions_ = std::make_unique<control::CapacityQuestions>(parts_.services, next, accepted_->plan);
   questions_->ask([this](const std::vector<config::ServerFacts>& facts) { on_asked(facts); });
 }
@@ -127,6 +135,10 @@ void Reload::finish(const Result<std::vector<std::string>>& result) {
   if (questions_ != nullptr) parts_.services.loop.destroy_later(std::move(questions_));
   accepted_.reset();
   std::exchange(done_, nullptr)(result);
+  if (next_.empty() || is_on()) return;
+  reload([waiting = std::exchange(next_, {})](const Result<std::vector<std::string>>& next) {
+    for (const Done& done : waiting) done(next);
+  });
 }
 
 }  // namespace pgproxy::app

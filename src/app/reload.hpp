@@ -40,9 +40,11 @@ class Reload {
   explicit Reload(Parts parts);
   ~Reload();
 
-  /// `done` is called once, later, or at once when a reload is under way.
+  /// `done` is called once, later. While another one is under way this waits for its end, and reads
+  /// the file then, once for all who ask.
   void reload(Done done);
   /// Likewise with one setting of the running configuration changed; `value` as in the file.
+  /// Refused at once while a reload is under way.
   void set(std::string_view name, std::string_view value, Done done);
   bool is_on() const { return done_ != nullptr; }
 
@@ -60,6 +62,7 @@ class Reload {
   std::unique_ptr<control::CapacityQuestions> questions_;
   std::string what_;  ///< "RELOAD", "SET pool_size = 5"
   Done done_;
+  std::vector<Done> next_;  ///< who asked for a reload in the meantime
 };
 
 }  // namespace pgproxy::app

@@ -160,7 +160,8 @@ constexpr Row<Settings> kPools[] = {
      {"200", "PgBouncer's"},
      on_reload,
      "Prepared statements that a server connection keeps for the clients of its pool; the least "
-     "recently used one goes first. 0: a client with a named one keeps its server connection."},
+     "recently used one goes first. 0: a client with a named one keeps its server connection; "
+     "whether it is 0 counts at a client's login."},
     {"checkout_order",
      field<&Settings::checkout_order>(),
      {"lifo", "PgBouncer's: the connection used last is the one with warm caches"},

@@ -121,7 +121,7 @@ void AuthQuery::on_answer(const Key& key, const Answer& answer) {
     found = std::unexpected(Error{.sqlstate = "08006",
                                   .message = "the user could not be looked up",
                                   .hint = "See pgproxy's log for what auth_query met."});
-  } else if (settings_.auth_query_ttl > Duration::zero()) {
+  } else if (settings_.auth_query_ttl > Duration::zero() && replaced_.empty()) {
     if (known_.size() >= max_known) known_.clear();
     known_[key] = {*found, services_.loop.now()};
   }

@@ -99,6 +99,13 @@ HealthRow ClusterSlot::describe_health() const {
           .since = since_};
 }
 
+/// Without an interval there was no next question.
+void ClusterSlot::replan(std::vector<SlotHost> hosts) {
+  hosts_ = std::move(hosts);
+  if (state_ != State::held || timer_.is_armed()) return;
+  services_.loop.timeouts().queue(question_interval(settings_)).arm(timer_, services_.loop.now());
+}
+
 void ClusterSlot::acquire(std::function<void(Result<void>)> done) {
   done_ = std::move(done);
   begin_attempt();

@@ -46,7 +46,7 @@ class ClusterSlot final : private TimeoutListener {
   ~ClusterSlot();
 
   /// The same hosts with other plans, which the others hear of with the next question.
-  void replan(std::vector<SlotHost> hosts) { hosts_ = std::move(hosts); }
+  void replan(std::vector<SlotHost> hosts);
   /// Once. `done` hears how the first attempt ended.
   void acquire(std::function<void(Result<void>)> done);
   bool is_refused() const { return state_ == State::refused; }

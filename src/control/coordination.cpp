@@ -127,6 +127,7 @@ void Coordination::reload(const config::CapacityPlan& plan) {
   }
   before.clear();
   for (ClusterSlot* slot : added) slot->acquire([](const Result<void>&) {});
+  on_change_();  // one that was refused may be gone
 }
 
 Coordination::~Coordination() = default;

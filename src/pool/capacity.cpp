@@ -13,6 +13,15 @@ Permit::~Permit() {
   }
 }
 
+/// What a server allows is on_overcommit's business. A reserve of 0 is none.
+bool Permit::is_in_excess() const {
+  const std::scoped_lock guard(owner_->lock_);
+  const auto& [own, database, user, host, role_there, database_there] = taken_;
+  const bool is_host_in_excess = host->limit != 0 && host->used > host->limit;
+  const bool is_own_in_excess = own->used > own->limit;
+  return is_own_in_excess || database->is_exceeded() || user->is_exceeded() || is_host_in_excess;
+}
+
 Capacity::Shared Capacity::shared_with(const ServerBudgets& at) const {
   return {&database_, &user_, &at.host, &at.role, &at.database};
 }
@@ -65,11 +74,6 @@ void Capacity::resize(std::uint32_t pool_size, std::uint32_t reserve_size) {
   const std::scoped_lock guard(lock_);
   pool_.limit = pool_size;
   reserve_.limit = reserve_size;
-}
-
-bool Capacity::is_exceeded() const {
-  const std::scoped_lock guard(lock_);
-  return pool_.is_exceeded() || reserve_.used > reserve_.limit;
 }
 
 CapacityLimit Capacity::check(const ServerBudgets& at) const {

@@ -9,8 +9,8 @@ namespace pgproxy::pool {
 
 std::string_view Pool::reason_to_close(const ServerConnection& server) const {
   if (hold_ == Hold::paused) return "paused";
-  if (server.is_outdated()) return "RECONNECT";
-  return is_trimming_ && capacity_.is_exceeded() ? "pool_size was lowered" : std::string_view();
+  if (server.is_outdated() || is_retired()) return "RECONNECT";
+  return is_trimming_ && server.is_in_excess() ? "a limit was lowered" : std::string_view();
 }
 
 /// Closing one may close others.
@@ -95,11 +95,11 @@ Hold Pools::hold_of(const DatabaseEntry& database) const {
 /// All know of it before the first one does anything: what one closes makes room for another.
 void Pools::update_holds() {
   std::vector<Pool*> changed;
-  for (const auto& [key, pool] : pools_) {
-    const Hold hold = hold_of(*key.first);
-    if (pool->hold() != hold) changed.push_back(pool.get());
-    pool->set_hold(hold);
-  }
+  for_each_even_retired([&](Pool& pool) {
+    const Hold hold = hold_of(pool.database());
+    if (pool.hold() != hold) changed.push_back(&pool);
+    pool.set_hold(hold);
+  });
   for (Pool* pool : changed) pool->apply_hold();
 }
 
@@ -112,12 +112,12 @@ void Pools::pause(DatabaseEntry* database) {
 void Pools::suspend() {
   is_suspended_ = true;
   update_holds();
-  for (const auto& [key, pool] : pools_) pool->suspend_servers(true);
+  for_each_even_retired([](Pool& pool) { pool.suspend_servers(true); });
 }
 
 void Pools::resume(DatabaseEntry* database) {
   if (database == nullptr && std::exchange(is_suspended_, false)) {
-    for (const auto& [key, pool] : pools_) pool->suspend_servers(false);
+    for_each_even_retired([](Pool& pool) { pool.suspend_servers(false); });
   }
   (database != nullptr ? database->is_paused : is_paused_) = false;
   if (database != nullptr) database->changed_at = context_.loop.wall_now();

@@ -182,6 +182,7 @@ void Pool::end_episode() {
 void Pool::keep_house() {
   if (waiting_count_ > logins_ && hold_ == Hold::none) note_limit();
   if (episode_) end_episode();
+  if (is_trimming_) trim();
   check_books();
 }
 

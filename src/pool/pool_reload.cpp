@@ -68,12 +68,16 @@ void Pool::look_up_hosts() {
 }
 
 void Pool::reload(const config::PoolSettings& settings, bool reconnects) {
+  const TimeoutQueue* idle_queue = idle_timeout_queue_;
   settings_ = settings;
   look_up_queues();
+  if (idle_timeout_queue_ != idle_queue) {
+    for (ServerConnection& server : idle_) server.restart_idle_timeout();
+  }
   capacity_.resize(settings.pool_size, settings.reserve_pool_size);
+  forget_login_error();  // another password may be what mends it
   if (reconnects) {
     look_up_hosts();
-    forget_login_error();
     wants_verification_ = true;
     reconnect();
   }
@@ -81,10 +85,19 @@ void Pool::reload(const config::PoolSettings& settings, bool reconnects) {
   if (hold_ == Hold::none) grow();
 }
 
-/// Idle connections beyond the size go now, busy ones when they come back.
+/// Idle connections beyond a limit go now, busy ones when they come back: nobody else would make
+/// room for those who wait.
 void Pool::trim() {
-  while (capacity_.is_exceeded() && !idle_.empty()) close(idle_.back(), "pool_size was lowered");
-  is_trimming_ = capacity_.is_exceeded();
+  const auto last_in_excess = [this] {
+    ServerConnection* last = nullptr;
+    for (ServerConnection& server : idle_) {
+      if (server.is_in_excess()) last = &server;
+    }
+    return last;
+  };
+  while (ServerConnection* server = last_in_excess()) close(*server, "a limit was lowered");
+  is_trimming_ =
+      std::ranges::any_of(servers_, [](const auto& entry) { return entry.second->is_in_excess(); });
 }
 
 void Pool::retire(Error reason) {
@@ -107,7 +120,10 @@ void Pools::retire(std::unique_ptr<Pool> pool, Error reason) {
 void Pools::retire(std::unique_ptr<DatabaseEntry> entry, const Error& reason) {
   for (auto at = pools_.begin(); at != pools_.end();) {
     const auto next = std::next(at);
-    if (at->first.first == entry.get()) retire(std::move(pools_.extract(at).mapped()), reason);
+    if (at->first.first == entry.get()) {
+      entry->past += at->second->counters();
+      retire(std::move(pools_.extract(at).mapped()), reason);
+    }
     at = next;
   }
   retired_entries_.push_back(std::move(entry));
@@ -171,6 +187,7 @@ void Pools::reload(std::shared_ptr<const io::TlsContext> server_tls, bool reconn
     std::unique_ptr<DatabaseEntry>& entry = at->second;
     auto now = configured(*entry);
     if (!now) {
+      periods_.erase(entry->config.name);  // one that is added again begins at zero
       retire(std::move(databases_.extract(at).mapped()),
              leave("database removed", "Its entry is not in the configuration any more."));
     } else if (now->user != entry->config.user) {
@@ -181,8 +198,11 @@ void Pools::reload(std::shared_ptr<const io::TlsContext> server_tls, bool reconn
                                                                  .is_disabled = entry->is_disabled,
                                                                  .is_auto = entry->is_auto,
                                                                  .changed_at = entry->changed_at});
+      const DatabaseEntry& before = *entry;
+      DatabaseEntry& after = *added;
       retire(std::exchange(entry, std::move(added)),
              leave("the entry's user= has changed", "Connect again."));
+      after.past = before.past;
     } else {
       reload_entry(*entry, std::move(*now), reconnects);
     }
@@ -190,6 +210,7 @@ void Pools::reload(std::shared_ptr<const io::TlsContext> server_tls, bool reconn
   }
   add_entries();
   update_holds();
+  time_statistics();
 }
 
 void Pools::add_entries() {

@@ -22,7 +22,7 @@ Pools::Pools(io::Loop& loop, const config::Settings& settings,
       stats_timer_(*this),
       house_timer_(*this) {
   add_entries();
-  loop.timeouts().queue(settings.stats_period).arm(stats_timer_, loop.now());
+  time_statistics();
   loop.timeouts().queue(house_period).arm(house_timer_, loop.now());
 }
 
@@ -114,9 +114,9 @@ ServerHost& Pools::host(const io::ServerAddress& address) {
 
 void Pools::on_host_changed(ServerHost& host, HostState /*before*/) {
   if (shutting_down_) return;
-  for (const auto& [key, pool] : pools_) {
-    if (pool->uses(host)) pool->on_host_changed(host);
-  }
+  for_each_even_retired([&](Pool& pool) {
+    if (pool.uses(host)) pool.on_host_changed(host);
+  });
 }
 
 /// Whoever has clients waiting first; one login is enough to know.
@@ -136,7 +136,7 @@ void Pools::on_check_done(const io::ServerAddress& address, Duration latency, co
   ServerHost& checked = host(address);
   if (error == nullptr) return checked.on_check_passed(latency);
   if (checked.failed_checks() == 0) {
-    for (const auto& [key, pool] : pools_) pool->mark_progress(checked);
+    for_each_even_retired([&](Pool& pool) { pool.mark_progress(checked); });
   }
   checked.on_check_failed(*error, is_silent);
 }
@@ -178,13 +178,15 @@ std::vector<HostRow> Pools::describe_hosts() const {
 
 std::map<std::string, PoolCounters> Pools::totals() const {
   std::map<std::string, PoolCounters> totals;
-  for (const auto& [name, database] : databases_) totals[name];
+  for (const auto& [name, database] : databases_) totals[name] = database->past;
   for (const auto& [key, pool] : pools_) totals[key.first->config.name] += pool->counters();
   return totals;
 }
 
 void Pools::on_timeout(Timeout& timeout) {
   if (&timeout == &house_timer_) return keep_house();
+  measured_period_ = std::exchange(next_period_, context_.settings.stats_period);
+  sampled_at_ = context_.loop.now();
   for (const auto& [name, total] : totals()) {
     StatsPeriod& period = periods_[name];
     period.previous = period.latest;
@@ -196,6 +198,21 @@ void Pools::on_timeout(Timeout& timeout) {
       .arm(stats_timer_, context_.loop.now());
 }
 
+/// The period that is under way ends one new stats_period from now.
+void Pools::time_statistics() {
+  const Duration period = context_.settings.stats_period;
+  if (period == armed_period_) return;
+  const TimePoint now = context_.loop.now();
+  const Duration begun = armed_period_ == Duration::zero() ? armed_period_ : now - sampled_at_;
+  if (armed_period_ == Duration::zero()) {
+    sampled_at_ = now;
+    measured_period_ = period;
+  }
+  armed_period_ = period;
+  next_period_ = begun + period;
+  context_.loop.timeouts().queue(period).arm(stats_timer_, now);
+}
+
 /// PgBouncer's line, over all databases.
 void Pools::log_stats() const {
   PoolCounters now;
@@ -204,8 +221,8 @@ void Pools::log_stats() const {
     now += period.latest;
     before += period.previous;
   }
-  const auto seconds = static_cast<std::uint64_t>(
-      std::chrono::ceil<std::chrono::seconds>(context_.settings.stats_period).count());
+  const auto seconds =
+      static_cast<std::uint64_t>(std::chrono::ceil<std::chrono::seconds>(measured_period_).count());
   const auto rate = [&](std::uint64_t PoolCounters::* counter) {
     return (now.*counter - before.*counter) / seconds;
   };
@@ -227,7 +244,7 @@ void Pools::log_stats() const {
 std::vector<StatsRow> Pools::stats() const {
   std::vector<StatsRow> rows;
   for (const auto& [name, total] : totals()) {
-    StatsRow row{.database = name, .total = total, .period = context_.settings.stats_period};
+    StatsRow row{.database = name, .total = total, .period = measured_period_};
     if (const auto at = periods_.find(name); at != periods_.end()) {
       row.previous = at->second.previous;
       row.latest = at->second.latest;

@@ -234,10 +234,13 @@ void ServerConnection::go_idle(TimePoint now) {
   resume_reading();
   move_to(ServerState::idle);
   since_ = now;
-  if (pool_.global().server_idle_timeout > Duration::zero()) {
-    pool_.idle_timeout_queue().arm(idle_timeout_, now);
-  }
+  restart_idle_timeout();
   if (is_expired_) pool_.loop().timeouts().queue(pool_.expiry_spacing()).arm(lifetime_, now);
+}
+
+/// Arming it for no time at all is disarming it.
+void ServerConnection::restart_idle_timeout() {
+  pool_.idle_timeout_queue().arm(idle_timeout_, pool_.loop().now());
 }
 
 void ServerConnection::run_check(const std::string& query) {

@@ -302,6 +302,7 @@ void ClientSession::on_authenticated() {
   if (!count_client(*database, pools.user(startup.user))) return;
   pool_ = &pools.pool(*database, pools.user(forced.empty() ? startup.user : forced));
   ++pool_->client_count;
+  maps_names_ = sessions_.settings().max_prepared_statements > 0 && !keeps_server_for_good();
   ++pool_->counters().client_login_count;
   if (forced.empty() || forced == startup.user) {
     const auto& found = login_->found.secret;

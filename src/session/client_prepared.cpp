@@ -69,9 +69,10 @@ std::string with_name(Bytes body, std::string_view from, std::string_view to) {
 
 }  // namespace
 
-/// A session that has its server for itself forwards names as they are.
+/// A session that has its server for itself forwards names as they are. As it was at the login: the
+/// names that the client has given by then go on to be what they are.
 bool ClientSession::maps_names() const {
-  return sessions_.settings().max_prepared_statements > 0 && !keeps_server_for_good();
+  return maps_names_;
 }
 
 PreparedStatements& ClientSession::prepared() {
@@ -103,7 +104,8 @@ void ClientSession::put_close(std::string_view name) {
 void ClientSession::make_room(const pool::StatementRef& statement, bool is_there) {
   ServerStatements& there = server_->statements();
   const pool::ExpectedReplies& expected = server_->expected();
-  const std::size_t max_count = sessions_.settings().max_prepared_statements;
+  const std::size_t max_count =
+      std::max<std::size_t>(sessions_.settings().max_prepared_statements, 1);
   while (const pool::StatementRef old = there.to_evict(*statement, max_count)) {
     there.closed(old->number(), expected.next_number());
     put_close(old->name());

@@ -403,6 +403,7 @@ class ClientSession final : public io::Disposable,
   bool in_cycle_ : 1 = false;    ///< something was sent that is not fully answered
   bool is_paused_ : 1 = false;   ///< the client is not read
   bool is_draining_ : 1 = false;
+  bool maps_names_ : 1 = false;
   bool is_kept_ : 1 = false;         ///< cycle_copy_ is complete so far
   bool is_describing_ : 1 = false;   ///< describe_number_ is set
   bool is_rerun_due_ : 1 = false;    ///< the cycle failed and is to be run again

@@ -137,7 +137,8 @@ std::size_t Sessions::fail_all(const Error& error) {
 void Sessions::fail_all(const pool::DatabaseEntry& database, const Error& error) {
   fail_those(
       [&](const ClientSession& session) {
-        return session.pool() != nullptr && &session.pool()->database() == &database;
+        return session.pool() != nullptr &&
+               session.pool()->database().config.name == database.config.name;
       },
       error);
 }

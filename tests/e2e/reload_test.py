@@ -1,5 +1,7 @@
 """RELOAD, SIGHUP and SET: another configuration in place of the running one, as a whole or not at all."""
 
+import os
+import re
 import shutil
 import signal
 import ssl
@@ -64,6 +66,26 @@ class Settings(Reloading):
         self.pooler.process.send_signal(signal.SIGHUP)
         eventually(lambda: self.config("default_pool_size")["value"] == "5", "it is in place")
 
+    def test_who_asks_while_one_is_under_way_gets_what_the_file_has_then(self):
+        gate = self.pooler.directory / "gate.ini"
+        os.mkfifo(gate)
+        own(gate)
+        self.pooler.ini.write_text(f"%include {gate}\n" + self.pooler.ini.read_text())
+        self.pooler.process.send_signal(signal.SIGHUP)
+
+        def open_gate():
+            try:
+                return os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                return None  # nobody reads yet
+
+        opened = eventually(open_gate, "the first one reads")
+        self.rewrite({"default_pool_size": 5})
+        self.pooler.process.send_signal(signal.SIGHUP)
+        eventually(lambda: self.pooler.log_text().count("RELOAD command issued by SIGHUP") == 2, "both are there")
+        os.close(opened)
+        eventually(lambda: self.config("default_pool_size")["value"] == "5", "the second one is in place")
+
     def test_a_mistake_changes_nothing(self):
         before = self.pooler.console("show config")
         error = self.reload({"default_pool_size": "many", "query_wait_timeout": 50})
@@ -97,6 +119,32 @@ class Settings(Reloading):
         self.assertEqual(self.reload(secrets={"late": "second"}), ["auth_file: 1 secret(s) changed"])
         self.assert_refused("28P01", user="late", password="first")
         self.assertEqual(self.connect(user="late", password="second").execute("select 1").fetchone(), (1,))
+
+    def test_another_password_is_tried_at_once(self):
+        self.reload({"attempt_interval": 60}, secrets={"by_scram": "wrong"})
+        self.assert_refused("28P01", user="by_scram")
+        self.reload(secrets={"by_scram": PASSWORD})
+        self.assertEqual(self.connect(user="by_scram").execute("select 1").fetchone(), (1,))
+
+    def test_idle_server_connections_hear_of_their_timeout(self):
+        self.client().query("select 1")
+        self.assertEqual(len(self.pooler.console("show servers")), 1)
+        self.reload({"server_idle_timeout": 1})
+        eventually(lambda: not self.pooler.console("show servers"), "the idle one is closed")
+
+    def test_prepared_statements_of_clients_outlive_the_setting(self):
+        for before, after in ((200, 0), (0, 200)):
+            with self.subTest(before=before, after=after):
+                self.reload({"max_prepared_statements": before})
+                client = self.client()
+                client.send(raw.parse("select 17", name="s") + raw.SYNC)
+                client.read_until("Z")
+                self.reload({"max_prepared_statements": after})
+                for _ in range(2):
+                    client.send(raw.bind(name="s") + raw.execute() + raw.SYNC)
+                    self.assertEqual(raw.rows(client.read_until("Z")), [("17",)])
+                client.send(raw.parse("select 18", name="t") + raw.bind(name="t") + raw.execute() + raw.SYNC)
+                self.assertEqual(raw.rows(client.read_until("Z")), [("18",)])
 
     def test_the_log_file_is_opened_anew(self):
         log = self.pooler.directory / "own.log"
@@ -176,6 +224,24 @@ class Entries(Reloading):
         before = counted()
         self.reload({"pool_mode": "session"})
         self.assertGreaterEqual(counted(), before)
+        self.reload(databases={"test": self.other(user="app2")})
+        self.assertGreaterEqual(counted(), before)
+
+    def test_an_entry_that_comes_back_counts_from_zero(self):
+        self.reload({"stats_period": 86400}, databases={"late": self.other()})
+        client = self.client(database="late")
+        for _ in range(20):
+            client.query("select 1")
+        lines = lambda: re.findall(r"stats: .*", self.pooler.log_text())
+        known = len(lines())
+        self.reload({"stats_period": 1})
+        eventually(lambda: len(lines()) > known, "the new period has begun at once")
+        self.reload(databases={"late": None})
+        self.reload(databases={"late": self.other()})
+        known = len(lines())
+        eventually(lambda: len(lines()) > known + 1, "both periods are over")
+        for line in lines():
+            self.assertLess(max(map(int, re.findall(r"\d+", line))), 10**9, line)
 
     def test_paused_stays_paused(self):
         self.command("pause test")
@@ -214,6 +280,12 @@ class Entries(Reloading):
 
 class Capacity(Reloading):
     auto_start = False
+
+    def test_the_check_needs_who_asks(self):
+        self.pooler = self.start_pooler()
+        error = self.reload({"check": "report", "control_user": "postgres", "control_dbname": "postgres"})
+        self.assertIn("control_user", error["M"])
+        self.assertEqual(self.config("check")["value"], "off")
 
     def test_what_the_servers_have_no_room_for_is_refused(self):
         self.pooler = self.start_pooler({"check": "enforce", "control_user": "postgres", "control_dbname": "postgres",

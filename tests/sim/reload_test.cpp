@@ -101,6 +101,23 @@ TEST_CASE("a pool of another mode begins anew, and the clients of the old one le
   finish(world);
 }
 
+TEST_CASE("RESUME and PAUSE are about the pools of clients that leave, too") {
+  World world(two_databases());
+  Client& busy = begin(world, "other");
+  world.sessions().suspend(true);
+  world.pools().suspend();
+  world.reload(remove_other);
+  CHECK(world.pools().server_count(nullptr) == 1);
+  world.pools().resume(nullptr);
+  world.sessions().suspend(false);
+  commit(world, busy, true);
+  CHECK(busy.is_closed());
+  CHECK(world.pools().server_count(nullptr) == 0);
+  world.loop.run_for(seconds(3));
+  CHECK(count_retired(world) == 0);
+  finish(world);
+}
+
 TEST_CASE("a smaller pool gives up what nobody uses, and the rest as it comes back") {
   World world(two_databases());
   Client& first = begin(world);
@@ -114,6 +131,42 @@ TEST_CASE("a smaller pool gives up what nobody uses, and the rest as it comes ba
   world.reload([](config::Settings& settings) { settings.default_pool_size = 3; });
   for (int n = 0; n < 3; ++n) begin(world);
   CHECK(world.pool().server_count() == 3);
+  finish(world);
+}
+
+TEST_CASE("limits that pools share are given up likewise, so that nobody waits for what is idle") {
+  World world(two_databases());
+  Client& first = begin(world);
+  Client& second = begin(world);
+  Client& third = begin(world, "other");
+  commit(world, first);
+  commit(world, second);
+  world.reload([](config::Settings& settings) { settings.max_user_connections = 1; });
+  CHECK(world.pool().server_count() == 0);
+  CHECK(world.pool("u", "other").server_count() == 1);
+  commit(world, third);
+  commit(world, begin(world));
+  CHECK(world.pool().server_count() == 1);
+  CHECK(world.pool("u", "other").server_count() == 0);
+  finish(world);
+}
+
+TEST_CASE("a smaller reserve costs the pool nothing of its own") {
+  config::Settings settings = two_databases();
+  settings.reserve_pool_size = 1;
+  settings.reserve_pool_timeout = seconds(1);
+  World world(settings);
+  Client& first = begin(world);
+  Client& second = begin(world);
+  Client& third = begin(world);
+  world.loop.run_for(seconds(2));
+  CHECK(world.pool().server_count() == 3);
+  commit(world, first);
+  commit(world, second);
+  world.reload([](config::Settings& changed) { changed.reserve_pool_size = 0; });
+  CHECK(world.pool().server_count() == 3);
+  commit(world, third);
+  CHECK(world.pool().server_count() == 2);
   finish(world);
 }
 

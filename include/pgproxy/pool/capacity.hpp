@@ -52,6 +52,9 @@ class Permit {
   }
   ~Permit();
 
+  /// The configuration allows less than is open: this one is among those that may be closed for it.
+  bool is_in_excess() const;
+
  private:
   friend class Capacity;
   /// The pool's own and those that it shares: database entry, user, host, role, database there.
@@ -100,8 +103,6 @@ class Capacity {
   std::uint32_t pool_limit() const { return pool_.limit; }
   /// Other sizes from now on; what is open beyond them stays until it is closed.
   void resize(std::uint32_t pool_size, std::uint32_t reserve_size);
-  /// More is open than pool_size, or reserve_pool_size, allows.
-  bool is_exceeded() const;
 
  private:
   friend class Permit;

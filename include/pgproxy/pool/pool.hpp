@@ -45,6 +45,7 @@ struct DatabaseEntry {
   bool is_disabled = false;  ///< DISABLE: no client logs in any more
   bool is_auto = false;      ///< made by the * line
   WallTime changed_at{};     ///< when either last changed
+  PoolCounters past{};       ///< of pools that an entry of this name had before
 };
 
 /// A user and what is counted for it over all its pools.
@@ -364,7 +365,7 @@ class Pool final : private TimeoutListener {
   std::size_t waiting_count_ = 0;
   bool is_serving_ = false;
   bool is_yielding_ = false;  ///< a connection is being closed for the clients of another pool
-  bool is_trimming_ = false;  ///< its size was lowered, and more is open yet
+  bool is_trimming_ = false;  ///< a limit was lowered, and more is open yet
   bool wants_verification_ = true;
   Hold hold_ = Hold::none;
   TimePoint retry_at_{};

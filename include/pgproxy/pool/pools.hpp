@@ -145,6 +145,7 @@ class Pools final : private TimeoutListener, private HostListener {
   bool start_attempt(ServerHost& host) override;
   void keep_house();
   std::map<std::string, PoolCounters> totals() const;
+  void time_statistics();
   void log_stats() const;
   template <class MakeText>
   void note_bite(ServerLimit& limit, std::uint32_t missing, MakeText make_text);
@@ -161,10 +162,16 @@ class Pools final : private TimeoutListener, private HostListener {
   void add_entries();
   Budget budget_of(const config::Database& database) const;
   Budget budget_of_user(std::string_view name) const;
+  /// Retired ones, too: of the name, which may be another entry's by now.
   template <class Visit>
   void for_each_of(const DatabaseEntry* database, Visit visit) const {
     for (const auto& [key, pool] : pools_) {
       if (database == nullptr || key.first == database) visit(*pool);
+    }
+    for (const auto& pool : retired_) {
+      if (database == nullptr || pool->database().config.name == database->config.name) {
+        visit(*pool);
+      }
     }
   }
 
@@ -179,6 +186,10 @@ class Pools final : private TimeoutListener, private HostListener {
   std::function<void(const Pool&)> on_gone_;
   std::map<std::string, StatsPeriod> periods_;
   Timeout stats_timer_;
+  TimePoint sampled_at_;
+  Duration armed_period_{};     ///< what stats_timer_ runs on
+  Duration measured_period_{};  ///< of the figures in periods_
+  Duration next_period_{};      ///< of those that come next
   Timeout house_timer_;
   bool shutting_down_ = false;
   bool has_starving_ = false;

@@ -147,6 +147,10 @@ class ServerConnection final : public io::Disposable,
   void close(std::string_view reason);
   bool is_expired() const { return is_expired_; }
   /// RECONNECT: it is closed as soon as nobody uses it.
+  /// Of an idle one: server_idle_timeout counts from now.
+  void restart_idle_timeout();
+  /// A limit was lowered, and this one is beyond it.
+  bool is_in_excess() const { return permit_ && permit_->is_in_excess(); }
   void mark_outdated() { is_outdated_ = true; }
   bool is_outdated() const { return is_outdated_; }
   /// Nothing is read from it, or what its holder lets through again.
