@@ -314,13 +314,8 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   const std::string_view definition = as_text(message.subspan(head_bytes));
   pool::Statements& all = pool_->statements();
   const pool::ReadingRef reading = reading_now(parse.query);
-  if (reading != nullptr && literals_in_doubt_) {  // what they mean only this server knows
-    if (const auto refusal = objection_to_pin(*shape)) {
-      refuse(ReplyKind::parse, *refusal);
-      return Step::drop;
-    }
-    pin_for_good();
-  }
+  // What its literals mean only this server knows.
+  if (reading != nullptr && literals_in_doubt_) pin_for_good();
   const pool::StatementRef statement =
       settings_in_doubt_
           ? all.add_unshared(definition, reading)

@@ -191,11 +191,6 @@ void ClientSession::pin_for_good() {
   if (tracks_residue()) note_residue({Residue::hidden}, 0);
 }
 
-/// The statement ties this server to the client in a way that no answer of it shows.
-std::optional<Error> ClientSession::objection_to_pin(const sql::Shape& shape) {
-  return objection(shape, {Residue::hidden});
-}
-
 std::optional<Error> ClientSession::objection(const sql::Shape& shape, ResidueSet leaves) {
   if (leaves.contains(Residue::sequence_state)) {
     if (auto error = objection_to_sequence_state(shape)) return error;

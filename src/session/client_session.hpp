@@ -215,7 +215,6 @@ class ClientSession final : public io::Disposable,
   std::optional<Error> admit_unnamed();
   void pin_for_good();
   std::optional<Error> objection(const sql::Shape& shape, sql::ResidueSet leaves);
-  std::optional<Error> objection_to_pin(const sql::Shape& shape);
   std::optional<Error> objection_to_sequence_state(const sql::Shape& shape);
   bool is_cap_reached() const;
   bool keeps_draws() const;

@@ -218,18 +218,6 @@ class Literals(Prepared):
             self.assertIn("BEGIN", error["H"])
         self.assertEqual(raw.rows(self.pooled.ask(run(name="s") + SYNC)), [("2026-02-01",)])
 
-    def test_what_would_pin_is_refused_where_nothing_may(self):
-        """Such a statement, parsed behind the change and before the same Sync, means something on this server only."""
-        cycle = query("begin") + statement("set local datestyle = 'iso, dmy'") + parse(DATE, "s") + SYNC + query("rollback")
-        self.begin(on_residue="error")
-        error = raw.error(self.pooled.send(cycle).read_cycles(3))
-        self.assertEqual(error["C"], "0A000")
-        self.assertIn("on_residue", error["H"])
-        self.assertEqual(self.pins(), [])
-        self.begin(on_residue="pin")
-        self.pooled.send(cycle).read_cycles(3)
-        self.assertEqual(len(self.pins()), 1)
-
 
 def parse_latin1(sql, name):
     return frame("P", text(name) + sql.encode("latin1") + b"\0\0\0")
