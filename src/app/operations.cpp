@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "pgproxy/base/log.hpp"
+#include "pgproxy/base/text.hpp"
 
 namespace pgproxy::app {
 namespace {
@@ -21,12 +22,6 @@ constexpr std::size_t max_named = 5;
 
 Error refusal(std::string message, std::string hint = {}) {
   return {.sqlstate = "08P01", .message = std::move(message), .hint = std::move(hint)};
-}
-
-std::string lower(std::string_view word) {
-  std::string out(word);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 'a' - 'A') : c;
-  return out;
 }
 
 /// "S-0x5 held by C-0x3 (pinned: temporary objects)"
@@ -84,7 +79,7 @@ Result<pool::DatabaseEntry*> Operations::find(const Command& command) {
   if (name.empty()) return nullptr;
   if (name == "pgbouncer" || name == "pgproxy") {
     return std::unexpected(
-        refusal(fmt::format("cannot {} admin db: {}", lower(to_string(command.kind)), name)));
+        refusal(fmt::format("cannot {} admin db: {}", lower_case(to_string(command.kind)), name)));
   }
   const bool is_about_the_past = command.kind == CommandKind::resume ||
                                  command.kind == CommandKind::enable ||

@@ -25,14 +25,6 @@ constexpr std::string_view moment_name = "pgproxy_reading";
 /// More names than are looked for may stand in a text.
 constexpr std::size_t most_names = 32;
 
-/// The text's first word, in lower case, if that is not a long one.
-std::string first_word(std::string_view text) {
-  constexpr std::string_view letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-  constexpr std::size_t longest = 15;
-  text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n\f\v"), text.size()));
-  return lower_case(text.substr(0, std::min(text.find_first_not_of(letters), longest)));
-}
-
 /// SAVEPOINT and RELEASE leave all settings as they are.
 bool is_bracket(std::string_view word) {
   return word == "savepoint" || word == "release";

@@ -22,9 +22,7 @@ bool is_read_late(std::string_view text) {
       "revoke",   "rollback", "savepoint", "set",        "show",       "start",   "truncate",
       "unlisten", "vacuum",
   };
-  constexpr std::string_view letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-  text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n\f\v"), text.size()));
-  const std::string word = lower_case(text.substr(0, text.find_first_not_of(letters)));
+  const std::string word = first_word(text);
   // CREATE TABLE … AS SELECT is read like a SELECT.
   if (word == "create") {
     return !contains_ignoring_case(text, "select") && !contains_ignoring_case(text, "values");

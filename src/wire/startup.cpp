@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "pgproxy/base/text.hpp"
 #include "pgproxy/wire/message.hpp"
 
 namespace pgproxy::wire {
@@ -10,12 +11,6 @@ namespace {
 
 std::unexpected<Error> violation(std::string message) {
   return std::unexpected(Error{.sqlstate = "08P01", .message = std::move(message)});
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::ranges::transform(out, out.begin(), [](unsigned char c) { return std::tolower(c); });
-  return out;
 }
 
 /// What says who connects where: as the name of a setting it would be taken for that when the
@@ -66,7 +61,7 @@ Result<void> set_from_option(std::string_view word, NameValues& settings) {
                                             " requires a value: want name=value"});
   }
   // PostgreSQL's ParseLongOption: a dash in the name stands for an underscore.
-  std::string name = lower(word.substr(0, equals));
+  std::string name = lower_case(word.substr(0, equals));
   std::ranges::replace(name, '-', '_');
   return set(settings, std::move(name), std::string(word.substr(equals + 1)));
 }
@@ -143,7 +138,7 @@ Result<StartupMessage> decode_startup(Bytes packet) {
     } else if (name.starts_with("_pq_.")) {
       message.unknown_options.emplace_back(name);
     } else {
-      direct.emplace_back(lower(name), std::move(value));
+      direct.emplace_back(lower_case(name), std::move(value));
     }
   }
   if (!cursor.ok_and_empty()) {

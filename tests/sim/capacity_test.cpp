@@ -31,12 +31,7 @@ pool::GivenLimits allows(std::uint32_t connections, const std::string& hint = {}
 struct Holders {
   Holders(World& in, unsigned count, const std::string& database = "db") : world(in) {
     for (unsigned i = 0; i < count; ++i) {
-      Client& client = world.ready_client({}, "u", database);
-      Script script(client.number());
-      script.begin();
-      client.play(script);
-      world.run();
-      clients.push_back(&client);
+      clients.push_back(&world.client_in_transaction(database));
     }
   }
   void finish(std::size_t count) {

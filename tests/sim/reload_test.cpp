@@ -11,12 +11,7 @@ using std::chrono::seconds;
 namespace {
 
 Client& begin(World& world, const std::string& database = "db") {
-  Client& client = world.ready_client({}, "u", database);
-  Script script(client.number());
-  script.begin();
-  client.play(script);
-  world.run();
-  return client;
+  return world.client_in_transaction(database);
 }
 
 void commit(World& world, Client& client, bool is_sent_away = false) {

@@ -131,6 +131,15 @@ Client& World::ready_client(const NameMap& startup, const std::string& user,
   return ready;
 }
 
+Client& World::client_in_transaction(const std::string& database) {
+  Client& client = ready_client({}, "u", database);
+  Script script(client.number());
+  script.begin();
+  client.play(script);
+  run();
+  return client;
+}
+
 Client& World::cancel(const Client& client) {
   auto link = std::make_shared<Link>(loop, random, client_weather);
   auto transport = link->make_transport();

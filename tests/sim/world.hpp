@@ -33,6 +33,8 @@ class World final : private io::Connector,
   /// A client that has logged in.
   Client& ready_client(const NameMap& startup = {}, const std::string& user = "u",
                        const std::string& database = "db");
+  /// One that has begun a transaction, or waits for a server to do so.
+  Client& client_in_transaction(const std::string& database = "db");
   /// Sends a CancelRequest for `client`; what is returned is closed when pgproxy is done with it.
   Client& cancel(const Client& client);
 

@@ -25,6 +25,14 @@ inline std::string lower_case(std::string_view text) {
   return lower;
 }
 
+/// The letters that a text begins with, blanks aside, in lower case: its command, when no comment
+/// stands in front.
+inline std::string first_word(std::string_view text) {
+  constexpr std::string_view letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n\f\v"), text.size()));
+  return lower_case(text.substr(0, text.find_first_not_of(letters)));
+}
+
 constexpr bool equals_ignoring_case(std::string_view left, std::string_view right) {
   return std::ranges::equal(left, right, {}, to_lower, to_lower);
 }
