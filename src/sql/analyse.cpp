@@ -8,7 +8,10 @@
 #include "sql/functions.hpp"
 #include "sql/lexer.hpp"
 #include "sql/parser_thread.hpp"
+#include "sql/queries.hpp"
+#include "sql/server_names.hpp"
 #include "sql/statements.hpp"
+#include "sql/transactions.hpp"
 #include "sql/tree.hpp"
 
 #include "pgproxy/sql/shapes.hpp"
@@ -73,6 +76,7 @@ class Analysis {
       const StatementKind kind = statement(*node);
       facts_.kind = tree.n_stmts == 1 ? kind : StatementKind::several;
     }
+    if (tree.n_stmts == 1 && tree.stmts[0]->stmt != nullptr) only_statement(*tree.stmts[0]->stmt);
   }
   Facts take() {
     for (auto* const names : {&facts_.functions, &facts_.settings, &facts_.resets}) {
@@ -91,6 +95,7 @@ class Analysis {
   Analysis() = default;
 
   StatementKind statement(const PgQuery__Node& node);
+  void only_statement(const PgQuery__Node& node);
   void transaction(const PgQuery__TransactionStmt& statement);
   void set(const PgQuery__VariableSetStmt& statement);
   void set_characteristics(const PgQuery__VariableSetStmt& statement);
@@ -160,6 +165,15 @@ StatementKind Analysis::statement(const PgQuery__Node& node) {
     default: break;
   }
   return kind;
+}
+
+/// What only counts when it is not one of several.
+void Analysis::only_statement(const PgQuery__Node& node) {
+  if (node.node_case == PG_QUERY__NODE__NODE_TRANSACTION_STMT) {
+    read_transaction(*node.transaction_stmt, facts_);
+  } else if (node.node_case == PG_QUERY__NODE__NODE_SELECT_STMT) {
+    read_query(*node.select_stmt, facts_);
+  }
 }
 
 void Analysis::transaction(const PgQuery__TransactionStmt& statement) {
@@ -341,7 +355,9 @@ void Analysis::table(const PgQuery__RangeVar& table) {
   facts_.touches_relations = true;
   // (Its schema is looked at as any name.)
   if (text_of(table.relpersistence) == "t") facts_.leaves |= {Residue::temporary_object};
-  if (text_of(table.relname) == "pg_prepared_statements") facts_.names_prepared = true;
+  const std::string_view name = text_of(table.relname);
+  if (name == "pg_prepared_statements") facts_.names_prepared = true;
+  facts_.speaks_of_server |= is_server_view(name);
 }
 
 void Analysis::call(const PgQuery__FuncCall& call) {
@@ -350,6 +366,8 @@ void Analysis::call(const PgQuery__FuncCall& call) {
   const std::string_view schema =
       call.n_funcname > 1 ? string_of(call.funcname[call.n_funcname - 2]) : "pg_catalog";
   const bool is_ours = schema == "pg_catalog";
+  facts_.speaks_of_server |= is_server_function(name);
+  facts_.locks_server |= is_advisory_lock_function(name);
   if (name == "set_config") {
     call_set_config(call);
     if (is_ours) return;
@@ -396,6 +414,7 @@ Facts unknown_facts() {
   facts.controls_transaction = facts.sets_locally = true;
   facts.may_remove_residue = facts.changes_code = true;
   facts.names_prepared = facts.touches_relations = true;
+  facts.speaks_of_server = true;
   return facts;
 }
 

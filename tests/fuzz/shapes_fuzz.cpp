@@ -8,6 +8,7 @@
 #include "sql/lexer.hpp"
 
 #include "pgproxy/base/assert.hpp"
+#include "pgproxy/sql/route_hint.hpp"
 #include "pgproxy/sql/shapes.hpp"
 
 using namespace pgproxy::sql;
@@ -42,6 +43,12 @@ void check_rendering(std::string_view text, const Normalised& normalised, const 
   if (of_text.kind == StatementKind::unknown) return;
   PGPROXY_ASSERT((of_text.leaves - facts.leaves).empty());
   PGPROXY_ASSERT(facts.kind == of_text.kind || facts.kind == StatementKind::unknown);
+  if (facts.kind == StatementKind::unknown) return;
+  PGPROXY_ASSERT(facts.starts_transaction == of_text.starts_transaction);
+  PGPROXY_ASSERT(facts.is_plain_query == of_text.is_plain_query);
+  PGPROXY_ASSERT(facts.speaks_of_server == of_text.speaks_of_server);
+  PGPROXY_ASSERT(facts.all_functions == of_text.all_functions);
+  PGPROXY_ASSERT(facts.relations == of_text.relations);
 }
 
 void check(std::string_view text, bool backslashes_are_plain) {
@@ -56,6 +63,9 @@ void check(std::string_view text, bool backslashes_are_plain) {
     PGPROXY_ASSERT(shape->facts.settings == std::vector<std::string>{constant->name});
   }
   PGPROXY_ASSERT(settings_named(text, backslashes_are_plain).size() <= 32);
+  // A comment is all that a hint is read from.
+  const std::string_view start = text.substr(0, text.find_first_not_of(" \t\n\v\f\r") + 2);
+  PGPROXY_ASSERT(!route_hint(text) || start.ends_with("/*") || start.ends_with("--"));
 
   std::vector<char> scratch(scratch_bytes(text.size()));
   const auto normalised = normalise(text, backslashes_are_plain, scratch);

@@ -13,8 +13,8 @@ namespace pgproxy::route {
 
 enum class Role : std::uint8_t { unknown, primary, standby };
 
-/// A position in the WAL. One on a later timeline has everything of an earlier one that survived the
-/// promotion between them, as far as its lsn goes.
+/// A position in the WAL. One on a later timeline has everything of an earlier one that survived
+/// the promotion between them, as far as its lsn goes.
 struct WalPosition {
   std::uint32_t timeline = 0;
   std::uint64_t lsn = 0;

@@ -87,6 +87,14 @@ enum class StatementKind : std::uint8_t {
   unknown,  ///< could not be parsed, or is too long to be
 };
 
+/// How a text that is BEGIN or START TRANSACTION, and nothing else, begins one.
+enum class TransactionStart : std::uint8_t {
+  none,         ///< it is something else
+  unspecified,  ///< as default_transaction_read_only says
+  read_only,
+  read_write,  ///< READ WRITE is among its modes
+};
+
 /// What is known of a statement (or of the several ones of one Query) from its parse tree, without
 /// the values of its constants.
 struct Facts {
@@ -99,6 +107,29 @@ struct Facts {
   bool may_draw = true;
   /// Begins or ends a transaction or a savepoint, also among several statements.
   bool controls_transaction = false;
+  /// The only statement is BEGIN or START TRANSACTION. PostgreSQL goes by the last mode given, but
+  /// a standby refuses READ WRITE wherever it stands: READ WRITE, READ ONLY is read_write here.
+  TransactionStart starts_transaction = TransactionStart::none;
+  /// That statement gives an isolation level; SERIALIZABLE is among those given, which a standby
+  /// refuses.
+  bool sets_isolation = false;
+  bool is_serializable = false;
+  /// The only statement is COMMIT, END, ROLLBACK, ABORT or PREPARE TRANSACTION; with AND CHAIN.
+  bool ends_transaction = false;
+  bool chains = false;
+  /// The only statement is a SELECT, VALUES or TABLE, perhaps with WITH, that changes and locks
+  /// nothing by its form: no INTO, FOR UPDATE and the like, INSERT … in WITH, OPERATOR(schema.…) of
+  /// another schema than pg_catalog, or name with a dot in it. What its functions do it does not
+  /// tell.
+  bool is_plain_query = false;
+  /// FOR UPDATE, FOR SHARE and the like, somewhere in an only statement that is a query.
+  bool locks_rows = false;
+  /// May call a function or read a view that speaks of the server on which it runs, or locks there:
+  /// another server of the same cluster would answer something else, or refuse. Sequences are among
+  /// them, as a standby's are ahead.
+  bool speaks_of_server = false;
+  /// Calls one of the pg_advisory_* and pg_try_advisory_* functions. (Unknown text may, too.)
+  bool locks_server = false;
   /// Changes a setting until the end of the transaction: SET LOCAL, set_config(…, true).
   bool sets_locally = false;
   /// May end what `leaves` of an earlier statement was: DROP, CLOSE, UNLISTEN, DEALLOCATE, DISCARD,
@@ -123,6 +154,12 @@ struct Facts {
   /// DISCARD ALL. "role" is not part of that, but DISCARD ALL and RESET SESSION AUTHORIZATION reset
   /// it, too.
   std::vector<std::string> resets;
+  /// Of a plain query, every function that it names, common ones included: "name" or "schema.name",
+  /// lower case, sorted, each once. What operators and casts call is not among them.
+  std::vector<std::string> all_functions;
+  /// Of a plain query, the tables and views that it names, but for its own of WITH: "name" or
+  /// "schema.name", as PostgreSQL spells them, sorted, each once.
+  std::vector<std::string> relations;
 };
 
 }  // namespace pgproxy::sql
