@@ -162,7 +162,13 @@ class Planner {
     }
     std::string what = fmt::format("{}: pool_size {}", name, pool.pool_size);
     if (pool.reserve_pool_size > 0) what += fmt::format(" + reserve {}", pool.reserve_pool_size);
-    return {what + fmt::format(" ({})", place), pool.pool_size + pool.reserve_pool_size};
+    const std::uint32_t most = pool.pool_size + pool.reserve_pool_size;
+    // A server is either the primary or a standby.
+    const std::uint32_t replica = routing_settings(settings_, database, user).replica_pool_size;
+    if (replica > most) {
+      return {fmt::format("{}: replica_pool_size {} ({})", name, replica, database.place), replica};
+    }
+    return {what + fmt::format(" ({})", place), most};
   }
 
   void add_entry(const Database& database) {
@@ -270,6 +276,11 @@ class Planner {
     if (settings_.check_interval > Duration::zero()) add_own("control: health checks");
     if (settings_.check != CapacityCheck::off) add_own("control: capacity");
     if (settings_.coordination == Coordination::advisory_lock) add_own("control: coordination");
+    const bool is_routed_here = std::ranges::any_of(settings_.databases, [&](const auto& entry) {
+      return is_routed(settings_, entry) && entry.port == host.port &&
+             std::ranges::find(entry.hosts, host.host) != entry.hosts.end();
+    });
+    if (is_routed_here) add_own("control: roles and positions");
     for (const Database& database : settings_.databases) {
       if (is_asked_for_users(database, host)) add("control: auth_query at " + database.name);
     }

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <utility>
 
+#include "config/field.hpp"
 #include "config/server_settings.hpp"
 #include "config/text.hpp"
 
@@ -176,6 +178,81 @@ class Checker {
       report_.problem(setting("check_timeout"),
                       "check_timeout: 0 would let one check last for ever",
                       "check_timeout = 3 is three seconds");
+    }
+  }
+
+  /// Several hosts have no silent value.
+  void check_routing() const {
+    for_each_database([this](const Database& database) {
+      if (database.hosts.size() < 2) return check_single_host(database);
+      const Origin at = origins_.of(origins_.databases, database.name);
+      const std::string whose = fmt::format("database {}: ", in_quotes(database.name));
+      const auto need = [&](std::string_view name, bool is_given, std::string_view proposal) {
+        if (is_given) return;
+        report_.problem(
+            at, fmt::format("{}{} must be given: the entry names several hosts", whose, name),
+            fmt::format("{}, in the entry or in [routing]", proposal));
+      };
+      need("routing", database.routing || settings_.routing,
+           "routing = primary_only for a primary and its standbys, read_only_transactions if these "
+           "are to be read from, off if the servers are all alike");
+      if (!is_routed(settings_, database)) return;
+      need("read_consistency", database.read_consistency || settings_.read_consistency,
+           "read_consistency = session: a client sees what it has written itself");
+      need("on_no_replica", database.on_no_replica || settings_.on_no_replica,
+           "on_no_replica = primary, if it can bear that load");
+      need("failover_hold", database.failover_hold || settings_.failover_hold,
+           "failover_hold = 30, or how long a promotion takes");
+      check_routed(database, at, whose);
+    });
+  }
+
+  void check_single_host(const Database& database) const {
+    if (!database.routing || *database.routing == Routing::off) return;
+    report_.problem(
+        origins_.of(origins_.databases, database.name),
+        fmt::format("database {}: routing needs several hosts", in_quotes(database.name)),
+        "host = a,b with the standbys behind the primary, or leave routing out");
+  }
+
+  void check_routed(const Database& database, const Origin& at, const std::string& whose) const {
+    const auto problem = [&](std::string_view what, std::string hint) {
+      report_.problem(at, whose + std::string(what), std::move(hint));
+    };
+    const RoutingSettings routing = routing_settings(settings_, database, "");
+    if (settings_.probe_interval == Duration::zero()) {
+      problem("probe_interval: 0 would ask without a pause", "probe_interval = 1");
+    }
+    if (settings_.control_user.empty()) {
+      problem("routing needs control_user, who asks the servers for their roles",
+              "control_user, control_password and control_dbname in [capacity]");
+    }
+    const PoolSettings pool = effective_settings(settings_, database, "");
+    if (pool.pool_mode != PoolMode::transaction) {
+      problem("routing needs pool_mode = transaction: a session stays on one server",
+              "pool_mode = transaction, or routing = off with one host");
+    }
+    if (routing.read_consistency == ReadConsistency::bounded &&
+        routing.max_replica_lag == Duration::zero()) {
+      problem("read_consistency = bounded needs max_replica_lag",
+              "max_replica_lag = 1 is one second");
+    }
+    if (pool.query_wait_timeout > Duration::zero() &&
+        routing.failover_hold >= pool.query_wait_timeout) {
+      problem(
+          "failover_hold is not less than query_wait_timeout, which ends the wait first",
+          fmt::format("failover_hold = {}", Codec<Duration>::print(pool.query_wait_timeout / 2)));
+    }
+    const auto is_number = [](const std::string& text) {
+      std::uint32_t number = 0;
+      return Codec<std::uint32_t>::parse(text, {1, 1'000'000}, number) == Outcome::stored;
+    };
+    const auto& weights = database.host_weights;
+    if (!weights.empty() &&
+        (weights.size() != database.hosts.size() || !std::ranges::all_of(weights, is_number))) {
+      problem("host_weights has to have a number for each host",
+              fmt::format("host_weights = {}",
+                          fmt::join(std::vector<int>(database.hosts.size(), 1), ",")));
     }
   }
 
@@ -363,6 +440,7 @@ void check(const Settings& settings, const Origins& origins, Report& report) {
   checker.check_pool_sizes();
   checker.check_recovery();
   checker.check_health();
+  checker.check_routing();
   checker.check_waits();
   checker.check_server_settings();
   checker.check_client_tls();

@@ -186,6 +186,26 @@ constexpr auto choices<OnExhausted>() {
       {{"queue", OnExhausted::queue}, {"reject", OnExhausted::reject}});
 }
 template <>
+constexpr auto choices<Routing>() {
+  return std::to_array<Choice<Routing>>(
+      {{"off", Routing::off},
+       {"primary_only", Routing::primary_only},
+       {"read_only_transactions", Routing::read_only_transactions},
+       {"selects"}});
+}
+template <>
+constexpr auto choices<ReadConsistency>() {
+  return std::to_array<Choice<ReadConsistency>>({{"session", ReadConsistency::session},
+                                                 {"bounded", ReadConsistency::bounded},
+                                                 {"eventual", ReadConsistency::eventual}});
+}
+template <>
+constexpr auto choices<OnNoReplica>() {
+  return std::to_array<Choice<OnNoReplica>>({{"primary", OnNoReplica::primary},
+                                             {"wait", OnNoReplica::wait},
+                                             {"error", OnNoReplica::error}});
+}
+template <>
 constexpr auto choices<CapacityCheck>() {
   return std::to_array<Choice<CapacityCheck>>({{"enforce", CapacityCheck::enforce},
                                                {"report", CapacityCheck::report},
@@ -288,6 +308,26 @@ struct Codec<RerunOn> {
   }
   static std::string print(RerunOn value) { return value.stale_plan ? "stale_plan" : "none"; }
   static std::string allowed(const Range&) { return "stale_plan, none"; }
+};
+
+/// "5", or "50%".
+template <>
+struct Codec<ReplicaPoolSize> {
+  static Outcome parse(std::string_view text, const Range&, ReplicaPoolSize& into) {
+    const bool is_share = text.ends_with('%');
+    if (is_share) text.remove_suffix(1);
+    std::uint32_t number = 0;
+    const Range range = is_share ? Range{1, 1'000} : Range{1, 10'000};
+    const Outcome outcome = Codec<std::uint32_t>::parse(trim(text), range, number);
+    if (outcome != Outcome::stored) return outcome;
+    into = is_share ? ReplicaPoolSize{.percent = number} : ReplicaPoolSize{.connections = number};
+    return outcome;
+  }
+  static std::string print(ReplicaPoolSize value) {
+    return value.connections > 0 ? std::to_string(value.connections)
+                                 : std::to_string(value.percent) + "%";
+  }
+  static std::string allowed(const Range&) { return "1 to 10000, or a share as 50%"; }
 };
 
 /// Words, comma separated. The versions before 1.2 are known, and refused: nothing speaks them that

@@ -131,8 +131,22 @@ class Writer {
     if (!kept.empty()) write_kept_line(entry, kept);
   }
 
+  /// PgBouncer takes several hosts in turn, whatever they are.
+  static bool has_several_hosts(std::string_view value) {
+    const auto pairs = parse_connection_string(value).value_or(std::vector<KeyValue>());
+    return std::ranges::any_of(
+        pairs, [](const KeyValue& pair) { return pair.key == "host" && pair.value.contains(','); });
+  }
+
   /// With the keys that are added to it.
-  void write_kept_line(const Entry& entry, const std::string& value) {
+  void write_kept_line(const Entry& entry, std::string value) {
+    if (entry.section == "databases" && has_several_hosts(value)) {
+      result_.text += as_comment(
+          "ADDED. routing = off takes the hosts in turn, as PgBouncer does. Where they are a "
+          "primary and its standbys, primary_only follows the primary, and read_only_transactions "
+          "reads from the standbys.");
+      value += " routing=off";
+    }
     const auto added = additions_.entries.find(entry.name);
     if (entry.section != "databases" || added == additions_.entries.end()) {
       return write_line(entry, value);

@@ -34,7 +34,7 @@ struct Section {
 constexpr Section kSections[] = {
     {"pgproxy", Holds::settings},  {"pgbouncer", Holds::settings}, {"databases", Holds::databases},
     {"users", Holds::users},       {"peers", Holds::nothing_yet},  {"capacity", Holds::settings},
-    {"recovery", Holds::settings}, {"health", Holds::settings},
+    {"recovery", Holds::settings}, {"health", Holds::settings},    {"routing", Holds::settings},
 };
 
 constexpr std::string_view kConsoleNames[] = {"pgproxy", "pgbouncer"};
@@ -247,7 +247,8 @@ void take_defaults(Settings& settings) {
   for (const Group& group : setting_groups()) {
     for (const auto& row : group.rows) {
       const Outcome outcome = row.field.store(row, row.standard.text, settings);
-      PGPROXY_ASSERT(outcome == Outcome::stored);
+      // Nothing is what an optional one has by itself.
+      PGPROXY_ASSERT(outcome == Outcome::stored || row.standard.text.empty());
     }
   }
 }

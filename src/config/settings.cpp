@@ -1,5 +1,7 @@
 #include "pgproxy/config/settings.hpp"
 
+#include <algorithm>
+#include <charconv>
 #include <fmt/ranges.h>
 
 #include "config/field.hpp"
@@ -63,6 +65,38 @@ PoolSettings effective_settings(const Settings& settings, const Database& databa
       .slow_query_threshold = by_user.slow_query_threshold.value_or(
           database.slow_query_threshold.value_or(settings.slow_query_threshold)),
   };
+}
+
+bool is_routed(const Settings& settings, const Database& database) {
+  const Routing routing = database.routing.value_or(settings.routing.value_or(Routing::off));
+  return database.hosts.size() > 1 && routing != Routing::off;
+}
+
+RoutingSettings routing_settings(const Settings& settings, const Database& database,
+                                 std::string_view user) {
+  if (!is_routed(settings, database)) return {};
+  const auto given = [](const auto& own, const auto& global, auto standard) {
+    return own.value_or(global.value_or(standard));
+  };
+  RoutingSettings routing{
+      .routing = given(database.routing, settings.routing, Routing::off),
+      .read_consistency =
+          given(database.read_consistency, settings.read_consistency, ReadConsistency::session),
+      .on_no_replica = given(database.on_no_replica, settings.on_no_replica, OnNoReplica::error),
+      .failover_hold = given(database.failover_hold, settings.failover_hold, Duration::zero()),
+      .max_replica_lag = database.max_replica_lag.value_or(settings.max_replica_lag),
+      .host_weights = std::vector<std::uint32_t>(database.hosts.size(), 1)};
+  const ReplicaPoolSize size = database.replica_pool_size.value_or(settings.replica_pool_size);
+  const std::uint32_t whole = effective_settings(settings, database, user).pool_size;
+  const std::uint64_t share = (std::uint64_t{whole} * size.percent + 99) / 100;
+  routing.replica_pool_size = size.connections > 0
+                                  ? size.connections
+                                  : static_cast<std::uint32_t>(std::max<std::uint64_t>(1, share));
+  for (std::size_t i = 0; i < std::min(database.host_weights.size(), database.hosts.size()); ++i) {
+    const std::string& text = database.host_weights[i];
+    std::from_chars(text.data(), text.data() + text.size(), routing.host_weights[i]);
+  }
+  return routing;
 }
 
 std::string describe_pool_settings(const Settings& settings, const Database& database,

@@ -488,6 +488,7 @@ std::span<const Group> setting_groups() {
       {"Capacity", capacity_settings(), "capacity"},
       {"Recovery", recovery_settings(), "recovery"},
       {"Health", health_settings(), "health"},
+      {"Routing", routing_settings(), "routing"},
   };
   return groups;
 }

@@ -22,10 +22,12 @@ struct Group {
 std::span<const Group> setting_groups();
 /// Those of them about TLS.
 std::span<const Row<Settings>> tls_settings();
-/// [capacity], [recovery] and [health].
+/// [capacity], [recovery] and [health], which are to be given.
 std::span<const Row<Settings>> capacity_settings();
 std::span<const Row<Settings>> recovery_settings();
 std::span<const Row<Settings>> health_settings();
+/// [routing].
+std::span<const Row<Settings>> routing_settings();
 /// What else PgBouncer's [pgbouncer] may hold: Support::later and Support::no_effect.
 std::span<const Row<Settings>> foreign_settings();
 /// What a connection string in [databases] may hold.

@@ -12,6 +12,7 @@ namespace {
 using enum Apply;
 
 constexpr Default kGlobal{"", "the setting of the same name in [pgproxy]"};
+constexpr Default kRouted{"", "the setting of the same name in [routing]"};
 constexpr Default kNone{"", "not sent: the server's own"};
 
 /// name=value pairs by commas; a comma in a value needs single quotes around it.
@@ -168,6 +169,23 @@ constexpr Row<Database> kDatabaseRows[] = {
      {"round-robin", "PgBouncer's"},
      on_reload,
      "How one of several hosts is chosen: in turn, or the first that answers."},
+    {"routing", field<&Database::routing>(), kRouted, on_restart,
+     "What goes to which of several hosts: off, primary_only, read_only_transactions."},
+    {"read_consistency", field<&Database::read_consistency>(), kRouted, on_reload,
+     "What a client sees that reads from a standby: session, bounded, eventual."},
+    {"on_no_replica", field<&Database::on_no_replica>(), kRouted, on_reload,
+     "What becomes of a transaction for a standby when none may be read from."},
+    {"failover_hold", field<&Database::failover_hold>(), kRouted, on_reload,
+     "How long transactions wait for a new primary when there is none."},
+    {"max_replica_lag", field<&Database::max_replica_lag>(), kRouted, on_reload,
+     "A standby whose last replayed transaction is older than this is not read from; 0: it is."},
+    {"replica_pool_size", field<&Database::replica_pool_size>(), kRouted, on_reload,
+     "Most connections of a pool to each standby: a number, or a share of pool_size."},
+    {"host_weights",
+     field<&Database::host_weights>(),
+     {"", "all standbys get the same share"},
+     on_reload,
+     "Shares of the transactions for standbys, a number for each host, in their order."},
     {"client_encoding", startup_setting(), kNone, on_reload, "Sent to the server at login."},
     {"datestyle", startup_setting(), kNone, on_reload, "Sent to the server at login."},
     {"timezone", startup_setting(), kNone, on_reload, "Sent to the server at login."},

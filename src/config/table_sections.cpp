@@ -146,8 +146,62 @@ constexpr Row<Settings> kHealth[] = {
      "login attempt is enough."},
 };
 
+constexpr std::string_view kByEntry =
+    "to be given where an entry of [databases] names several hosts";
+
+constexpr Row<Settings> kRouting[] = {
+    {"routing",
+     field<&Settings::routing>(),
+     {"", kByEntry},
+     on_restart,
+     "What goes to which of several hosts. off: they are all alike, and taken in turn as "
+     "load_balance_hosts says. Otherwise they are a primary and its standbys, whose roles are "
+     "found "
+     "out; primary_only: everything goes to the primary; read_only_transactions: transactions that "
+     "say READ ONLY (BEGIN, START TRANSACTION, default_transaction_read_only, or the comment /* "
+     "pgproxy: replica */ in front) go to standbys."},
+    {"read_consistency",
+     field<&Settings::read_consistency>(),
+     {"", kByEntry},
+     on_reload,
+     "What a client sees that reads from a standby. session: at least what itself has written; "
+     "bounded: nothing older than max_replica_lag; eventual: what happens to be there."},
+    {"on_no_replica",
+     field<&Settings::on_no_replica>(),
+     {"", kByEntry},
+     on_reload,
+     "What becomes of a transaction for a standby when none may be read from: the primary runs it, "
+     "it waits until query_wait_timeout, or it fails with 57P03."},
+    {"failover_hold",
+     field<&Settings::failover_hold>(),
+     {"", kByEntry},
+     on_reload,
+     "How long transactions wait for a new primary when there is none; then they fail with 57P03, "
+     "and their clients stay connected."},
+    {"probe_interval",
+     field<&Settings::probe_interval>(),
+     {"1",
+      "four short questions a second and server cost nothing; what is lost is noticed at once "
+      "anyway"},
+     on_restart,
+     "Time between two questions to each server about its role and position, as control_user."},
+    {"max_replica_lag",
+     field<&Settings::max_replica_lag>(),
+     {"0", "any: read_consistency decides"},
+     on_reload,
+     "A standby whose last replayed transaction is older than this is not read from; 0: it is."},
+    {"replica_pool_size",
+     field<&Settings::replica_pool_size>(),
+     {"100%", "a standby can do what the primary can"},
+     on_reload,
+     "Most connections of a pool to each standby: a number, or a share of pool_size."},
+};
+
 }  // namespace
 
+std::span<const Row<Settings>> routing_settings() {
+  return kRouting;
+}
 std::span<const Row<Settings>> capacity_settings() {
   return kCapacity;
 }

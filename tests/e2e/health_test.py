@@ -134,7 +134,7 @@ class Stopped(HealthTest):
         proxy = self.start_fault_proxy()
         self.pooler = self.start_pooler(
             {"attempt_interval": 0.2}, databases={
-                "test": f"host=127.0.0.2,127.0.0.1 port={proxy.port} load_balance_hosts=disable"})
+                "test": f"host=127.0.0.2,127.0.0.1 port={proxy.port} load_balance_hosts=disable routing=off"})
         self.assertEqual(self.client().value("select 1"), "1")
         self.assertEqual(self.pooler.pool()["host_switches"], 1)
         self.assertRegex(self.pooler.log_text(),

@@ -29,6 +29,18 @@ enum class OnSequenceState { learn, pin, error };
 /// Which idle server connection is given out next.
 enum class CheckoutOrder { lifo, round_robin, random };
 enum class LoadBalanceHosts { round_robin, disable };
+/// What is sent to which of an entry's several hosts.
+enum class Routing { off, primary_only, read_only_transactions };
+/// What a client that reads from a replica is sure to see.
+enum class ReadConsistency { session, bounded, eventual };
+/// What becomes of a transaction for a replica when none may be read from.
+enum class OnNoReplica { primary, wait, error };
+/// How many connections a pool for one replica may have: a number, or a share of the pool_size.
+struct ReplicaPoolSize {
+  std::uint32_t connections = 0;
+  std::uint32_t percent = 100;  ///< while `connections` is 0
+  bool operator==(const ReplicaPoolSize&) const = default;
+};
 /// What clients meet that need a server connection while their server is being recovered.
 enum class WhileRecovering { queue, reject };
 /// What brings a server back that has failed for good.
@@ -88,6 +100,13 @@ struct Database {
   std::string auth_query;       ///< likewise
   std::string auth_dbname;      ///< likewise
   LoadBalanceHosts load_balance_hosts = LoadBalanceHosts::round_robin;
+  std::optional<Routing> routing;
+  std::optional<ReadConsistency> read_consistency;
+  std::optional<OnNoReplica> on_no_replica;
+  std::optional<Duration> failover_hold;
+  std::optional<Duration> max_replica_lag;
+  std::optional<ReplicaPoolSize> replica_pool_size;
+  std::vector<std::string> host_weights;  ///< numbers, in the order of `hosts`; empty: all alike
   /// client_encoding, datestyle, timezone, application_name: sent in the server startup packet.
   std::vector<std::pair<std::string, std::string>> startup_settings;
   /// server_settings: likewise, and verified at the first login.
@@ -238,6 +257,15 @@ struct Settings {
   FailedUntil failed_until = FailedUntil::reconnect;
   RerunOn rerun_on;
 
+  // Several hosts; not set: not given.
+  std::optional<Routing> routing;
+  std::optional<ReadConsistency> read_consistency;
+  std::optional<OnNoReplica> on_no_replica;
+  std::optional<Duration> failover_hold;
+  Duration probe_interval{};
+  Duration max_replica_lag{};  ///< zero: any
+  ReplicaPoolSize replica_pool_size;
+
   // Health of servers.
   Duration check_interval{};
   Duration check_timeout{};
@@ -295,6 +323,20 @@ struct PoolSettings {
 };
 PoolSettings effective_settings(const Settings& settings, const Database& database,
                                 std::string_view user);
+/// How an entry with several hosts is routed: its own settings, or those of [routing].
+struct RoutingSettings {
+  Routing routing = Routing::off;  ///< also of an entry with one host
+  ReadConsistency read_consistency = ReadConsistency::session;
+  OnNoReplica on_no_replica = OnNoReplica::error;
+  Duration failover_hold{};
+  Duration max_replica_lag{};               ///< zero: any
+  std::uint32_t replica_pool_size = 0;      ///< of each replica, at least 1
+  std::vector<std::uint32_t> host_weights;  ///< one for each host
+};
+RoutingSettings routing_settings(const Settings& settings, const Database& database,
+                                 std::string_view user);
+/// Its servers are asked for their roles.
+bool is_routed(const Settings& settings, const Database& database);
 /// The settings that decide how many clients of a pool are served and how long the others wait,
 /// each with its value and where that is given.
 std::string describe_pool_settings(const Settings& settings, const Database& database,

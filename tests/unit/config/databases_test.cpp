@@ -13,7 +13,8 @@ TEST_CASE("a database has all of PgBouncer's keys that this version knows") {
       "pool_mode=session query_wait_timeout=30.5 query_timeout=7 on_exhausted=reject read_only=1 "
       "server_settings='jit=off, search_path=''a,b''' init_statements='select 1; select 2' "
       "server_lifetime=60 load_balance_hosts=disable "
-      "connect_query='set x = 1; select 2' timezone=UTC application_name = app1 timezone=CET\n"
+      "routing=off connect_query='set x = 1; select 2' timezone=UTC application_name = app1 "
+      "timezone=CET\n"
       "* = user=u server_lifetime=0\n");
   CHECK(problems_of(loaded) == "");
   const Database* found = loaded.settings.find_database("app");

@@ -263,3 +263,14 @@ TEST_CASE("logins are those of entries, auth_user and auth_file, but no hashes")
         "app:one@postgres app:one@shop_live web:two@postgres web:two@blog asks:three@postgres "
         "asks:three@shop_live web:two@shop_live ");
 }
+
+TEST_CASE("several hosts go on as PgBouncer had them, with a word of what else there is") {
+  const Imported imported = import_text(
+      "[databases]\napp = host=a,b port=5433 user=u\none = host=a user=u\n[pgbouncer]\n"
+      "auth_type = any\n",
+      "pgbouncer.ini", nullptr);
+  CHECK(contains(imported.text, "\napp = host=a,b port=5433 user=u routing=off\n"));
+  CHECK(contains(imported.text, "\none = host=a user=u\n"));
+  CHECK(contains(in_one_line(imported.text), "read_only_transactions reads from the standbys"));
+  CHECK_FALSE(contains(problems_of(imported), "routing"));
+}
