@@ -16,7 +16,7 @@ constexpr std::size_t max_canonical_states = 1000;
 }  // namespace
 
 Pool::Pool(Pools& pools, PoolContext& context, CapacityLock& lock, DatabaseEntry& database,
-           UserEntry& user, config::PoolSettings settings)
+           UserEntry& user, config::PoolSettings settings, ServerHost* replica)
     : pools_(pools),
       context_(context),
       database_(database),
@@ -24,8 +24,10 @@ Pool::Pool(Pools& pools, PoolContext& context, CapacityLock& lock, DatabaseEntry
       settings_(settings),
       capacity_(lock, settings.pool_size, settings.reserve_pool_size, database.server_budget,
                 user.server_budget),
+      replica_(replica),
       retry_(*this),
-      reserve_(*this) {
+      reserve_(*this),
+      failover_(*this) {
   look_up_queues();
   look_up_hosts();
 }
@@ -35,7 +37,7 @@ Pool::~Pool() {
 }
 
 ServerConnection* Pool::checkout(PoolClient& client) {
-  if (hold_ == Hold::none && waiters_.empty() && !idle_.empty() && !needs_check(idle_.front())) {
+  if (serves_ && waiters_.empty() && !idle_.empty() && !needs_check(idle_.front())) {
     ServerConnection& server = idle_.front();
     server.unlink();
     server.set_holder(&client);
@@ -136,7 +138,7 @@ void Pool::insert_anywhere(ServerConnection& server) {
 /// stack goes on, so that a long queue does not become a deep stack.
 void Pool::serve_waiters() {
   if (std::exchange(is_serving_, true)) return;
-  while (hold_ == Hold::none && !waiters_.empty() && !idle_.empty()) {
+  while (serves_ && !waiters_.empty() && !idle_.empty()) {
     ServerConnection& server = idle_.front();
     if (needs_check(server)) {
       server.run_check(global().server_check_query);
@@ -218,7 +220,7 @@ bool Pool::open_connection(bool from_reserve) {
 
 bool Pool::open_at(std::size_t index, bool from_reserve) {
   const PoolHost& place = place_at(index);
-  if (!place.host.may_connect()) return false;
+  if (!may_use(place.host)) return false;
   auto permit = capacity_.try_reserve(from_reserve, place.budgets());
   if (!permit) return false;
   move_to_host(index);
@@ -232,7 +234,7 @@ bool Pool::evict_and_open(bool from_reserve) {
   pools_.note_starving();
   for (std::size_t step = 0; step < hosts_.size(); ++step) {
     const PoolHost& place = place_at(next_host_ + step);
-    if (!place.host.may_connect() || !pools_.evict_for(*this, place)) continue;
+    if (!may_use(place.host) || !pools_.evict_for(*this, place)) continue;
     if (logins_ >= waiting_count_) return true;  // as that has woken this pool
     if (open_at(next_host_ + step, from_reserve)) return true;
   }
@@ -335,6 +337,11 @@ void Pool::refuse_waiters(const Error& error) {
 }
 
 void Pool::on_timeout(Timeout& timeout) {
+  if (&timeout == &failover_) {
+    is_hold_over_ = true;
+    if (const auto error = no_primary()) refuse_waiters(*error);
+    return;
+  }
   if (&timeout == &reserve_ && !waiters_.empty()) {
     timeout_queue(global().reserve_pool_timeout).arm(reserve_, loop().now());
   }
@@ -398,7 +405,8 @@ PoolRow Pool::describe() const {
   row.sv_active_cancel = row.sv_being_canceled;
   if (!waiters_.empty()) row.maxwait = context_.loop.now() - waiters_.front().queued_at;
   row.pool_mode = to_string(settings_.pool_mode);
-  row.load_balance_hosts = load_balancing(database_.config);
+  row.load_balance_hosts = kind_ == PoolKind::any ? load_balancing(database_.config) : std::nullopt;
+  if (replica_ != nullptr) row.replica = replica_->name();
   return row;
 }
 

@@ -10,12 +10,13 @@ namespace pgproxy::pool {
 std::string_view Pool::reason_to_close(const ServerConnection& server) const {
   if (hold_ == Hold::paused) return "paused";
   if (server.is_outdated() || is_retired()) return "RECONNECT";
+  if (is_misplaced(server)) return "its server has another role now";
   return is_trimming_ && server.is_in_excess() ? "a limit was lowered" : std::string_view();
 }
 
 /// Closing one may close others.
-template <class Predicate>
-void Pool::close_those(Predicate predicate, std::string_view reason) {
+void Pool::close_those(const std::function<bool(const ServerConnection&)>& predicate,
+                       std::string_view reason) {
   std::vector<std::uint64_t> doomed;
   for (const auto& [id, server] : servers_) {
     if (predicate(*server)) doomed.push_back(id);

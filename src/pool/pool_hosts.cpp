@@ -12,7 +12,7 @@ ServerHost& Pool::host_at(std::size_t index) const {
 /// Counted on from the last one; those that failed are left out.
 std::optional<std::size_t> Pool::find_host() const {
   for (std::size_t step = 0; step < hosts_.size(); ++step) {
-    if (host_at(next_host_ + step).may_connect()) return next_host_ + step;
+    if (may_use(host_at(next_host_ + step))) return next_host_ + step;
   }
   return std::nullopt;
 }
@@ -36,7 +36,7 @@ bool Pool::uses(const ServerHost& host) const {
 
 void Pool::on_host_changed(ServerHost& host) {
   if (host.is_gone()) give_up_servers(host);
-  if (host.may_connect()) return grow();
+  if (may_use(host)) return grow();
   if (const auto reason = hopeless()) refuse_waiters(*reason);
 }
 
@@ -82,6 +82,7 @@ void Pool::give_up_servers(ServerHost& host) {
 
 /// Others that serve the queue, or a login that may, are reason enough to wait.
 std::optional<Error> Pool::hopeless() const {
+  if (const auto error = no_primary()) return is_hold_over_ ? error : std::nullopt;
   if (servers_.size() > logins_ || logins_ > attempts_) return std::nullopt;
   const bool may_queue = settings_.on_exhausted == config::OnExhausted::queue;
   if (login_error_ && context_.loop.now() < retry_at_) {

@@ -58,13 +58,24 @@ void Pool::look_up_queues() {
 void Pool::look_up_hosts() {
   hosts_.clear();
   next_host_ = 0;
-  const std::vector<std::string> local = {global().unix_socket_dir};
-  for (const std::string& name : database_.config.hosts.empty() ? local : database_.config.hosts) {
-    ServerHost& host = pools_.host({.host = name, .port = database_.config.port});
+  const auto add = [this](ServerHost& host) {
     hosts_.push_back({.host = host,
                       .role = host.limits().role(user_.name),
                       .database = host.limits().database(server_database())});
+  };
+  if (replica_ != nullptr) {
+    kind_ = PoolKind::replica;
+    add(*replica_);
+    return update_serving();
   }
+  const bool is_routed = config::routing_settings(global(), database_.config, user_.name).routing !=
+                         config::Routing::off;
+  kind_ = is_routed ? PoolKind::primary : PoolKind::any;
+  const std::vector<std::string> local = {global().unix_socket_dir};
+  for (const std::string& name : database_.config.hosts.empty() ? local : database_.config.hosts) {
+    add(pools_.host({.host = name, .port = database_.config.port}));
+  }
+  update_serving();
 }
 
 void Pool::reload(const config::PoolSettings& settings, bool reconnects) {
@@ -120,7 +131,7 @@ void Pools::retire(std::unique_ptr<Pool> pool, Error reason) {
 void Pools::retire(std::unique_ptr<DatabaseEntry> entry, const Error& reason) {
   for (auto at = pools_.begin(); at != pools_.end();) {
     const auto next = std::next(at);
-    if (at->first.first == entry.get()) {
+    if (at->first.database == entry.get()) {
       entry->past += at->second->counters();
       retire(std::move(pools_.extract(at).mapped()), reason);
     }
@@ -132,6 +143,13 @@ void Pools::retire(std::unique_ptr<DatabaseEntry> entry, const Error& reason) {
 void Pools::bury_retired() {
   std::erase_if(retired_, [this](const std::unique_ptr<Pool>& pool) {
     if (!pool->is_over()) return false;
+    // Clients may know of the replicas of theirs.
+    const bool is_needed =
+        pool->kind() == PoolKind::replica && std::ranges::any_of(retired_, [&](const auto& home) {
+          return home != nullptr && home->kind() == PoolKind::primary &&
+                 &home->database() == &pool->database() && &home->user() == &pool->user();
+        });
+    if (is_needed) return false;
     if (on_gone_) on_gone_(*pool);
     return true;
   });
@@ -147,6 +165,16 @@ std::optional<config::Database> Pools::configured(const DatabaseEntry& entry) co
   return database;
 }
 
+/// A server that left the list, or an entry that routes no more, is not asked for any more; what is
+/// open is closed when its role is told no longer.
+config::PoolSettings Pools::replica_settings(const DatabaseEntry& entry,
+                                             config::PoolSettings home) const {
+  home.pool_size = config::routing_settings(context_.settings, entry.config, {}).replica_pool_size;
+  home.min_pool_size = std::min(home.min_pool_size, home.pool_size);
+  home.reserve_pool_size = 0;
+  return home;
+}
+
 void Pools::reload_entry(DatabaseEntry& entry, config::Database now, bool reconnects) {
   const config::Settings& settings = context_.settings;
   reconnects |= config::needs_new_connections(entry.config, now);
@@ -157,9 +185,13 @@ void Pools::reload_entry(DatabaseEntry& entry, config::Database now, bool reconn
     entry.server_budget.limit = budget_of(entry.config).limit;
   }
   for (auto& [key, pool] : pools_) {
-    if (key.first != &entry) continue;
+    if (key.database != &entry) continue;
     const config::PoolSettings next =
-        config::effective_settings(settings, entry.config, key.second->name);
+        config::effective_settings(settings, entry.config, key.user->name);
+    if (key.replica != nullptr) {
+      pool->reload(replica_settings(entry, next), reconnects);
+      continue;
+    }
     if (!needs_new_clients(pool->settings(), next)) {
       pool->reload(next, reconnects);
       continue;

@@ -80,6 +80,27 @@ Pool& Pools::pool(DatabaseEntry& database, UserEntry& user) {
   return *slot;
 }
 
+Pool& Pools::replica_pool(Pool& home, std::string_view server) {
+  const auto found = hosts_.find(server);
+  PGPROXY_ASSERT(found != hosts_.end());
+  ServerHost& host = *found->second;
+  auto& slot = pools_[{&home.database(), &home.user(), &host}];
+  if (slot == nullptr) {
+    slot = std::make_unique<Pool>(*this, context_, lock_, home.database(), home.user(),
+                                  replica_settings(home.database(), home.settings()), &host);
+    slot->set_hold(home.hold());
+  }
+  return *slot;
+}
+
+void Pools::set_role(const io::ServerAddress& server, ServerRole role, std::uint32_t timeline) {
+  ServerHost& known = host(server);
+  if (!known.set_role(role, timeline)) return;
+  for_each_even_retired([&](Pool& pool) {
+    if (pool.uses(known)) pool.on_role_changed();
+  });
+}
+
 bool Pools::evict_for(const Pool& pool, const PoolHost& wanted) {
   return std::ranges::any_of(pools_, [&](const auto& entry) {
     Pool& other = *entry.second;
@@ -145,7 +166,7 @@ void Pools::reset_hosts(const DatabaseEntry* database) {
   for (const auto& [name, host] : hosts_) {
     const bool is_meant =
         database == nullptr || std::ranges::any_of(pools_, [&](const auto& entry) {
-          return entry.first.first == database && entry.second->uses(*host);
+          return entry.first.database == database && entry.second->uses(*host);
         });
     if (is_meant) host->reset();
   }
@@ -179,7 +200,7 @@ std::vector<HostRow> Pools::describe_hosts() const {
 std::map<std::string, PoolCounters> Pools::totals() const {
   std::map<std::string, PoolCounters> totals;
   for (const auto& [name, database] : databases_) totals[name] = database->past;
-  for (const auto& [key, pool] : pools_) totals[key.first->config.name] += pool->counters();
+  for (const auto& [key, pool] : pools_) totals[key.database->config.name] += pool->counters();
   return totals;
 }
 

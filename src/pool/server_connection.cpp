@@ -14,6 +14,10 @@
 namespace pgproxy::pool {
 namespace {
 
+/// What role_check() makes of a server that is no primary begins like this, whatever the language
+/// of the rest.
+constexpr std::string_view role_error = "the server is ";
+
 constexpr unsigned bit(ServerState state) {
   return 1U << static_cast<unsigned>(state);
 }
@@ -104,7 +108,7 @@ void ServerConnection::on_connect_failed(const Error& error) {
 
 void ServerConnection::on_login_done(StateRef reported, std::uint32_t pid, Bytes secret) {
   login_.reset();
-  session_state_ = std::move(reported);
+  session_state_ = as_told_to_clients(std::move(reported));
   login_time_ = std::chrono::duration_cast<Duration>(pool_.loop().wall_now() - connect_time_);
   backend_pid_ = pid;
   backend_secret_ = as_text(secret);
@@ -115,7 +119,9 @@ void ServerConnection::on_login_done(StateRef reported, std::uint32_t pid, Bytes
         .arm(lifetime_, pool_.loop().now());
   }
   std::vector<std::string> queries = preparing_queries();
-  if (std::string sql = verification(); !sql.empty()) queries.insert(queries.begin(), sql);
+  for (const std::string& sql : {verification(), role_check()}) {
+    if (!sql.empty()) queries.insert(queries.begin(), sql);
+  }
   if (queries.empty()) {
     deadline_.disarm();
     return pool_.on_server_ready(*this);
@@ -124,6 +130,31 @@ void ServerConnection::on_login_done(StateRef reported, std::uint32_t pid, Bytes
   task_ = std::make_unique<ServerTask>(*this, std::move(queries));
   holder_ = task_.get();
   task_->start();
+}
+
+/// A standby reports of itself what its clients, who talk to a primary as well, are not to hear of;
+/// and read-only by default it is for us.
+StateRef ServerConnection::as_told_to_clients(StateRef reported) const {
+  if (pool_.kind() != PoolKind::replica) return reported;
+  StateInterner& states = pool_.context().states;
+  const bool is_read_only = pool_.database().config.read_only;
+  for (const auto& [name, value] :
+       {std::pair(hot_standby_setting, "off"), {read_only_setting, is_read_only ? "on" : "off"}}) {
+    if (reported->find(name) != nullptr) reported = states.with(reported, name, value, true);
+  }
+  return reported;
+}
+
+/// The role of a server is asked for with each login: one that comes back, and was the primary
+/// before another one, is not written to.
+std::string ServerConnection::role_check() const {
+  if (pool_.kind() != PoolKind::primary) return {};
+  return fmt::format(
+      "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'the server is a standby'::text WHEN "
+      "pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) "
+      "OPERATOR(pg_catalog.<) '{:08X}' THEN 'the server is on a timeline before that of the "
+      "primary'::text ELSE '0'::text END::pg_catalog.int4",
+      pool_.timeline());
 }
 
 /// A login with settings that the server does not know or allow fails by itself; but what stands
@@ -315,6 +346,13 @@ void ServerConnection::on_task_done(bool ok) {
   const Error error = task_->error();
   pool_.loop().destroy_later(std::move(task_));  // it is on the stack
   if (!ok && state_ == ServerState::preparing) {
+    if (error.message.contains(role_error)) {
+      pool_.note_doubt(host_);
+      return on_login_failed(
+          {.sqlstate = "55000",
+           .message = fmt::format("server {} is not the primary: {}", host_.name(), error.message),
+           .hint = "SHOW HOSTS tells what each server said last."});
+    }
     return on_login_failed({error.sqlstate,
                             "server_settings, init_statements or connect_query: " + error.message,
                             error.detail,
@@ -405,6 +443,7 @@ void ServerConnection::on_closed(const std::string& reason) {
   if (Pool::is_logging_in(*this)) return on_login_failed(error);
   unlink();  // whoever hears of it looks for an idle one to close
   host_.on_connection_lost(error);
+  pool_.note_doubt(host_);
   lost(error);
 }
 

@@ -30,6 +30,15 @@ double seconds_of(Duration duration) {
 
 }  // namespace
 
+std::string_view to_string(ServerRole role) {
+  switch (role) {
+    case ServerRole::unknown: return "unknown";
+    case ServerRole::primary: return "primary";
+    case ServerRole::standby: return "standby";
+  }
+  std::unreachable();
+}
+
 std::string_view to_string(HostState state) {
   using enum HostState;
   switch (state) {

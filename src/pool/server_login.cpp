@@ -18,7 +18,8 @@ std::vector<std::pair<std::string, std::string>> startup_settings(const Pool& po
   const config::Database& entry = pool.database().config;
   auto settings = entry.startup_settings;
   settings.insert(settings.end(), entry.server_settings.begin(), entry.server_settings.end());
-  if (entry.read_only) settings.emplace_back("default_transaction_read_only", "on");
+  const bool is_replica = pool.kind() == PoolKind::replica;  // it may be promoted
+  if (entry.read_only || is_replica) settings.emplace_back("default_transaction_read_only", "on");
   return settings;
 }
 

@@ -344,6 +344,10 @@ ReplyVerdict ServerConnection::judge_error(Bytes body) {
 ReplyVerdict ServerConnection::judge_parameter(Bytes body) {
   const auto parameter = wire::decode_parameter_status(body);
   if (!parameter) return ReplyVerdict::unexpected;
+  if (pool_.kind() == PoolKind::replica && parameter->name == hot_standby_setting) {
+    pool_.note_doubt(host_);  // it was promoted
+    return ReplyVerdict::swallow;
+  }
   session_state_ =
       pool_.context().states.with(session_state_, parameter->name, parameter->value, true);
   ReplyOwner* owner = expected_.next_owner();

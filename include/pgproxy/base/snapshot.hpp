@@ -139,6 +139,22 @@ struct HostRow {
   std::uint64_t failures = 0;  ///< logins, connections and health checks since the start
   std::uint64_t attempts = 0;  ///< of recoveries, since the start
   std::optional<Duration> check_latency = {};  ///< of the last health check that succeeded
+  // Of a cluster whose servers are asked for their role; else nothing.
+  std::optional<std::uint32_t> timeline = {};
+  std::optional<std::string> lsn = {};
+  std::optional<std::uint64_t> lag_bytes = {};
+  std::optional<Duration> lag = {};
+  std::string evidence;  ///< what it said last, or why that is not known
+  std::optional<Duration> evidence_age = {};
+};
+
+/// Transactions of one pool that went to one side for one reason, as SHOW ROUTING lists them.
+struct RouteRow {
+  std::string database;
+  std::string user;
+  std::string target;  ///< primary, replica
+  std::string reason;
+  std::uint64_t count = 0;
 };
 
 /// What is counted for the statements of one shape; times in microseconds.
@@ -211,6 +227,7 @@ struct PoolRow {
   Duration maxwait{};
   std::string pool_mode;
   std::optional<std::string> load_balance_hosts;  ///< set for host lists only
+  std::string replica;  ///< the standby that it is for; empty: the pool that clients belong to
 
   /// Adds what can be counted.
   PoolRow& operator+=(const PoolRow& other);
@@ -359,6 +376,8 @@ class StatusSource {
   /// The last ones, the newest first.
   virtual std::vector<ErrorRow> errors() const = 0;
   virtual std::vector<MemoryRow> memory() const = 0;
+  virtual std::vector<HostRow> hosts() const = 0;
+  virtual std::vector<RouteRow> routes() const = 0;
   virtual PoolerState pooler_state() const = 0;
 
  protected:

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -94,6 +95,13 @@ struct PoolHost {
   }
 };
 
+/// Which of an entry's hosts a pool connects to.
+enum class PoolKind : std::uint8_t {
+  any,      ///< all alike: one after the other, or the first that answers
+  primary,  ///< the one that has this role
+  replica,  ///< a certain one, as long as it is a standby
+};
+
 /// What keeps a pool's clients from servers.
 enum class Hold : std::uint8_t {
   none,
@@ -114,8 +122,9 @@ class LoginListener {
 /// woken by events. One loop-local shard in front of the shared Capacity. Single threaded.
 class Pool final : private TimeoutListener {
  public:
+  /// `replica`: the server of a pool for one standby; nullptr: a pool that clients belong to.
   Pool(Pools& pools, PoolContext& context, CapacityLock& lock, DatabaseEntry& database,
-       UserEntry& user, config::PoolSettings settings);
+       UserEntry& user, config::PoolSettings settings, ServerHost* replica = nullptr);
   ~Pool();
 
   /// An idle server, held by `client` from now on; nullptr: the client is queued, and
@@ -160,7 +169,10 @@ class Pool final : private TimeoutListener {
   // What the console commands (pool_commands.cpp).
   /// Unless it is `none` clients queue, and no connection is opened. Nothing happens yet to those
   /// that wait, or to idle servers: that is for apply_hold().
-  void set_hold(Hold hold) { hold_ = hold; }
+  void set_hold(Hold hold) {
+    hold_ = hold;
+    update_serving();
+  }
   Hold hold() const { return hold_; }
   void apply_hold();
   /// Closes each connection as soon as nobody uses it, the idle ones at once.
@@ -228,8 +240,22 @@ class Pool final : private TimeoutListener {
   /// A login that failed says nothing of the next one: it may be tried at once.
   void forget_login_error();
 
+  PoolKind kind() const { return kind_; }
+  /// The latest one that any of its servers is known to be on.
+  std::uint32_t timeline() const;
+  /// A server whose role it depends on may have another one by now.
+  void note_doubt(const ServerHost& host);
+  /// Clients that hold a server or wait for one.
+  std::size_t outstanding_count() const {
+    return servers_.size() - idle_.size() - logins_ + waiting_count_;
+  }
+  /// A client that came now would find a server that may be used.
+  bool is_usable() const { return find_host().has_value(); }
+
   // What the hosts tell.
   bool uses(const ServerHost& host) const;
+  /// The role of a server that it uses is another one now.
+  void on_role_changed();
   void on_host_changed(ServerHost& host);
   /// Opens a connection as an attempt of the recovery of `host`; false: there is no room.
   bool attempt(ServerHost& host);
@@ -284,6 +310,14 @@ class Pool final : private TimeoutListener {
   bool open_at(std::size_t index, bool from_reserve);
   bool evict_and_open(bool from_reserve);
   void start_login(Permit permit, ServerHost& host, bool is_attempt);
+  /// It may be connected to, and is what the pool's clients need.
+  bool may_use(const ServerHost& host) const { return host.may_connect() && has_role(host); }
+  bool has_role(const ServerHost& host) const;
+  bool has_server_in_role() const;
+  void update_serving();
+  bool is_misplaced(const ServerConnection& server) const;
+  void leave_misplaced();
+  std::optional<Error> no_primary() const;
   const PoolHost& place_at(std::size_t index) const { return hosts_[index % hosts_.size()]; }
   ServerHost& host_at(std::size_t index) const;
   const PoolHost* place_of(const ServerConnection& server) const;
@@ -297,8 +331,8 @@ class Pool final : private TimeoutListener {
   bool must_not_wait() const;
   /// Why a server that comes back, or is new, is not kept; empty: it is.
   std::string_view reason_to_close(const ServerConnection& server) const;
-  template <class Predicate>
-  void close_those(Predicate predicate, std::string_view reason);
+  void close_those(const std::function<bool(const ServerConnection&)>& predicate,
+                   std::string_view reason);
   std::string sizes() const;
   /// What keeps it from connecting; of a server's limits, that of the first server in turn.
   struct Obstacle {
@@ -338,6 +372,8 @@ class Pool final : private TimeoutListener {
   UserEntry& user_;
   config::PoolSettings settings_;
   Capacity capacity_;
+  ServerHost* const replica_;
+  PoolKind kind_ = PoolKind::any;
   std::vector<PoolHost> hosts_;  ///< never empty
   std::unordered_map<std::uint64_t, std::unique_ptr<ServerConnection>> servers_;
   IntrusiveList<ServerConnection> idle_;  ///< front is given out next
@@ -368,10 +404,13 @@ class Pool final : private TimeoutListener {
   bool is_trimming_ = false;  ///< a limit was lowered, and more is open yet
   bool wants_verification_ = true;
   Hold hold_ = Hold::none;
+  bool serves_ = true;         ///< servers are given out: no hold, and the role is right
+  bool is_hold_over_ = false;  ///< there was no primary for longer than failover_hold
   TimePoint retry_at_{};
   TimePoint last_expiry_{};
   Timeout retry_;
   Timeout reserve_;
+  Timeout failover_;  ///< the end of failover_hold
   PoolCounters counters_;
   /// A time in which clients find all that the pool may have in use.
   struct Episode {

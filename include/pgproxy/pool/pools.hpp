@@ -13,6 +13,14 @@
 
 namespace pgproxy::pool {
 
+/// Which pool of a loop.
+struct PoolKey {
+  const DatabaseEntry* database;
+  const UserEntry* user;
+  const ServerHost* replica = nullptr;  ///< nullptr: the one that clients belong to
+  auto operator<=>(const PoolKey&) const = default;
+};
+
 /// All pools of a loop, and the databases and users that they are for. Single threaded.
 class Pools final : private TimeoutListener, private HostListener {
  public:
@@ -25,6 +33,19 @@ class Pools final : private TimeoutListener, private HostListener {
   UserEntry& user(std::string_view name);
   /// The pool of a database and the user who logs in to the server, made on first use.
   Pool& pool(DatabaseEntry& database, UserEntry& user);
+  /// That for reading on the server with this name ("host:port"), one of its entry's, for clients
+  /// of `home`; made on first use.
+  Pool& replica_pool(Pool& home, std::string_view server);
+  /// What the server is in its cluster, as was just found out, and its timeline (0: not told);
+  /// pools that use it act on it at once.
+  void set_role(const io::ServerAddress& server, ServerRole role, std::uint32_t timeline);
+  /// Told that a server's role is in doubt: a connection was lost, or it refused to write.
+  void on_doubt(std::function<void(const ServerHost&)> callback) {
+    on_doubt_ = std::move(callback);
+  }
+  void doubt(const ServerHost& host) const {
+    if (on_doubt_) on_doubt_(host);
+  }
 
   /// Opens what min_pool_size asks for, where no client is needed to know a pool: once, when the
   /// servers are known to have room.
@@ -160,13 +181,15 @@ class Pools final : private TimeoutListener, private HostListener {
   std::optional<config::Database> configured(const DatabaseEntry& entry) const;
   void reload_entry(DatabaseEntry& entry, config::Database now, bool reconnects);
   void add_entries();
+  config::PoolSettings replica_settings(const DatabaseEntry& entry,
+                                        config::PoolSettings home) const;
   Budget budget_of(const config::Database& database) const;
   Budget budget_of_user(std::string_view name) const;
   /// Retired ones, too: of the name, which may be another entry's by now.
   template <class Visit>
   void for_each_of(const DatabaseEntry* database, Visit visit) const {
     for (const auto& [key, pool] : pools_) {
-      if (database == nullptr || key.first == database) visit(*pool);
+      if (database == nullptr || key.database == database) visit(*pool);
     }
     for (const auto& pool : retired_) {
       if (database == nullptr || pool->database().config.name == database->config.name) {
@@ -180,10 +203,11 @@ class Pools final : private TimeoutListener, private HostListener {
   std::map<std::string, std::unique_ptr<ServerHost>, std::less<>> hosts_;  ///< by name
   std::map<std::string, std::unique_ptr<DatabaseEntry>, std::less<>> databases_;
   std::map<std::string, std::unique_ptr<UserEntry>, std::less<>> users_;
-  std::map<std::pair<const DatabaseEntry*, const UserEntry*>, std::unique_ptr<Pool>> pools_;
+  std::map<PoolKey, std::unique_ptr<Pool>> pools_;
   std::vector<std::unique_ptr<DatabaseEntry>> retired_entries_;
   std::vector<std::unique_ptr<Pool>> retired_;  ///< of these, too
   std::function<void(const Pool&)> on_gone_;
+  std::function<void(const ServerHost&)> on_doubt_;
   std::map<std::string, StatsPeriod> periods_;
   Timeout stats_timer_;
   TimePoint sampled_at_;

@@ -180,6 +180,8 @@ class ServerConnection final : public io::Disposable,
   void on_cancel_finished();
   void run_task(std::vector<std::string> queries, const ReplyOwner* client);
   std::vector<std::string> preparing_queries() const;
+  StateRef as_told_to_clients(StateRef reported) const;
+  std::string role_check() const;
   std::string verification() const;
   void notify_quiet();
   bool ask_again();

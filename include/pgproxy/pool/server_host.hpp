@@ -1,9 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "pgproxy/base/result.hpp"
 #include "pgproxy/base/snapshot.hpp"
@@ -25,6 +27,10 @@ enum class HostState : std::uint8_t {
   failed,      ///< given up, until what failed_until says
 };
 std::string_view to_string(HostState state);
+
+/// What a server is in its cluster, as it was told last (Pools::set_role).
+enum class ServerRole : std::uint8_t { unknown, primary, standby };
+std::string_view to_string(ServerRole role);
 
 /// What the end of a login or of a connection says.
 enum class FailureKind : std::uint8_t {
@@ -62,6 +68,15 @@ class ServerHost final : private TimeoutListener {
   HostState state() const { return state_; }
   /// Connections may be opened, apart from the attempts.
   bool may_connect() const { return state_ == HostState::healthy || state_ == HostState::suspect; }
+  /// Of a server that nobody has given a role: `unknown`.
+  ServerRole role() const { return role_; }
+  /// False: it is as it was.
+  bool set_role(ServerRole role, std::uint32_t timeline) {
+    timeline_ = std::max(timeline_, timeline);
+    return std::exchange(role_, role) != role;
+  }
+  /// The latest one that it was known to be on.
+  std::uint32_t timeline() const { return timeline_; }
   /// failure_threshold health checks in a row have failed.
   bool is_gone() const { return is_gone_; }
   /// And nobody so much as refused the last one: what is busy may be so for ever.
@@ -108,6 +123,8 @@ class ServerHost final : private TimeoutListener {
   const std::string name_;
   ServerLimits limits_;
   HostState state_ = HostState::healthy;
+  ServerRole role_ = ServerRole::unknown;
+  std::uint32_t timeline_ = 0;
   WallTime since_;
   TimePoint failed_at_{};
   std::optional<Error> last_error_;

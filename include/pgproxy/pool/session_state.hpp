@@ -141,6 +141,11 @@ std::string reading_sql(const Reading& now, const Reading& wanted, ReadingDoubt 
 /// otherwise than `before`: a client that believes `before` is told by ParameterStatus.
 std::vector<Setting> announcements(const SessionState& now, const SessionState& before);
 
+/// What a standby reports of itself.
+inline constexpr std::string_view hot_standby_setting = "in_hot_standby";
+/// What every connection to a standby has, whatever its client set.
+inline constexpr std::string_view read_only_setting = "default_transaction_read_only";
+
 /// True for reported settings that cannot be set.
 bool is_read_only_setting(std::string_view name);
 
