@@ -25,6 +25,8 @@ class NoRows final : public StatusSource {
   std::vector<WaitRow> waits() const override { return {}; }
   std::vector<ErrorRow> errors() const override { return {}; }
   std::vector<MemoryRow> memory() const override { return {}; }
+  std::vector<HostRow> hosts() const override { return {}; }
+  std::vector<RouteRow> routes() const override { return {}; }
   PoolerState pooler_state() const override { return {}; }
 };
 

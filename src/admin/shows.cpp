@@ -41,6 +41,7 @@ constexpr Column<PoolRow> pool_columns[] = {
     column<&PoolRow::refusals>("refusals"),
     column<&PoolRow::host_switches>("host_switches"),
     column<&PoolRow::leak_warnings>("leak_warnings"),
+    column<&PoolRow::replica>("replica"),
 };
 
 constexpr Column<config::ConfigRow> config_columns[] = {
@@ -245,10 +246,12 @@ std::span<const Show> shows() {
       {"errors", stats, "the last errors that clients got from pgproxy itself, with hints",
        show_errors},
       {"health", stats, "servers, pools and limits that are not as they should be", show_health},
+      {"hosts", stats, "servers: role, lag, and what each of them said last", show_hosts},
       {"pin_totals", stats, "why server connections stayed with their clients, counted",
        show_pin_totals},
       {"pins", stats, "server connections that stay with their clients, and why", show_pins},
       {"queries", stats, "statements by shape: calls, times, rows, errors", show_queries},
+      {"routing", stats, "transactions by the side that they were sent to, and why", show_routing},
       {"slow_queries", stats, "the last queries that took slow_query_threshold", show_slow_queries},
       {"waits", stats, "clients that wait for a server connection, for what, since when",
        show_waits},

@@ -60,6 +60,10 @@ ResultSet show_peer_pools(const StatusSource& source, const config::Loaded& load
 ResultSet show_waits(const StatusSource& source, const config::Loaded& loaded);
 ResultSet show_errors(const StatusSource& source, const config::Loaded& loaded);
 
+// Servers, and which of them transactions go to (clusters.cpp).
+ResultSet show_hosts(const StatusSource& source, const config::Loaded& loaded);
+ResultSet show_routing(const StatusSource& source, const config::Loaded& loaded);
+
 // SHOW STATS and its relatives (stats.cpp).
 ResultSet show_stats(const StatusSource& source, const config::Loaded& loaded);
 ResultSet show_stats_totals(const StatusSource& source, const config::Loaded& loaded);

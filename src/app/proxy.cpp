@@ -38,6 +38,7 @@ Proxy::Proxy(config::Loaded& loaded, const Tls& tls, Launch launch)
       health_checks_(make_health_checks()),
       capacity_(services(), loaded.settings, pools_),
       sessions_(loop_, loaded.settings, pools_, *this, auth_query_),
+      clusters_(services(), loaded.settings, pools_, sessions_),
       watchdog_(loop_),
       shutdown_(loop_, loaded.settings, sessions_,
                 {.stop_accepting = [this] { stop_accepting(); }, .stop = [this] { loop_.stop(); }}),
@@ -94,6 +95,7 @@ void Proxy::apply(Reload::Accepted accepted) {
   health_checks_ = make_health_checks();
   if (coordination_ != nullptr) coordination_->reload(accepted.plan);
   sessions_.reload();
+  clusters_.reload();
   pools_.open_minimum();
 }
 
@@ -110,7 +112,8 @@ void Proxy::on_health_checked(const control::HealthResult& result) {
 Result<void> Proxy::open() {
   watch_signals();
   if (auto opened = open_web(); !opened) return opened;
-  for (const auto step : {&Proxy::check_capacity, &Proxy::coordinate, &Proxy::verify_acquire}) {
+  for (const auto step :
+       {&Proxy::check_capacity, &Proxy::coordinate, &Proxy::find_roles, &Proxy::verify_acquire}) {
     if (auto done = (this->*step)(); !done || is_start_ended_) return done;
   }
   capacity_.start();
@@ -225,7 +228,8 @@ metrics::Status Proxy::status() const {
   metrics::Status status{.pins = sessions_.describe_pin_totals(),
                          .health = health(),
                          .capacity = capacity(),
-                         .hosts = pools_.describe_hosts(),
+                         .hosts = hosts(),
+                         .routes = routes(),
                          .clients = sessions_.counters(),
                          .lists = lists(),
                          .started_at = started_at_,
@@ -315,6 +319,16 @@ std::vector<WaitRow> Proxy::waits() const {
 
 std::vector<ErrorRow> Proxy::errors() const {
   return sessions_.describe_errors();
+}
+
+std::vector<HostRow> Proxy::hosts() const {
+  std::vector<HostRow> rows = pools_.describe_hosts();
+  clusters_.describe(rows);
+  return rows;
+}
+
+std::vector<RouteRow> Proxy::routes() const {
+  return sessions_.describe_routes();
 }
 
 std::vector<MemoryRow> Proxy::memory() const {

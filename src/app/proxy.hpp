@@ -5,6 +5,7 @@
 #include <string>
 
 #include "app/capacity_guard.hpp"
+#include "app/clusters.hpp"
 #include "app/operations.hpp"
 #include "app/reload.hpp"
 #include "app/shutdown.hpp"
@@ -64,6 +65,8 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   std::vector<WaitRow> waits() const override;
   std::vector<ErrorRow> errors() const override;
   std::vector<MemoryRow> memory() const override;
+  std::vector<HostRow> hosts() const override;
+  std::vector<RouteRow> routes() const override;
   PoolerState pooler_state() const override;
   void execute(std::string_view text, session::ConsoleAccess access, std::string& out) override;
   void describe(std::string_view text, session::ConsoleAccess access, std::string& out) override;
@@ -79,6 +82,7 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   void stop_accepting();
   Result<void> open_web();
   Result<void> check_capacity();
+  Result<void> find_roles();
   Result<void> coordinate();
   Result<void> verify_acquire();
   metrics::Status status() const;
@@ -98,6 +102,7 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   CapacityGuard capacity_;
   std::unique_ptr<control::Coordination> coordination_;
   session::Sessions sessions_;
+  Clusters clusters_;
   Watchdog watchdog_;
   Shutdown shutdown_;
   Reload reload_;

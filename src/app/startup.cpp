@@ -51,6 +51,12 @@ Result<void> Proxy::check_capacity() {
                                .hint = verdict.problems.back().hint});
 }
 
+/// Which servers are primaries; who is none yet is waited for by clients, not by the start.
+Result<void> Proxy::find_roles() {
+  wait_for(loop_, [&](const std::function<void()>& over) { clusters_.start(over); });
+  return {};
+}
+
 Result<void> Proxy::coordinate() {
   if (loaded_.settings.coordination == config::Coordination::none) return {};
   coordination_ = std::make_unique<control::Coordination>(

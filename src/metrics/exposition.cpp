@@ -91,7 +91,9 @@ std::vector<PoolStatus> bounded(const std::vector<PoolStatus>& pools) {
 }
 
 Labels labels_of(const PoolStatus& pool) {
-  return {{"database", pool.row.database}, {"user", pool.row.user}};
+  Labels labels = {{"database", pool.row.database}, {"user", pool.row.user}};
+  if (!pool.row.replica.empty()) labels.push_back({"replica", pool.row.replica});
+  return labels;
 }
 
 Labels labels_of(const PoolStatus& pool, std::string name, std::string value) {
@@ -269,6 +271,16 @@ void add_hosts(Families& families, const std::vector<HostRow>& hosts) {
     if (host.role.empty()) continue;
     families.add({{"server", host.name}, {"role", host.role}}, 1.0);
   }
+  families.gauge("pgproxy_server_replay_lag_bytes",
+                 "WAL of the primary that a standby has not replayed yet.");
+  for (const HostRow& host : hosts) {
+    if (host.lag_bytes) families.add(label(host), *host.lag_bytes);
+  }
+  families.gauge("pgproxy_server_replay_lag_seconds",
+                 "How old the last transaction is that a standby has replayed; 0: it has all.");
+  for (const HostRow& host : hosts) {
+    if (host.lag) families.add(label(host), seconds(*host.lag));
+  }
   families.gauge("pgproxy_server_open_connections", "Connections to each server, of all pools.");
   for (const HostRow& host : hosts) families.add(label(host), std::uint64_t{host.connections});
   families.counter("pgproxy_server_failures_total",
@@ -281,6 +293,18 @@ void add_hosts(Families& families, const std::vector<HostRow>& hosts) {
                  "How long the last health check took that succeeded.");
   for (const HostRow& host : hosts) {
     if (host.check_latency) families.add(label(host), seconds(*host.check_latency));
+  }
+}
+
+void add_routes(Families& families, const std::vector<RouteRow>& routes) {
+  families.counter("pgproxy_routed_transactions_total",
+                   "Transactions by the side that they were sent to, and why.");
+  for (const RouteRow& row : routes) {
+    families.add({{"database", row.database},
+                  {"user", row.user},
+                  {"target", row.target},
+                  {"reason", row.reason}},
+                 row.count);
   }
 }
 
@@ -362,6 +386,7 @@ std::string exposition(const Status& status) {
   add_health(families, status.health);
   add_capacity(families, status.capacity);
   add_hosts(families, status.hosts);
+  add_routes(families, status.routes);
   add_clients(families, status.clients);
   add_coordination(families, status.coordination);
   add_process(families, status);

@@ -1,6 +1,7 @@
 // What a ClientSession tells people.
 #include "session/client_login.hpp"
 #include "session/prepared_statements.hpp"
+#include "session/routing.hpp"
 #include "session/session_traces.hpp"
 
 #include "pgproxy/session/sessions.hpp"
@@ -82,7 +83,11 @@ ConnectionRow ClientSession::describe() const {
 
 std::optional<WaitRow> ClientSession::describe_wait() const {
   const bool is_replaying = state_ == ClientState::replaying;
-  if (pool_ == nullptr || (!is_linked() && !is_replaying)) return std::nullopt;
+  const bool waits_for_replica =
+      state_ == ClientState::waiting && routing_ != nullptr && routing_->is_waiting;
+  if (pool_ == nullptr || (!is_linked() && !is_replaying && !waits_for_replica)) {
+    return std::nullopt;
+  }
   io::Loop& loop = sessions_.loop();
   // attached_at_ is when the replay began.
   const Duration wait = loop.now() - (is_replaying ? attached_at_ : queued_at);
@@ -96,8 +101,11 @@ std::optional<WaitRow> ClientSession::describe_wait() const {
   if (is_replaying) {
     row.waits_for = "replay";
     row.detail = fmt::format("its settings on server {}", server_->id());
+  } else if (waits_for_replica) {
+    row.waits_for = "replica";
+    row.detail = no_replica_error().message;
   } else {
-    pool::WaitReason reason = pool_->wait_reason();
+    pool::WaitReason reason = target_->wait_reason();
     row.waits_for = std::move(reason.what);
     row.detail = std::move(reason.detail);
   }

@@ -301,6 +301,7 @@ void ClientSession::on_authenticated() {
   }
   if (!count_client(*database, pools.user(startup.user))) return;
   pool_ = &pools.pool(*database, pools.user(forced.empty() ? startup.user : forced));
+  target_ = pool_;
   ++pool_->client_count;
   maps_names_ = sessions_.settings().max_prepared_statements > 0 && !keeps_server_for_good();
   ++pool_->counters().client_login_count;
@@ -415,6 +416,7 @@ void ClientSession::finish_login(pool::ServerConnection* kept) {
   }
   startup_state_ = session_state_;
   workload_ = &sessions_.workload(*pool_);
+  begin_routing();
   const Sessions::CancelKey key =
       sessions_.register_key(*this, kept != nullptr ? kept->backend_pid() : 0);
   cancel_pid_ = key.pid;

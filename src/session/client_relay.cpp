@@ -30,6 +30,11 @@ std::size_t needed_bytes(const wire::Header& header) {
   }
 }
 
+/// Without a server it asks for one. Terminate and Flush are for nobody.
+bool begins_transaction(char type) {
+  return type != 'X' && type != 'H' && type != 'S';
+}
+
 const sql::ShapeRef no_shape;
 
 Error protocol_error(std::string message) {
@@ -182,7 +187,12 @@ bool ClientSession::process_one(Pass& pass) {
   const std::size_t there = std::min(rest.size(), header.total_bytes());
   if (discard_ != Discard::nothing && header.type != 'X') return discard_one(pass, header, there);
   const Bytes body = rest.subspan(wire::header_bytes, there - wire::header_bytes);
+  if (routing_ != nullptr && server_ == nullptr && begins_transaction(header.type) &&
+      !choose_target(pass, header, body)) {
+    return discard_ != Discard::nothing;  // refused: its request is dropped
+  }
   const Step step = on_message(pass, header, body);
+  if (step == Step::wait && discard_ != Discard::nothing) return true;
   if (step == Step::wait || step == Step::stop) return false;
   body_left_ = static_cast<std::uint32_t>(header.total_bytes() - there);
   drop_body_ = step == Step::drop;

@@ -78,7 +78,11 @@ void ClientSession::hold_back_behind_reset() {
 }
 
 bool ClientSession::is_held_back() const {
-  return waits_for_restore_ && server_ != nullptr && !server_->expected().is_copying_in();
+  if (server_ == nullptr) return false;
+  // The next transaction may belong to another server: it is sent when this one has ended.
+  const bool is_next =
+      is_on_replica() && in_cycle_ && cycle_from_ == server_->expected().next_number();
+  return is_next || (waits_for_restore_ && !server_->expected().is_copying_in());
 }
 
 /// The client has seen what the RESET itself made of settings that the server reports.

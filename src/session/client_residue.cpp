@@ -97,7 +97,9 @@ bool ClientSession::tracks_residue() const {
 }
 
 const sql::ShapeRef& ClientSession::shape_of(std::string_view text) const {
-  const pool::SessionState& state = *server_->session_state();  // SET LOCAL may have changed it
+  // SET LOCAL may have changed it.
+  const pool::SessionState& state =
+      server_ != nullptr ? *server_->session_state() : *session_state_;
   return state.has_ambiguous_bytes() ? workload_->shapes.unknown()
                                      : workload_->shapes.find(text, state.backslashes_are_plain());
 }
@@ -113,7 +115,7 @@ std::optional<Error> ClientSession::admit(const sql::ShapeRef& shape, std::strin
   if (traces_ == nullptr && !session_state_->creates_temporary_objects() &&
       (facts.leaves - ResidueSet{Residue::code}).empty() && !wants_question(*shape) &&
       !facts.changes_code && !facts.sets_locally && !(facts.may_draw && keeps_draws()) &&
-      !(facts.controls_transaction && settings_in_doubt_)) {
+      !(facts.controls_transaction && settings_in_doubt_) && !is_on_replica()) {
     has_drawn_ |= facts.may_draw;
     return std::nullopt;
   }
@@ -128,6 +130,9 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   if (wants_question(*shape)) leaves |= {Residue::code};
   if (session_state_->creates_temporary_objects() && facts.may_write) {
     leaves |= {Residue::temporary_object};
+  }
+  if (routing_ != nullptr && is_on_replica()) {
+    if (auto error = objection_behind_end(facts, bringer)) return error;
   }
   // In a failed transaction the server refuses it by itself.
   if (server_->transaction_status() != wire::TransactionStatus::failed) {
@@ -197,6 +202,9 @@ std::optional<Error> ClientSession::objection(const sql::Shape& shape, ResidueSe
   }
   const ResidueSet pins = leaves & pinning;
   // What can end a pin (DISCARD, UNLISTEN, pg_advisory_unlock) leaves nothing by itself.
+  if (is_on_replica() && (!pins.empty() || shape.facts.locks_server)) {
+    return objection_on_replica(shape);
+  }
   if (pins.empty() || shape.facts.may_remove_residue || is_pinned()) return std::nullopt;
   const Residue reason = pins.first();
   const auto refuse = [&](Error error) {
@@ -451,7 +459,7 @@ void ClientSession::on_answer() {
   const auto truth = server_->take_answer();
   if (!truth) {
     unpin();
-    pool_->close(*std::exchange(server_, nullptr), "its session could not be determined");
+    server_->pool().close(*std::exchange(server_, nullptr), "its session could not be determined");
     return fail({.sqlstate = "08006",
                  .message = "the state of the session could not be determined",
                  .detail = "The server did not answer the question what the last transaction left "

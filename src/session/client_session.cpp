@@ -8,6 +8,7 @@
 #include "session/console_session.hpp"
 #include "session/naming_query.hpp"
 #include "session/prepared_statements.hpp"
+#include "session/routing.hpp"
 #include "session/session_traces.hpp"
 #include "session/workload.hpp"
 
@@ -55,10 +56,11 @@ bool ClientSession::keeps_server_for_good() const {
 /// for its settings to be replayed, or is gone.
 bool ClientSession::attach() {
   if (server_ != nullptr) return state_ == ClientState::active;
-  pool::ServerConnection* server = pool_->checkout(*this);
+  pool::ServerConnection* server = target_->checkout(*this);
   if (server != nullptr) return take(*server);
   if (state_ != ClientState::idle)
-    return state_ == ClientState::active;  // answered within the call
+    return state_ == ClientState::active;          // answered within the call
+  if (discard_ != Discard::nothing) return false;  // refused within it
   state_ = ClientState::waiting;
   pool_->wait_queue().arm(timer_, pool_->loop().now());
   return false;
@@ -74,6 +76,10 @@ bool ClientSession::take(pool::ServerConnection& server) {
   cycle_from_ = server.expected().next_number();
   attached_at_ = pool_->loop().now();
   cycle_.is_first = true;
+  if (routing_ != nullptr) {
+    routing_->shared.count(routing_->target, routing_->reason);
+    routing_->has_ended = false;
+  }
   if (server.session_state() == session_state_) {
     state_ = ClientState::active;
     return true;
@@ -85,9 +91,10 @@ bool ClientSession::take(pool::ServerConnection& server) {
 /// SET glued in front of a statement could fail, and the statement run under the wrong settings.
 bool ClientSession::replay(const pool::StateRef& wanted) {
   const pool::SessionState& there = *server_->session_state();
+  const pool::StateRef goal = is_on_replica() ? as_on_replica(there, wanted) : wanted;
   std::string out;
   for (const std::string& sql :
-       {pool::encoding_sql(there, *wanted), pool::difference(there, *wanted)}) {
+       {pool::encoding_sql(there, *goal), pool::difference(there, *goal)}) {
     if (sql.empty()) continue;
     wire::put_query(out, sql);
     server_->expect(*this, pool::ReplyKind::query);
@@ -107,6 +114,7 @@ void ClientSession::finish_replay() {
   if (state_ == ClientState::welcoming) return finish_welcome();
   const pool::StateRef expected = std::move(session_state_);
   session_state_ = pool_->context().states.merged(server_->session_state(), expected);
+  if (is_on_replica()) session_state_ = as_on_replica(*expected, session_state_);
   std::string out;
   for (const pool::Setting& setting : pool::announcements(*session_state_, *expected)) {
     wire::put_parameter_status(out, setting.name, setting.value);
@@ -132,7 +140,7 @@ void ClientSession::on_server_granted(pool::ServerConnection& server) {
 }
 
 void ClientSession::on_server_refused(const Error& error) {
-  fail(error);
+  if (routing_ == nullptr || !refuse_waiting(error)) fail(error);
 }
 
 void ClientSession::start_cycle() {
@@ -237,6 +245,7 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
   }
   transaction_timer_.disarm();
   is_leak_known_ = false;
+  if (may_have_written_) note_write_end();
   if (changes_code_) {
     changes_code_ = false;
     sessions_.forget_learned(*pool_);
@@ -302,9 +311,10 @@ void ClientSession::release_if_possible() {
   const config::Settings& settings = sessions_.settings();
   if (must_scrub_) {
     must_scrub_ = false;
-    pool_->reset(server, "RESET ALL; DISCARD SEQUENCES");
+    server.pool().reset(server, "RESET ALL; DISCARD SEQUENCES");
   } else {
-    pool_->reset(server, settings.server_reset_query_always ? settings.server_reset_query : "");
+    server.pool().reset(server,
+                        settings.server_reset_query_always ? settings.server_reset_query : "");
   }
   if (is_draining_ && state_ == ClientState::idle) shut_down();
 }
@@ -352,7 +362,9 @@ void ClientSession::on_timeout(Timeout& timeout) {
       }
       [[fallthrough]];
     case ClientState::waiting: {
-      const Error exhausted = pool_->exhausted_error("query_wait_timeout");
+      const bool is_for_replica = routing_ != nullptr && routing_->is_waiting;
+      const Error exhausted =
+          is_for_replica ? no_replica_error() : target_->exhausted_error("query_wait_timeout");
       ++pool_->counters().wait_timeout_count;
       return fail(exhausted);
     }
@@ -378,22 +390,9 @@ void ClientSession::cancel(pool::CancelListener& listener) {
   if (state_ == ClientState::active && in_cycle_) return server_->cancel_running(&listener);
   const bool is_queued = state_ == ClientState::waiting || state_ == ClientState::replaying;
   if (is_queued && discard_ == Discard::nothing) {
-    const char first = inbox_ != nullptr && !inbox_->empty() ? inbox_->front() : 'S';
-    discard_ = first == 'Q' || first == 'F' ? Discard::one_message : Discard::until_sync;
-    const Error error{.sqlstate = "57014",
-                      .message = "canceling statement due to user request",
-                      .detail = "It was still waiting for a server connection."};
-    std::string out;
-    wire::put_error(out, wire::Severity::error, error);
-    send(out);
-    note_error(error);
-    // A replay goes on to its end; the request is dropped behind it.
-    if (state_ == ClientState::waiting) {
-      pool_->leave_queue(*this);
-      state_ = ClientState::idle;
-      pool_->client_idle_queue().arm(timer_, pool_->loop().now());
-      process_inbox();
-    }
+    refuse_waiting({.sqlstate = "57014",
+                    .message = "canceling statement due to user request",
+                    .detail = "It was still waiting for a server connection."});
   }
   listener.on_cancel_finished();
 }
@@ -401,7 +400,7 @@ void ClientSession::cancel(pool::CancelListener& listener) {
 void ClientSession::drain(bool drops_waiting) {
   if (state_ == ClientState::console) return;
   is_draining_ = true;
-  const bool is_held = pool_ != nullptr && pool_->hold() != pool::Hold::none;
+  const bool is_held = target_ != nullptr && target_->hold() != pool::Hold::none;
   const bool can_go = state_ == ClientState::idle || state_ == ClientState::startup ||
                       state_ == ClientState::authenticating || state_ == ClientState::welcoming ||
                       (state_ == ClientState::waiting && (drops_waiting || is_held));
@@ -425,7 +424,7 @@ void ClientSession::shut_down() {
 /// Gives back what the client holds or waits for.
 void ClientSession::detach() {
   if (pool_ == nullptr) return;
-  pool_->leave_queue(*this);
+  target_->leave_queue(*this);
   if (server_ == nullptr) return;
   flush_pass();
   give_up_server(*std::exchange(server_, nullptr));
@@ -434,13 +433,14 @@ void ClientSession::detach() {
 void ClientSession::give_up_server(pool::ServerConnection& server) {
   pool_->counters().note_transaction(pool_->loop().now() - attached_at_);
   unpin();
-  if (is_mid_message()) return pool_->close(server, "client left in the middle of a message");
+  pool::Pool& pool = server.pool();
+  if (is_mid_message()) return pool.close(server, "client left in the middle of a message");
   if (server.is_releasable() && !has_server_error_) {
-    return pool_->reset(
+    return pool.reset(
         server, keeps_server_for_good() ? sessions_.settings().server_reset_query : std::string());
   }
   // A question of ours that is under way is no work of the client's.
-  pool_->reset(server, !has_terminated_ && !server.is_asked());
+  pool.reset(server, !has_terminated_ && !server.is_asked());
 }
 
 void ClientSession::fail(const Error& error) {

@@ -18,6 +18,7 @@
 #include "pgproxy/io/secret_source.hpp"
 #include "pgproxy/pool/pools.hpp"
 #include "pgproxy/pool/reply_owner.hpp"
+#include "pgproxy/route/cluster_view.hpp"
 #include "pgproxy/session/console_target.hpp"
 #include "pgproxy/sql/shapes.hpp"
 #include "pgproxy/wire/startup.hpp"
@@ -29,6 +30,7 @@ class ConsoleCommand;
 class PreparedStatements;
 class Sessions;
 struct SessionTraces;
+struct SessionRouting;
 struct Workload;
 
 //  startup -> authenticating -> welcoming -> idle -> waiting -> [replaying ->] active -> idle
@@ -81,6 +83,8 @@ class ClientSession final : public io::Disposable,
   void shut_down();
   /// As if the session had come to this error by itself.
   void fail(const Error& error);
+  /// What is known of the servers of its database has changed.
+  void on_cluster_changed();
   /// SUSPEND has begun or ended.
   void on_suspension_changed() { update_back_pressure(); }
   /// Something that was read is not yet with its receiver.
@@ -331,6 +335,23 @@ class ClientSession final : public io::Disposable,
   void settle_naming(pool::ServerConnection& server);
   bool finish_naming();
 
+  // Which server a transaction goes to (client_routing.cpp).
+  void begin_routing();
+  struct Beginning;
+  bool choose_target(const Pass& pass, const wire::Header& header, Bytes body);
+  Beginning read_beginning(const Pass& pass, const wire::Header& header, Bytes body) const;
+  bool find_replica();
+  bool needs_fence() const;
+  std::optional<route::WalPosition> fence();
+  bool is_on_replica() const { return target_ != pool_; }
+  bool refuses_primary();
+  Error no_replica_error() const;
+  static Error objection_on_replica(const sql::Shape& shape);
+  std::optional<Error> objection_behind_end(const sql::Facts& facts, Bringer bringer);
+  void note_write_end();
+  bool refuse_waiting(const Error& error);
+  pool::StateRef as_on_replica(const pool::SessionState& model, pool::StateRef state) const;
+
   // Server connection: getting, keeping, giving back (client_session.cpp).
   bool attach();
   bool take(pool::ServerConnection& server);
@@ -374,7 +395,9 @@ class ClientSession final : public io::Disposable,
   std::unique_ptr<ConsoleSession> console_;  ///< of a console: extended protocol; none: nullptr
   Pass* pass_ = nullptr;                     ///< while process() runs
   pool::Pool* pool_ = nullptr;
-  pool::UserEntry* user_ = nullptr;  ///< whom the client logged in as
+  pool::Pool* target_ = nullptr;  ///< whose server it has, waits for, or will ask for next
+  std::unique_ptr<SessionRouting> routing_;  ///< nullptr: all servers are alike
+  pool::UserEntry* user_ = nullptr;          ///< whom the client logged in as
   pool::ServerConnection* server_ = nullptr;
   pool::StateRef session_state_;
   pool::StateRef startup_state_;  ///< what RESET goes back to
@@ -424,6 +447,7 @@ class ClientSession final : public io::Disposable,
   bool is_reading_changed_ : 1 = false;  ///< this transaction may have changed what it is read by
   bool is_doubt_bound_ : 1 = false;      ///< what set literals_in_doubt_ is perhaps only bound
   bool changes_code_ : 1 = false;        ///< the transaction may have
+  bool may_have_written_ : 1 = false;    ///< likewise
   bool has_drawn_ : 1 = false;           ///< from a sequence, since it has this server
   bool is_leak_known_ : 1 = false;       ///< leak_warning has come in this transaction
   CycleStatistics cycle_;

@@ -16,6 +16,7 @@ double seconds(Duration duration) {
 /// A statement of this shape is about to run.
 void ClientSession::note_statement(const sql::ShapeRef& shape) {
   cycle_.note_statement(shape, workload_->several);
+  if (shape->facts.may_write) may_have_written_ = true;
 }
 
 void ClientSession::on_command(std::string_view tag) {

@@ -186,6 +186,47 @@ void Sessions::forget(const pool::Pool& pool) {
   workloads_.erase(&pool);
 }
 
+Routing* Sessions::routing(const pool::Pool& pool) {
+  if (pool.kind() != pool::PoolKind::primary) return nullptr;
+  Workload& work = workload(pool);
+  if (work.routing == nullptr && find_cluster_) {
+    const config::Database& entry = pool.database().config;
+    route::Cluster* const cluster = find_cluster_(entry);
+    if (cluster == nullptr) return nullptr;
+    work.routing = std::make_unique<Routing>(
+        Routing{.cluster = *cluster,
+                .settings = config::routing_settings(settings_, entry, pool.user().name)});
+  }
+  return work.routing.get();
+}
+
+void Sessions::add_replica_waiter(ClientSession& session) {
+  replica_waiters_.push_back(session.id());
+}
+
+void Sessions::on_cluster_changed() {
+  for (const std::uint64_t id : std::exchange(replica_waiters_, {})) {
+    const auto at = sessions_.find(id);
+    if (at != sessions_.end()) at->second->on_cluster_changed();
+  }
+}
+
+std::vector<RouteRow> Sessions::describe_routes() const {
+  std::vector<RouteRow> rows;
+  for (const auto& [pool, workload] : workloads_) {
+    if (workload->routing == nullptr) continue;
+    workload->routing->for_each_count(
+        [&](route::Target target, route::Reason reason, std::uint64_t count) {
+          rows.push_back({.database = pool->database().config.name,
+                          .user = pool->user().name,
+                          .target = target == route::Target::replica ? "replica" : "primary",
+                          .reason = std::string(to_string(reason)),
+                          .count = count});
+        });
+  }
+  return rows;
+}
+
 Workload& Sessions::workload(const pool::Pool& pool) {
   auto& slot = workloads_[&pool];
   if (slot == nullptr) slot = std::make_unique<Workload>();
@@ -313,7 +354,9 @@ void Sessions::describe_pools(std::vector<PoolRow>& rows) const {
   const auto key = [](const std::string& database, const std::string& user) {
     return database + '\0' + user;
   };
-  for (PoolRow& row : rows) by_name[key(row.database, row.user)] = &row;
+  for (PoolRow& row : rows) {
+    if (row.replica.empty()) by_name[key(row.database, row.user)] = &row;
+  }
   for (const auto& [id, session] : sessions_) {
     const pool::Pool* pool = session->pool();
     if (pool == nullptr) continue;

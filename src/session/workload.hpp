@@ -2,8 +2,11 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <unordered_set>
+
+#include "session/routing.hpp"
 
 #include "pgproxy/pool/pool.hpp"
 #include "pgproxy/sql/shapes.hpp"
@@ -26,6 +29,7 @@ struct Workload {
   /// the server connection (on_sequence_state = learn).
   bool uses_sequence_state = false;
   std::array<Counts, sql::residue_count> counts{};  ///< by sql::Residue
+  std::unique_ptr<Routing> routing;                 ///< nullptr: the entry's servers are alike
   std::unordered_set<std::uint64_t> logged;         ///< shapes whose pin or refusal was logged
 
   Counts& counts_of(sql::Residue reason) { return counts[static_cast<std::size_t>(reason)]; }

@@ -155,7 +155,7 @@ class Console(harness.PoolerTest):
 
     def test_databases_and_users_have_their_limits_and_counts(self):
         pooler = self.start_pooler({"max_db_connections": 7, "max_user_client_connections": 9}, databases={
-            "other": "host=10.9.8.7,10.9.8.6 port=6000 dbname=real user=app pool_size=2 pool_mode=session"}, users={
+            "other": "host=10.9.8.7,10.9.8.6 port=6000 dbname=real user=app pool_size=2 pool_mode=session routing=off"}, users={
             "app": "pool_size=4"})
         with pooler.raw() as client:
             client.query("begin")

@@ -23,6 +23,7 @@ struct Status {
   std::vector<HealthRow> health;
   std::vector<CapacityRow> capacity;
   std::vector<HostRow> hosts;
+  std::vector<RouteRow> routes;
   ClientCounters clients;
   CoordinationCounts coordination;
   ListCounts lists;

@@ -16,10 +16,15 @@
 #include "pgproxy/pool/pools.hpp"
 #include "pgproxy/session/console_target.hpp"
 
+namespace pgproxy::route {
+class Cluster;
+}
+
 namespace pgproxy::session {
 
 class CancelSession;
 class ClientSession;
+struct Routing;
 struct Workload;
 
 /// All clients of a loop: takes new connections in, finds a client by its cancel key, counts.
@@ -34,6 +39,13 @@ class Sessions final : public io::AcceptListener {
   void use_tls(std::shared_ptr<const io::TlsContext> tls) { tls_ = std::move(tls); }
   const io::TlsContext* tls() const { return tls_.get(); }
   void on_accepted(std::unique_ptr<io::Transport> transport) override;
+  /// Where clients find what is known of the servers of an entry that routes; each lives as long as
+  /// this object.
+  using FindCluster = std::function<route::Cluster*(const config::Database&)>;
+  void use_clusters(FindCluster find) { find_cluster_ = std::move(find); }
+  /// What is known of some cluster is new: clients that wait for a replica look again.
+  void on_cluster_changed();
+  std::vector<RouteRow> describe_routes() const;
 
   /// No login is let in any more but the console's. `when_empty` is called when only consoles are
   /// left.
@@ -106,6 +118,10 @@ class Sessions final : public io::AcceptListener {
   io::SecretSource& secret_source() { return secret_source_; }
   /// Of one pool; lives as long as this object.
   Workload& workload(const pool::Pool& pool);
+  /// How its clients are routed; nullptr: they are not.
+  Routing* routing(const pool::Pool& pool);
+  /// The session waits for a replica, and is told when its cluster has changed.
+  void add_replica_waiter(ClientSession& session);
   /// Code of this pool's database may have changed: what was learned of it is void.
   void forget_learned(const pool::Pool& pool);
   /// A key that no other client has; `session` is found by it until it is removed. With
@@ -140,6 +156,8 @@ class Sessions final : public io::AcceptListener {
   std::unordered_map<std::uint32_t, ClientSession*> by_pid_;
   std::unordered_map<CancelSession*, std::unique_ptr<CancelSession>> cancels_;
   std::unordered_map<const pool::Pool*, std::unique_ptr<Workload>> workloads_;
+  FindCluster find_cluster_;
+  std::vector<std::uint64_t> replica_waiters_;  ///< ids; some of them wait no longer
   ClientCounters counters_;
   std::deque<SlowQueryRow> slow_queries_;  ///< the newest last
   std::deque<ErrorRow> errors_;            ///< likewise

@@ -33,6 +33,8 @@ struct FakeSource final : StatusSource {
   std::vector<WaitRow> waits() const override { return wait_rows; }
   std::vector<ErrorRow> errors() const override { return error_rows; }
   std::vector<MemoryRow> memory() const override { return memory_rows; }
+  std::vector<HostRow> hosts() const override { return host_rows; }
+  std::vector<RouteRow> routes() const override { return route_rows; }
   PoolerState pooler_state() const override { return state; }
 
   std::vector<ConnectionRow> client_rows;
@@ -51,6 +53,8 @@ struct FakeSource final : StatusSource {
   std::vector<WaitRow> wait_rows;
   std::vector<ErrorRow> error_rows;
   std::vector<MemoryRow> memory_rows;
+  std::vector<HostRow> host_rows;
+  std::vector<RouteRow> route_rows;
   PoolerState state;
 };
 

@@ -228,7 +228,8 @@ TEST_CASE("SHOW POOLS has PgBouncer's columns, then ours") {
                        .host_switches = 18,
                        .leak_warnings = 19,
                        .maxwait = 3s + 250ms,
-                       .pool_mode = "transaction"},
+                       .pool_mode = "transaction",
+                       .replica = "10.0.0.2:5432"},
                       {.load_balance_hosts = "round-robin"}};
   const Answer answer = ask("SHOW POOLS", source);
   CHECK(answer.columns ==
@@ -236,15 +237,25 @@ TEST_CASE("SHOW POOLS has PgBouncer's columns, then ours") {
         "cl_waiting_cancel_req:23 sv_active:23 sv_active_cancel:23 sv_being_canceled:23 sv_idle:23 "
         "sv_used:23 sv_tested:23 sv_login:23 maxwait:23 maxwait_us:23 pool_mode:25 "
         "load_balance_hosts:25 cl_idle:23 sv_pinned:23 pool_size:23 "
-        "sv_unencrypted:20 exhaustions:20 refusals:20 host_switches:20 leak_warnings:20");
+        "sv_unencrypted:20 exhaustions:20 refusals:20 host_switches:20 leak_warnings:20 "
+        "replica:25");
   CHECK(answer.cell(0, "exhaustions") == "16");
   CHECK(answer.cell(0, "refusals") == "17");
   CHECK(answer.cell(0, "host_switches") == "18");
   CHECK(answer.cell(0, "leak_warnings") == "19");
-  CHECK(answer.rows.at(0) ==
-        std::vector<std::string>{"d",  "u",  "1",  "2",  "4",  "5",      "6",           "7",    "8",
-                                 "9",  "10", "11", "12", "3",  "250000", "transaction", "NULL", "3",
-                                 "13", "14", "15", "16", "17", "18",     "19"});
+  CHECK(answer.rows.at(0) == std::vector<std::string>{"d",      "u",
+                                                      "1",      "2",
+                                                      "4",      "5",
+                                                      "6",      "7",
+                                                      "8",      "9",
+                                                      "10",     "11",
+                                                      "12",     "3",
+                                                      "250000", "transaction",
+                                                      "NULL",   "3",
+                                                      "13",     "14",
+                                                      "15",     "16",
+                                                      "17",     "18",
+                                                      "19",     "10.0.0.2:5432"});
   CHECK(answer.cell(1, "load_balance_hosts") == "round-robin");
 }
 

@@ -1,0 +1,276 @@
+// Which of its cluster's servers a client's next transaction goes to.
+#include <algorithm>
+
+#include "session/client_pass.hpp"
+#include "session/prepared_statements.hpp"
+#include "session/routing.hpp"
+#include "session/workload.hpp"
+
+#include "pgproxy/wire/decode.hpp"
+#include "pgproxy/wire/encode.hpp"
+
+namespace pgproxy::session {
+namespace {
+
+using config::OnNoReplica;
+using config::ReadConsistency;
+using route::Reason;
+using route::Target;
+
+/// The messages from `in` on up to the first Sync run one statement once, and are all there.
+bool is_one_statement(Bytes in) {
+  std::size_t parses = 0;
+  std::size_t executes = 0;
+  wire::Header header;
+  while (wire::parse_header(in, header) == wire::HeaderStatus::complete &&
+         header.total_bytes() <= in.size()) {
+    switch (header.type) {
+      case 'P': ++parses; break;
+      case 'E': ++executes; break;
+      case 'B':
+      case 'D':
+      case 'C': break;
+      case 'S': return parses <= 1 && executes == 1;
+      default: return false;
+    }
+    in = in.subspan(header.total_bytes());
+  }
+  return false;
+}
+
+route::Mode mode_of(config::Routing routing) {
+  return routing == config::Routing::read_only_transactions ? route::Mode::read_only_transactions
+                                                            : route::Mode::primary_only;
+}
+
+}  // namespace
+
+/// The statement that a transaction begins with.
+struct ClientSession::Beginning {
+  const sql::Shape* shape = nullptr;  ///< nullptr: not known
+  std::string_view text = {};
+  bool is_alone = false;  ///< and ends with, unless it opens a block
+};
+
+void ClientSession::begin_routing() {
+  Routing* const shared = sessions_.routing(*pool_);
+  if (shared != nullptr) routing_ = std::make_unique<SessionRouting>(*shared);
+}
+
+ClientSession::Beginning ClientSession::read_beginning(const Pass& pass, const wire::Header& header,
+                                                       Bytes body) const {
+  if (body.size() < header.body_bytes) return {};
+  const Bytes cycle = pass.in.subspan(pass.pos);
+  switch (header.type) {
+    case 'Q': {
+      const auto text = wire::decode_query(body);
+      if (!text) return {};
+      return {.shape = shape_of(*text).get(), .text = *text, .is_alone = true};
+    }
+    case 'P': {
+      const auto parse = wire::decode_parse(body);
+      if (!parse) return {};
+      return {.shape = shape_of(parse->query).get(),
+              .text = parse->query,
+              .is_alone = is_one_statement(cycle)};
+    }
+    case 'B': {
+      const auto names = wire::decode_bind_names(body);
+      if (!names) return {};
+      if (names->statement.empty()) {
+        if (unnamed_ == nullptr || unnamed_->shape == nullptr) return {};
+        return {.shape = unnamed_->shape.get(),
+                .text = unnamed_->query(),
+                .is_alone = is_one_statement(cycle)};
+      }
+      const pool::StatementRef* found =
+          prepared_ != nullptr ? prepared_->find(names->statement) : nullptr;
+      if (found == nullptr || *found == nullptr) return {};
+      return {.shape = static_cast<const sql::Shape*>((*found)->known().get()),
+              .text = (*found)->query(),
+              .is_alone = is_one_statement(cycle)};
+    }
+    default: return {};
+  }
+}
+
+/// To be called with the first message of each transaction. False: the client waits for a replica,
+/// or was refused one.
+bool ClientSession::choose_target(const Pass& pass, const wire::Header& header, Bytes body) {
+  target_ = pool_;
+  routing_->is_waiting = false;
+  const Beginning beginning = read_beginning(pass, header, body);
+  routing_->target = Target::primary;
+  routing_->reason = Reason::unknown_text;
+  if (beginning.shape == nullptr) return true;
+  const sql::Facts& facts = beginning.shape->facts;
+  const bool opens_block = facts.starts_transaction != sql::TransactionStart::none;
+  const route::SessionFacts session{
+      .defaults_to_read_only = session_state_->value(pool::read_only_setting) == "on",
+      .defaults_to_serializable =
+          session_state_->value("default_transaction_isolation") == "serializable",
+      .is_alone = beginning.is_alone || opens_block};
+  const route::Decision decision = route::decide(mode_of(routing_->shared.settings.routing), facts,
+                                                 sql::route_hint(beginning.text), session, nullptr);
+  routing_->reason = decision.reason;
+  if (decision.target == Target::primary) return true;
+  if (!find_replica()) return !refuses_primary();
+  routing_->reason = decision.reason;
+  routing_->target = Target::replica;
+  return true;
+}
+
+/// What a replica has to have replayed. Nullopt: nothing, or that is not known yet.
+std::optional<route::WalPosition> ClientSession::fence() {
+  SessionRouting& own = *routing_;
+  if (!needs_fence()) return std::nullopt;
+  if (!own.fence) own.fence = own.shared.cluster.position_since(own.written);
+  return own.fence;
+}
+
+bool ClientSession::needs_fence() const {
+  return routing_->written != 0 &&
+         routing_->shared.settings.read_consistency == ReadConsistency::session;
+}
+
+/// The least busy of the standbys that may be read from; false: there is none, and why is noted.
+bool ClientSession::find_replica() {
+  Routing& shared = routing_->shared;
+  const route::ClusterViewRef& view = shared.cluster.view();
+  routing_->reason = Reason::no_replica;
+  if (view == nullptr) return false;
+  const std::size_t count = view->hosts.size();
+  shared.replicas.resize(count, nullptr);
+  shared.loads.resize(count);
+  for (std::size_t index = 0; index < count; ++index) {
+    const route::HostView& host = view->hosts[index];
+    if (host.role != route::Role::standby) continue;
+    pool::Pool*& replica = shared.replicas[index];
+    if (replica == nullptr) replica = &sessions_.pools().replica_pool(*pool_, host.name);
+    shared.loads[index] = {.outstanding = static_cast<std::uint32_t>(replica->outstanding_count()),
+                           .weight = shared.settings.host_weights[index],
+                           .may_connect = replica->is_usable()};
+  }
+  route::ReplicaDemand demand{.fence = fence(), .turn = shared.turn++};
+  if (shared.settings.max_replica_lag > Duration::zero()) {
+    demand.max_lag = shared.settings.max_replica_lag;
+  }
+  const auto found = route::choose_replica(*view, shared.loads, demand);
+  if (found && (!needs_fence() || demand.fence)) {
+    target_ = shared.replicas[*found];
+    return true;
+  }
+  routing_->reason = found ? Reason::own_write : found.error();
+  if (routing_->reason == Reason::own_write) {
+    shared.cluster.want_positions(pool_->loop().now());
+  }
+  return false;
+}
+
+/// No replica may be read from. False: the primary may.
+bool ClientSession::refuses_primary() {
+  const Routing& shared = routing_->shared;
+  const bool is_own_write = routing_->reason == Reason::own_write;
+  if (is_own_write || shared.settings.on_no_replica == OnNoReplica::primary) return false;
+  if (shared.settings.on_no_replica == OnNoReplica::wait) {
+    routing_->is_waiting = true;
+    state_ = ClientState::waiting;
+    queued_at = pool_->loop().now();
+    pool_->wait_queue().arm(timer_, queued_at);
+    sessions_.add_replica_waiter(*this);
+    return true;
+  }
+  refuse_waiting(no_replica_error());
+  return true;
+}
+
+Error ClientSession::no_replica_error() const {
+  return {
+      .sqlstate = "57P03",
+      .message = fmt::format("no replica of {} may be read from", pool_->database().config.name),
+      .hint =
+          "SHOW HOSTS on the console tells of each server why not (max_replica_lag, its "
+          "role, its state); on_no_replica = primary would read from the primary."};
+}
+
+/// What a replica cannot keep for a client, whose next transaction may write; or a lock that would
+/// exclude nobody.
+Error ClientSession::objection_on_replica(const sql::Shape& shape) {
+  const bool is_lock = shape.facts.locks_server;
+  return {.sqlstate = "0A000",
+          .message = is_lock ? "advisory locks cannot be used on a replica"
+                             : "statement would leave session state behind on a replica",
+          .detail = is_lock ? "A lock there excludes nobody who writes."
+                            : "The next transaction of this client may need another server.",
+          .hint =
+              "Begin the transaction without READ ONLY, or with the comment /* pgproxy: primary "
+              "*/ in front."};
+}
+
+/// Behind a COMMIT or ROLLBACK without a Sync in between there is another transaction, which may
+/// belong elsewhere, and cannot: the server answers all of the cycle.
+std::optional<Error> ClientSession::objection_behind_end(const sql::Facts& facts, Bringer bringer) {
+  if (bringer == Bringer::parse) return std::nullopt;
+  const bool is_behind =
+      std::exchange(routing_->has_ended, facts.ends_transaction && !facts.chains);
+  if (bringer == Bringer::query || !is_behind) return std::nullopt;
+  return Error{.sqlstate = "0A000",
+               .message = "a transaction on a replica has to end with its pipeline",
+               .detail = "More is sent behind its COMMIT or ROLLBACK, in front of the same Sync.",
+               .hint =
+                   "Have a Sync behind COMMIT, or begin with the comment /* pgproxy: primary */ "
+                   "in front."};
+}
+
+/// Servers may be others now: a client that waits for a replica looks again.
+void ClientSession::on_cluster_changed() {
+  if (routing_ == nullptr || !routing_->is_waiting || state_ != ClientState::waiting) return;
+  routing_->is_waiting = false;
+  const TimePoint since = queued_at;
+  state_ = ClientState::idle;
+  process_inbox();
+  if (routing_ != nullptr && routing_->is_waiting) queued_at = since;
+}
+
+/// What the transaction wrote is acknowledged: the answer to the next question covers it.
+void ClientSession::note_write_end() {
+  may_have_written_ = false;
+  if (routing_ == nullptr || is_on_replica()) return;
+  routing_->written = routing_->shared.cluster.next_question();
+  routing_->fence.reset();
+}
+
+/// A standby's connections are read-only by default, whatever their clients want to be: `state`
+/// with that setting as `model` has it.
+pool::StateRef ClientSession::as_on_replica(const pool::SessionState& model,
+                                            pool::StateRef state) const {
+  const pool::Setting* setting = model.find(pool::read_only_setting);
+  if (setting == nullptr || state->find(pool::read_only_setting) == nullptr) return state;
+  return pool_->context().states.with(state, setting->name, setting->value, setting->is_reported);
+}
+
+/// The request at hand, which has no server yet, is answered with `error`; the client stays. False:
+/// there is none.
+bool ClientSession::refuse_waiting(const Error& error) {
+  const bool may = state_ == ClientState::waiting || state_ == ClientState::replaying ||
+                   (state_ == ClientState::idle && pass_ != nullptr);
+  if (!may || discard_ != Discard::nothing) return false;
+  const char first = pass_ != nullptr && pass_->pos < pass_->in.size()
+                         ? static_cast<char>(pass_->in[pass_->pos])
+                     : inbox_ != nullptr && !inbox_->empty() ? inbox_->front()
+                                                             : 'S';
+  discard_ = first == 'Q' || first == 'F' ? Discard::one_message : Discard::until_sync;
+  std::string out;
+  wire::put_error(out, wire::Severity::error, error);
+  send(out);
+  note_error(error);
+  // A replay goes on to its end; the request is dropped behind it.
+  if (state_ == ClientState::replaying) return true;
+  target_->leave_queue(*this);
+  state_ = ClientState::idle;
+  pool_->client_idle_queue().arm(timer_, pool_->loop().now());
+  if (pass_ == nullptr) process_inbox();
+  return true;
+}
+
+}  // namespace pgproxy::session

@@ -1,0 +1,420 @@
+"""Which server of a cluster a transaction runs on: a primary and two standbys behind one entry."""
+
+import threading
+import time
+import unittest
+
+import psycopg
+
+import harness
+import raw
+import replicas
+from harness import eventually
+from replicas import where
+
+
+class Routing(unittest.TestCase):
+    """On one cluster, whose roles nobody changes."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = replicas.ReplicatedCluster()
+        cls.addClassCleanup(cls.cluster.stop)
+        cls.cluster.primary.execute("create table counters(id int primary key, n int); grant all on counters to app",
+                                    database="test")
+        cls.cluster.wait_until_replayed()
+        cls.addresses = {server.address for server in cls.cluster.standbys}
+
+    def start(self, settings=None, **options):
+        pooler = replicas.pooler(self.cluster, settings, **options)
+        self.addCleanup(pooler.stop)
+        return pooler
+
+    def tearDown(self):
+        for standby in self.cluster.standbys:
+            standby.resume_replay()
+        self.cluster.wait_until_replayed()
+
+    def place_of(self, connection, begin):
+        with connection.cursor() as cursor:
+            cursor.execute(begin)
+            place = where(connection)
+            cursor.execute("commit")
+        return place
+
+    def test_read_only_transactions(self):
+        pooler = self.start()
+        with pooler.connect() as connection:
+            for begin in ("begin read only", "BEGIN TRANSACTION READ ONLY", "start transaction read only",
+                          "begin isolation level repeatable read, read only", "/* pgproxy: replica */ begin"):
+                self.assertIn(self.place_of(connection, begin), self.addresses, begin)
+            for begin in ("begin", "begin read write", "start transaction", "begin isolation level serializable read only",
+                          "/* pgproxy: primary */ begin read only"):
+                self.assertEqual(self.place_of(connection, begin), self.cluster.primary.address, begin)
+            self.assertEqual(where(connection), self.cluster.primary.address)
+        rows = {(row["target"], row["reason"]): int(row["count"]) for row in pooler.console("show routing")}
+        self.assertEqual(rows["replica", "read_only_transaction"], 4)
+        self.assertEqual(rows["replica", "hint_replica"], 1)
+        self.assertEqual(rows["primary", "hint_primary"], 1)
+
+    def test_both_standbys_serve(self):
+        pooler = self.start()
+        with pooler.connect() as connection:
+            self.assertEqual({self.place_of(connection, "begin read only") for _ in range(10)}, self.addresses)
+
+    def test_a_transaction_stays_where_it_is(self):
+        pooler = self.start()
+        with pooler.connect() as one, pooler.connect() as other:
+            one.execute("begin read only")
+            places = {where(one)}
+            for _ in range(5):
+                self.place_of(other, "begin read only")
+                places.add(where(one))
+            one.execute("commit")
+            self.assertEqual(len(places), 1)
+
+    def test_extended_protocol(self):
+        pooler = self.start()
+        with pooler.connect(autocommit=False) as connection:
+            connection.read_only = True
+            self.assertIn(where(connection), self.addresses)
+            connection.commit()
+            connection.read_only = False
+            self.assertEqual(where(connection), self.cluster.primary.address)
+            connection.commit()
+        with pooler.raw() as client:
+            reply = client.ask(raw.parse("begin read only"), raw.bind(), raw.execute(),
+                               raw.parse("select host(inet_server_addr())"), raw.bind(), raw.execute(), raw.SYNC)
+            self.assertIn(raw.rows(reply)[0][0], self.addresses)
+            client.query("commit")
+
+    def test_what_is_sent_ahead_goes_where_it_belongs(self):
+        pooler = self.start()
+        with pooler.raw() as client:
+            client.send(*(raw.query(sql) for sql in (
+                "begin read only", "select 1", "commit", "insert into counters values (77, 1) on conflict do nothing", "select 2")))
+            self.assertNotIn("E", raw.tags(client.read_cycles(5)))
+
+    def test_a_pipeline_goes_on_behind_its_commit(self):
+        pooler = self.start()
+        steps = ["begin read only", "select 1", "commit", "insert into counters values (79, 1) on conflict do nothing"]
+        with pooler.raw() as client:
+            for sql, fails in ((steps, True), (["/* pgproxy: primary */ begin read only", *steps[1:]], False)):
+                messages = [message for step in sql for message in (raw.parse(step), raw.bind(), raw.execute())]
+                reply = client.ask(*messages, raw.SYNC)
+                self.assertEqual("E" in raw.tags(reply), fails, raw.tags(reply))
+                if fails:
+                    self.assertEqual(raw.error(reply)["C"], "0A000")
+            self.assertNotIn("E", raw.tags(client.ask(*messages[:9], raw.SYNC)))
+
+    def test_read_only_sessions(self):
+        pooler = self.start()
+        with pooler.connect() as connection:
+            connection.execute("set default_transaction_read_only = on")
+            self.assertIn(where(connection), self.addresses)
+            self.assertEqual(connection.execute("select pg_is_in_recovery()").fetchone(), (False,))  # it speaks of the server
+            self.assertIn(self.place_of(connection, "begin"), self.addresses)
+            self.assertEqual(connection.execute("show default_transaction_read_only").fetchone(), ("on",))
+            with self.assertRaises(psycopg.errors.ReadOnlySqlTransaction):
+                connection.execute("insert into counters values (1, 1)")
+            connection.execute("set default_transaction_read_only = off")
+            self.assertEqual(where(connection), self.cluster.primary.address)
+            connection.execute("insert into counters values (78, 1)")
+            connection.execute("delete from counters where id = 78")
+
+    def test_settings_and_statements_are_those_of_the_client(self):
+        pooler = self.start()
+        with pooler.connect(prepare_threshold=0) as one, pooler.connect(prepare_threshold=0) as other:
+            one.execute("set timezone = 'Asia/Tokyo'")
+            one.execute("set app.tenant = '7'")
+            for connection, zone in ((one, "Asia/Tokyo"), (other, None)) * 3:
+                for begin in ("begin read only", "begin"):
+                    connection.execute(begin)
+                    row = connection.execute("select current_setting('timezone'), current_setting('app.tenant', true), %s::int",
+                                             [5]).fetchone()
+                    connection.execute("commit")
+                    if zone:
+                        self.assertEqual(row, (zone, "7", 5))
+                    else:
+                        self.assertNotEqual(row[0], "Asia/Tokyo")
+                        self.assertIn(row[1], (None, ""))
+
+    def test_locks_and_what_stays_behind_are_refused_on_a_replica(self):
+        pooler = self.start()
+        with pooler.connect() as connection:
+            for sql in ("select pg_advisory_xact_lock(1)", "select pg_advisory_lock(1)",
+                        "declare c cursor with hold for select 1", "prepare p as select 1"):
+                connection.execute("begin read only")
+                with self.assertRaises(psycopg.errors.FeatureNotSupported, msg=sql) as caught:
+                    connection.execute(sql)
+                self.assertIn("pgproxy: primary", caught.exception.diag.message_hint)
+                connection.execute("rollback")
+            connection.execute("select pg_advisory_lock(1)")
+            connection.execute("select pg_advisory_unlock(1)")
+
+    def test_cancel_on_a_replica(self):
+        pooler = self.start()
+        with pooler.connect() as connection:
+            connection.execute("begin read only")
+            self.assertIn(where(connection), self.addresses)
+            timer = threading.Timer(0.2, connection.cancel)
+            timer.start()
+            with self.assertRaises(psycopg.errors.QueryCanceled):
+                connection.execute("select pg_sleep(60)")
+            connection.execute("rollback")
+
+    def test_own_writes_are_seen(self):
+        for consistency, sees in (("session", True), ("eventual", False)):
+            with self.subTest(consistency):
+                pooler = self.start({"read_consistency": consistency})
+                for standby in self.cluster.standbys:
+                    standby.pause_replay()
+                with pooler.connect() as writer, pooler.connect() as reader:
+                    writer.execute("delete from counters where id = 5")
+                    writer.execute("insert into counters values (5, 1)")
+                    writer.execute("begin read only")
+                    found = writer.execute("select n from counters where id = 5").fetchone()
+                    place = where(writer)
+                    writer.execute("commit")
+                    self.assertEqual((found is not None, place == self.cluster.primary.address), (sees, sees))
+                    self.assertIn(self.place_of(reader, "begin read only"), self.addresses)
+                    for standby in self.cluster.standbys:
+                        standby.resume_replay()
+                    eventually(lambda: self.place_of(writer, "begin read only") in self.addresses,
+                               "the writer reads from standbys again")
+                    writer.execute("delete from counters where id = 5")
+                pooler.stop()
+
+    def stale_reads(self, consistency, synchronous_commit):
+        """Of clients that write a counter and read it back in a read-only transaction."""
+        pooler = self.start({"read_consistency": consistency})
+        stale, replica_reads, failures = [], [], []
+
+        def work(number):
+            try:
+                with pooler.connect() as connection:
+                    connection.execute(f"set synchronous_commit = {synchronous_commit}")
+                    connection.execute("insert into counters values (%s, 0) on conflict (id) do update set n = 0", [number])
+                    for n in range(1, 151):
+                        connection.execute("update counters set n = %s where id = %s", [n, number])
+                        if n % 3 == 0:
+                            time.sleep(0.06)  # past the delay of the standbys: some reads are theirs
+                        connection.execute("begin read only")
+                        found = connection.execute("select n, pg_is_in_recovery() from counters where id = %s", [number]).fetchone()
+                        connection.execute("commit")
+                        if found is None or found[0] != n:
+                            stale.append((number, n, found))
+                        if found is not None and found[1]:
+                            replica_reads.append(n)
+            except Exception as error:  # pylint: disable=broad-except
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(100, 108)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        pooler.stop()
+        self.assertEqual(failures, [])
+        self.assertTrue(replica_reads, "some reads were a replica's")
+        return stale
+
+    def test_no_stale_reads_after_own_writes(self):
+        for standby in self.cluster.standbys:
+            standby.set_apply_delay(30)
+            self.addCleanup(standby.set_apply_delay, 0)
+        for synchronous_commit in ("on", "off"):
+            self.assertEqual(self.stale_reads("session", synchronous_commit), [], synchronous_commit)
+        self.assertTrue(self.stale_reads("eventual", "on"))
+
+    def test_max_replica_lag(self):
+        pooler = self.start({"read_consistency": "bounded", "max_replica_lag": 0.5})
+        with pooler.connect() as connection:
+            self.assertIn(self.place_of(connection, "begin read only"), self.addresses)
+            for standby in self.cluster.standbys:
+                standby.pause_replay()
+            self.cluster.primary.execute("insert into counters values (6, 1)", database="test")
+            eventually(lambda: self.place_of(connection, "begin read only") == self.cluster.primary.address, "they lag")
+            self.cluster.primary.execute("delete from counters where id = 6", database="test")
+
+    def test_show_hosts(self):
+        pooler = self.start()
+        with pooler.connect() as connection:
+            self.place_of(connection, "begin read only")
+        rows = {row["host"]: row for row in pooler.console("show hosts")}
+        self.assertEqual(sorted(row["role"] for row in rows.values()), ["primary", "standby", "standby"])
+        for row in rows.values():
+            self.assertEqual(row["timeline"], "1")
+            self.assertTrue(row["evidence"])
+            self.assertGreaterEqual(float(row["evidence_age"]), 0)
+            if row["role"] == "standby":
+                self.assertGreaterEqual(int(row["lag_bytes"]), 0)
+                self.assertGreaterEqual(float(row["lag_seconds"]), 0)
+
+    def test_wrong_settings_are_told_apart(self):
+        for without in ("routing", "read_consistency", "on_no_replica", "failover_hold"):
+            with self.assertRaises(AssertionError) as caught:
+                self.start({without: None})
+            self.assertIn(f"{without} must be given", str(caught.exception))
+
+
+class NoReplica(unittest.TestCase):
+    """The only standby goes away and comes back."""
+
+    def setUp(self):
+        self.cluster = replicas.ReplicatedCluster(standbys=1)
+        self.addCleanup(self.cluster.stop)
+        self.standby = self.cluster.standbys[0]
+
+    def place(self, connection):
+        connection.execute("begin read only")
+        place = where(connection)
+        connection.execute("commit")
+        return place
+
+    def test_on_no_replica(self):
+        poolers = {what: replicas.pooler(self.cluster, {"on_no_replica": what, "attempt_interval": 0.1})
+                   for what in ("primary", "wait", "error")}
+        clients = {}
+        for what, pooler in poolers.items():
+            self.addCleanup(pooler.stop)
+            clients[what] = pooler.connect()
+            self.assertEqual(self.place(clients[what]), self.standby.address)
+        self.standby.stop()
+        for pooler in poolers.values():
+            eventually(lambda: "unknown" in {row["role"] for row in pooler.console("show hosts")}, "it is noticed")
+        self.assertEqual(self.place(clients["primary"]), self.cluster.primary.address)
+        with self.assertRaises(psycopg.Error) as caught:
+            clients["error"].execute("begin read only")
+        self.assertEqual(caught.exception.sqlstate, "57P03")
+        self.assertIn("on_no_replica", caught.exception.diag.message_hint)
+        self.assertEqual(where(clients["error"]), self.cluster.primary.address)  # the client stays
+        places = []
+        waiter = threading.Thread(target=lambda: places.append(self.place(clients["wait"])))
+        waiter.start()
+        eventually(lambda: poolers["wait"].console("show waits"), "it waits")
+        self.standby.start()
+        waiter.join(harness.PATIENCE_SECONDS)
+        self.assertEqual(places, [self.standby.address])
+        for client in clients.values():
+            client.close()
+
+
+class Failover(unittest.TestCase):
+    """The primary is lost, a standby is promoted."""
+
+    def setUp(self):
+        self.cluster = replicas.ReplicatedCluster()
+        self.addCleanup(self.cluster.stop)
+        self.cluster.primary.execute("create table counters(id int primary key, n int); grant all on counters to app",
+                                     database="test")
+        self.cluster.wait_until_replayed()
+
+    def start(self, **settings):
+        pooler = replicas.pooler(self.cluster, {"attempt_interval": 0.1, "failover_hold": 25} | settings)
+        self.addCleanup(pooler.stop)
+        return pooler
+
+    def roles(self, pooler):
+        return {row["host"].split(":")[0]: row["role"] for row in pooler.console("show hosts")}
+
+    def test_a_killed_primary(self):
+        pooler = self.start()
+        old, new, other = self.cluster.servers
+        done = threading.Event()
+        lost, written, failures, pauses = [], {}, [], []
+
+        def work(number):
+            """Writes and reads all the time; each row that was acknowledged counts."""
+            try:
+                with pooler.connect() as connection:
+                    n = 0
+                    while not done.is_set():
+                        n += 1
+                        begun = time.monotonic()
+                        try:
+                            connection.execute("insert into counters values (%s, %s)", [number * 100000 + n, n])
+                            written[number] = n
+                            connection.execute("begin read only")
+                            connection.execute("select count(*) from counters")
+                            connection.execute("commit")
+                        except psycopg.Error as error:
+                            lost.append(error)
+                            if connection.broken:
+                                connection = pooler.connect()
+                        pauses.append(time.monotonic() - begun)
+            except Exception as error:  # pylint: disable=broad-except
+                failures.append(error)
+
+        # Between transactions when it happens: these stay connected, and notice nothing.
+        idle = [pooler.connect() for _ in range(5)]
+        for connection in idle:
+            connection.execute("select 1")
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(1, 5)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: len(written) == 4 and min(written.values()) > 20, "they write")
+        old.stop()
+        eventually(lambda: self.roles(pooler)[old.address] == "unknown", "the loss is noticed")
+        new.promote()
+        other.follow(new)
+        before = dict(written)
+        eventually(lambda: all(written[number] > before[number] for number in before), "all of them write again")
+        self.assertEqual(self.roles(pooler)[new.address], "primary")
+        done.set()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+        for connection in idle:
+            self.assertEqual(where(connection), new.address)
+            connection.close()
+        # Who lost a transaction had one under way.
+        self.assertLessEqual(len(lost), len(threads))
+        print(f"failover: {len(lost)} transactions failed, longest pause {max(pauses):.2f} s")
+
+        # The old one comes back, and believes that it is the primary.
+        old.start()
+        eventually(lambda: "it takes writes on timeline 1, but there is timeline 2" in pooler.log_text(), "it is seen")
+        self.assertEqual(self.roles(pooler)[new.address], "primary")
+        with pooler.connect() as connection:
+            for _ in range(10):
+                self.assertEqual(where(connection), new.address)
+        self.assertEqual(old.backends(), [])
+
+    def test_without_a_primary(self):
+        pooler = self.start(failover_hold=1)
+        with pooler.connect() as connection:
+            connection.execute("select 1")
+            self.cluster.primary.stop()
+            with self.assertRaises(psycopg.Error) as caught:
+                while True:
+                    connection.execute("select 1")
+            self.assertEqual(caught.exception.sqlstate, "57P03")
+            self.assertIn("failover_hold", caught.exception.diag.message_hint)
+            connection.execute("begin read only")
+            self.assertNotEqual(where(connection), self.cluster.primary.address)
+            connection.execute("commit")
+            self.cluster.servers[1].promote()
+            eventually(lambda: self.roles(pooler)[self.cluster.servers[1].address] == "primary", "it is seen")
+            self.assertEqual(where(connection), self.cluster.servers[1].address)
+
+    def test_a_terminated_backend_is_no_failover(self):
+        pooler = self.start()
+        with pooler.connect() as connection, pooler.connect() as other:
+            for server, begin in ((self.cluster.primary, "begin"), (None, "begin read only")):
+                connection.execute(begin)
+                place = where(connection)
+                server = next(server for server in self.cluster.servers if server.address == place)
+                other.execute("select 1")
+                for pid in server.backends():
+                    server.execute("select pg_terminate_backend(%s)", [pid])
+                with self.assertRaises(psycopg.OperationalError):
+                    connection.execute("select 1")
+                connection = pooler.connect()
+                self.addCleanup(connection.close)
+                self.assertEqual(other.execute("select 1").fetchone(), (1,))
+            self.assertEqual(sorted(self.roles(pooler).values()), ["primary", "standby", "standby"])
+
+
+if __name__ == "__main__":
+    unittest.main()
