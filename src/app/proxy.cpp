@@ -94,8 +94,8 @@ void Proxy::apply(Reload::Accepted accepted) {
   auth_query_.reload();
   health_checks_ = make_health_checks();
   if (coordination_ != nullptr) coordination_->reload(accepted.plan);
-  sessions_.reload();
   clusters_.reload();
+  sessions_.reload();
   pools_.open_minimum();
 }
 

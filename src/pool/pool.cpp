@@ -297,7 +297,9 @@ void Pool::on_login_failed(ServerConnection& server, const Error& error) {
             failure.message);
   counters_.note_connect_failure(failure_reason(failure));
   if (login_listener_ != nullptr) login_listener_->on_login_failed(server.host(), failure);
-  if (failure_kind(failure) != FailureKind::unreachable) {
+  // That a server is not the primary is no reason to wait with another one.
+  const bool is_about_role = kind_ == PoolKind::primary && failure.sqlstate == not_primary_sqlstate;
+  if (failure_kind(failure) != FailureKind::unreachable && !is_about_role) {
     login_error_ = failure;
     retry_at_ = loop().now() + global().attempt_interval;
     timeout_queue(global().attempt_interval).arm(retry_, loop().now());

@@ -97,6 +97,9 @@ std::optional<Error> Pool::hopeless() const {
     return error;
   }
   if (find_host()) return std::nullopt;
+  if (std::ranges::any_of(hosts_, [](const auto& at) { return at.host.may_connect(); })) {
+    return std::nullopt;  // it is a matter of their roles
+  }
   const ServerHost* best = &host_at(0);
   for (std::size_t index = 0; index < hosts_.size(); ++index) {
     const ServerHost& host = host_at(index);

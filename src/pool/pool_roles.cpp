@@ -21,6 +21,11 @@ std::uint32_t Pool::timeline() const {
   return latest;
 }
 
+bool Pool::is_usable() const {
+  const bool is_failing = login_error_ && context_.loop.now() < retry_at_;
+  return find_host() && (!is_failing || servers_.size() > logins_);
+}
+
 void Pool::note_doubt(const ServerHost& host) {
   if (kind_ != PoolKind::any) pools_.doubt(host);
 }
@@ -81,6 +86,12 @@ void Pool::on_role_changed() {
   forget_login_error();  // it may have been about the role
   update_serving();
   leave_misplaced();
+  if (kind_ == PoolKind::replica && !has_server_in_role()) {
+    const ServerHost& host = hosts_.front().host;
+    refuse_waiters({.sqlstate = "57P03",
+                    .message = fmt::format("server {} is {} now, no standby", host.name(),
+                                           to_string(host.role()))});
+  }
   serve_waiters();
   grow();
 }

@@ -349,7 +349,7 @@ void ServerConnection::on_task_done(bool ok) {
     if (error.message.contains(role_error)) {
       pool_.note_doubt(host_);
       return on_login_failed(
-          {.sqlstate = "55000",
+          {.sqlstate = std::string(not_primary_sqlstate),
            .message = fmt::format("server {} is not the primary: {}", host_.name(), error.message),
            .hint = "SHOW HOSTS tells what each server said last."});
     }
@@ -444,6 +444,7 @@ void ServerConnection::on_closed(const std::string& reason) {
   unlink();  // whoever hears of it looks for an idle one to close
   host_.on_connection_lost(error);
   pool_.note_doubt(host_);
+  if (state_ == ServerState::closing) return;  // by who acted on that
   lost(error);
 }
 

@@ -80,8 +80,8 @@ void ClientSession::hold_back_behind_reset() {
 bool ClientSession::is_held_back() const {
   if (server_ == nullptr) return false;
   // The next transaction may belong to another server: it is sent when this one has ended.
-  const bool is_next =
-      is_on_replica() && in_cycle_ && cycle_from_ == server_->expected().next_number();
+  const bool is_next = is_on_replica() && in_cycle_ && body_left_ == 0 &&
+                       cycle_from_ == server_->expected().next_number();
   return is_next || (waits_for_restore_ && !server_->expected().is_copying_in());
 }
 

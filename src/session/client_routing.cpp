@@ -124,7 +124,7 @@ bool ClientSession::choose_target(const Pass& pass, const wire::Header& header, 
 std::optional<route::WalPosition> ClientSession::fence() {
   SessionRouting& own = *routing_;
   if (!needs_fence()) return std::nullopt;
-  if (!own.fence) own.fence = own.shared.cluster.position_since(own.written);
+  if (!own.fence) own.fence = own.shared.cluster->position_since(own.written);
   return own.fence;
 }
 
@@ -136,7 +136,7 @@ bool ClientSession::needs_fence() const {
 /// The least busy of the standbys that may be read from; false: there is none, and why is noted.
 bool ClientSession::find_replica() {
   Routing& shared = routing_->shared;
-  const route::ClusterViewRef& view = shared.cluster.view();
+  const route::ClusterViewRef& view = shared.cluster->view();
   routing_->reason = Reason::no_replica;
   if (view == nullptr) return false;
   const std::size_t count = view->hosts.size();
@@ -162,7 +162,7 @@ bool ClientSession::find_replica() {
   }
   routing_->reason = found ? Reason::own_write : found.error();
   if (routing_->reason == Reason::own_write) {
-    shared.cluster.want_positions(pool_->loop().now());
+    shared.cluster->want_positions(pool_->loop().now());
   }
   return false;
 }
@@ -225,18 +225,24 @@ std::optional<Error> ClientSession::objection_behind_end(const sql::Facts& facts
 /// Servers may be others now: a client that waits for a replica looks again.
 void ClientSession::on_cluster_changed() {
   if (routing_ == nullptr || !routing_->is_waiting || state_ != ClientState::waiting) return;
-  routing_->is_waiting = false;
-  const TimePoint since = queued_at;
+  if (!find_replica() && routing_->reason != Reason::own_write) {
+    return sessions_.add_replica_waiter(*this);  // its deadline goes on
+  }
+  look_again();
+}
+
+/// The transaction that could not begin is sent on its way once more.
+void ClientSession::look_again() {
   state_ = ClientState::idle;
+  timer_.disarm();
   process_inbox();
-  if (routing_ != nullptr && routing_->is_waiting) queued_at = since;
 }
 
 /// What the transaction wrote is acknowledged: the answer to the next question covers it.
 void ClientSession::note_write_end() {
   may_have_written_ = false;
   if (routing_ == nullptr || is_on_replica()) return;
-  routing_->written = routing_->shared.cluster.next_question();
+  routing_->written = routing_->shared.cluster->next_question();
   routing_->fence.reset();
 }
 

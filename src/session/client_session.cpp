@@ -140,7 +140,9 @@ void ClientSession::on_server_granted(pool::ServerConnection& server) {
 }
 
 void ClientSession::on_server_refused(const Error& error) {
-  if (routing_ == nullptr || !refuse_waiting(error)) fail(error);
+  if (routing_ == nullptr) return fail(error);
+  if (state_ == ClientState::waiting && is_on_replica()) return look_again();
+  if (!refuse_waiting(error)) fail(error);
 }
 
 void ClientSession::start_cycle() {

@@ -345,6 +345,7 @@ class ClientSession final : public io::Disposable,
   std::optional<route::WalPosition> fence();
   bool is_on_replica() const { return target_ != pool_; }
   bool refuses_primary();
+  void look_again();
   Error no_replica_error() const;
   static Error objection_on_replica(const sql::Shape& shape);
   std::optional<Error> objection_behind_end(const sql::Facts& facts, Bringer bringer);

@@ -16,8 +16,8 @@ namespace pgproxy::session {
 
 /// What the clients of one pool share whose entry names several hosts.
 struct Routing {
-  route::Cluster& cluster;
-  config::RoutingSettings settings;
+  route::Cluster* cluster = nullptr;
+  config::RoutingSettings settings = {};
   std::vector<pool::Pool*> replicas = {};      ///< by place in the view; nullptr: not used yet
   std::vector<route::ReplicaLoad> loads = {};  ///< memory for a choice
   std::size_t turn = 0;                        ///< where the search for the next replica begins

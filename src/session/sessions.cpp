@@ -173,6 +173,9 @@ void Sessions::reload() {
   if (verifiers_->iterations() != settings_.scram_iterations) {
     verifiers_ = std::make_shared<auth::VerifierCache>(settings_.scram_iterations);
   }
+  for (const auto& [pool, work] : workloads_) {
+    if (work->routing != nullptr && !pool->is_retired()) set_up_routing(*pool, *work);
+  }
   std::vector<std::uint64_t> ids;
   for (const auto& [id, session] : sessions_) {
     if (session->pool() != nullptr && session->pool()->is_retired()) ids.push_back(id);
@@ -187,17 +190,23 @@ void Sessions::forget(const pool::Pool& pool) {
 }
 
 Routing* Sessions::routing(const pool::Pool& pool) {
-  if (pool.kind() != pool::PoolKind::primary) return nullptr;
+  if (pool.kind() != pool::PoolKind::primary || !find_cluster_) return nullptr;
   Workload& work = workload(pool);
-  if (work.routing == nullptr && find_cluster_) {
-    const config::Database& entry = pool.database().config;
-    route::Cluster* const cluster = find_cluster_(entry);
-    if (cluster == nullptr) return nullptr;
-    work.routing = std::make_unique<Routing>(
-        Routing{.cluster = *cluster,
-                .settings = config::routing_settings(settings_, entry, pool.user().name)});
-  }
+  if (work.routing == nullptr) set_up_routing(pool, work);
   return work.routing.get();
+}
+
+/// Also when the settings, or the list of hosts, are others now.
+void Sessions::set_up_routing(const pool::Pool& pool, Workload& work) {
+  const config::Database& entry = pool.database().config;
+  route::Cluster* const cluster = find_cluster_(entry);
+  if (cluster == nullptr) return;
+  if (work.routing == nullptr) work.routing = std::make_unique<Routing>();
+  Routing& routing = *work.routing;
+  routing.settings = config::routing_settings(settings_, entry, pool.user().name);
+  if (routing.cluster == cluster) return;
+  routing.cluster = cluster;
+  routing.replicas.clear();
 }
 
 void Sessions::add_replica_waiter(ClientSession& session) {

@@ -250,7 +250,7 @@ class Pool final : private TimeoutListener {
     return servers_.size() - idle_.size() - logins_ + waiting_count_;
   }
   /// A client that came now would find a server that may be used.
-  bool is_usable() const { return find_host().has_value(); }
+  bool is_usable() const;
 
   // What the hosts tell.
   bool uses(const ServerHost& host) const;

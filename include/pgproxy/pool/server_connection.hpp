@@ -28,6 +28,9 @@ class ServerHost;
 class ServerLogin;
 class ServerTask;
 
+/// Of a login to a server that turned out not to be the primary.
+inline constexpr std::string_view not_primary_sqlstate = "55000";
+
 //  connecting -> authenticating -> preparing -> idle <-> active -> resetting -> idle
 //                                               idle <-> testing;   any -> closing
 enum class ServerState : std::uint8_t {

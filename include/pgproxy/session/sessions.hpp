@@ -164,6 +164,7 @@ class Sessions final : public io::AcceptListener {
   std::vector<std::unique_ptr<std::string>> free_buffers_;
   std::string scratch_;
   void note_if_empty();
+  void set_up_routing(const pool::Pool& pool, Workload& work);
   template <class Predicate>
   std::size_t fail_those(Predicate predicate, const Error& error);
 
