@@ -47,6 +47,24 @@ bool has_unknown_names(const sql::Facts& facts, std::string_view text) {
   return text.contains('$');
 }
 
+/// Nobody can tell another server how to read it.
+Error unknown_reading() {
+  return {
+      .sqlstate = "0A000",
+      .message =
+          "a prepared statement is to be used on another server connection than the one that has "
+          "read its literals",
+      .detail =
+          "It was prepared behind a change of settings that literals depend on, before the same "
+          "Sync or in the same transaction: what they mean only that server knows. The client does "
+          "not hold it (on_residue = error, max_pinned_fraction), it has dropped the statement "
+          "(max_prepared_statements), or SQL is to find the statement under its own name.",
+      .hint =
+          "Prepare the statement again, with a Sync between such a change and its Parse; or give "
+          "the literals as parameters; or set on_residue = pin.",
+  };
+}
+
 }  // namespace
 
 /// The statement at hand, about to be sent, may change settings. Of code that is not seen only what
@@ -56,6 +74,7 @@ void ClientSession::note_doubt(const sql::Facts& facts, sql::ResidueSet leaves,
   if (facts.controls_transaction) note_transaction_control(facts, text);
   const sql::ResidueSet told = leaves & facts.leaves;
   const bool resets_all = std::ranges::find(facts.resets, "all") != facts.resets.end();
+  const bool is_alone = facts.kind == sql::StatementKind::set && bringer == Bringer::query;
   unreported_in_doubt_ |= resets_all;
   if (resets_all || told.contains(Residue::any_setting)) doubt_everything();
   const bool runs_code = told.contains(Residue::code);
@@ -70,16 +89,28 @@ void ClientSession::note_doubt(const sql::Facts& facts, sql::ResidueSet leaves,
   for (const std::string& name : names) {
     const pool::ReadingRole role = pool::reading_role(name);
     settings_in_doubt_ |= role != pool::ReadingRole::harmless;
-    unreported_in_doubt_ |= role == pool::ReadingRole::unreported;
+    const bool is_seen = role != pool::ReadingRole::unreported;
+    if (!is_seen || role == pool::ReadingRole::search_path) doubt_reset();
+    unreported_in_doubt_ |= !is_seen;
     path_in_doubt_ |= role == pool::ReadingRole::search_path;
     is_path_another_ |= role == pool::ReadingRole::search_path;
     if (role == pool::ReadingRole::reported || unreported_in_doubt_) doubt_literals();
   }
   is_doubt_bound_ |= literals_in_doubt_ && bringer == Bringer::bind;
+  is_reset_sent_ |= resets_all && is_alone;
 }
 
 void ClientSession::doubt_everything() {
+  doubt_reset();
   settings_in_doubt_ = path_in_doubt_ = true;
+  doubt_literals();
+}
+
+/// The RESET ALL is no longer the last that happened to settings which nobody reports.
+void ClientSession::doubt_reset() {
+  if (!is_reset_sent_ && !is_at_startup_) return;
+  is_reset_sent_ = is_at_startup_ = false;
+  unreported_in_doubt_ = path_in_doubt_ = true;
   doubt_literals();
 }
 
@@ -94,7 +125,9 @@ void ClientSession::note_transaction_control(const sql::Facts& facts, std::strin
   block_ = keeps_block(facts, text) ? Block::goes_on : Block::may_have_ended;
   doubt_number_ = server_->expected().next_number();
   const bool leaves_all = block_ == Block::goes_on && is_bracket(first_word(text));
-  if (is_reading_changed_ && !leaves_all) doubt_literals();
+  if (leaves_all) return;
+  doubt_reset();
+  if (is_reading_changed_) doubt_literals();
 }
 
 /// An Execute is sent: of a portal that was bound before the last Sync, perhaps.
@@ -108,6 +141,11 @@ void ClientSession::note_execute() {
 void ClientSession::settle_doubt() {
   if (!literals_in_doubt_ && block_ == Block::as_told) return;
   if (!server_->expected().is_cycle_over(doubt_number_)) return;
+  // An error would have failed the transaction, and its end be known as a change.
+  if (is_reset_sent_ && server_->transaction_status() == wire::TransactionStatus::in_transaction) {
+    is_reset_sent_ = unreported_in_doubt_ = path_in_doubt_ = is_path_another_ = false;
+    is_at_startup_ = true;
+  }
   literals_in_doubt_ = unreported_in_doubt_;
   block_ = Block::as_told;
 }
@@ -138,6 +176,7 @@ void ClientSession::read_once_more(std::string_view name, std::uint64_t statemen
 void ClientSession::forget_doubt() {
   settings_in_doubt_ = literals_in_doubt_ = unreported_in_doubt_ = path_in_doubt_ = false;
   is_path_another_ = is_reading_changed_ = is_doubt_bound_ = false;
+  is_reset_sent_ = is_at_startup_ = false;
   block_ = Block::as_told;
 }
 
@@ -145,12 +184,23 @@ void ClientSession::forget_doubt() {
 pool::ReadingRef ClientSession::reading_now(std::string_view text) {
   if (!sql::keeps_literals(text)) return nullptr;
   settle_doubt();
-  return current_reading();
+  pool::ReadingRef now = current_reading();
+  if (!literals_in_doubt_) return now;
+  auto unknown = std::make_shared<pool::Reading>(*now);
+  unknown->is_unknown = true;
+  return unknown;
+}
+
+/// Behind a RESET ALL the client's own settings at startup, and what the server has reported since.
+pool::ReadingRef ClientSession::server_reading() const {
+  const pool::StateRef& state = server_->session_state();
+  if (!is_at_startup_) return state->reading();
+  return pool_->context().states.merged(state, startup_state_)->reading();
 }
 
 /// Under a search_path of one transaction it is read for that transaction only.
 pool::ReadingRef ClientSession::current_reading() const {
-  const pool::ReadingRef& now = server_->session_state()->reading();
+  pool::ReadingRef now = server_reading();
   if (!is_path_another_) return now;
   auto passing = std::make_shared<pool::Reading>(*now);
   passing->is_passing = true;
@@ -167,7 +217,9 @@ bool ClientSession::is_reading_certain(std::string_view text) {
 ClientSession::Recovery ClientSession::recovery_of(const pool::ReadingRef& reading) {
   settle_doubt();
   if (reading == nullptr) return Recovery::none;
-  const pool::Reading& now = *server_->session_state()->reading();
+  if (reading->is_unknown) return Recovery::impossible;
+  const pool::ReadingRef there = server_reading();
+  const pool::Reading& now = *there;
   if (reading->is_passing) return Recovery::none;
   if (!path_in_doubt_ && now.search_path != reading->search_path) return Recovery::none;
   const bool differs = !pool::reads_alike(now, *reading);
@@ -194,6 +246,7 @@ bool ClientSession::is_recovery_certain(const pool::ReadingRef& reading) {
 }
 
 std::optional<Error> ClientSession::objection_to_reading(const pool::ReadingRef& reading) {
+  if (reading != nullptr && reading->is_unknown) return unknown_reading();
   if (recovery_of(reading) != Recovery::impossible) return std::nullopt;
   return Error{
       .sqlstate = "0A000",
@@ -216,7 +269,8 @@ bool ClientSession::is_provision_certain(const pool::Statement& statement) {
 }
 
 std::optional<Error> ClientSession::objection_to_provision(const pool::Statement& statement) {
-  if (!settings_in_doubt_ || is_there(statement)) return std::nullopt;
+  const bool may_differ = settings_in_doubt_ || statement.is_reading_unknown();
+  if (!may_differ || is_there(statement)) return std::nullopt;
   return objection_to_reading(statement.reading());
 }
 
@@ -246,7 +300,7 @@ pool::ReadingRef ClientSession::unnamed_reading() const {
 
 void ClientSession::remember_reading(UnnamedStatement& statement) {
   settle_doubt();
-  if (is_path_another_ || statement.reading != server_->session_state()->reading()) {
+  if (is_path_another_ || statement.reading != server_reading()) {
     statement.reading = current_reading();
   }
   statement.is_reading_unknown = literals_in_doubt_;
@@ -255,6 +309,7 @@ void ClientSession::remember_reading(UnnamedStatement& statement) {
 /// What `name` stands for from now on: parsed under other settings than it was at first, it is
 /// another statement, which others are not given.
 pool::StatementRef ClientSession::as_of_now(std::string_view name, pool::StatementRef statement) {
+  if (statement->is_reading_unknown()) return statement;
   const pool::SessionState& now = *server_->session_state();
   if (settings_in_doubt_) {
     if (is_there(*statement)) return statement;
@@ -267,7 +322,7 @@ pool::StatementRef ClientSession::as_of_now(std::string_view name, pool::Stateme
   const bool is_read_anew =
       reading != nullptr &&
       (reading->is_passing ||
-       (!path_in_doubt_ && reading->search_path != now.reading()->search_path));
+       (!path_in_doubt_ && reading->search_path != server_reading()->search_path));
   if (is_read_anew) reading = current_reading();
   pool::Statements& all = pool_->statements();
   const std::shared_ptr<void> known = statement->known();
@@ -282,8 +337,8 @@ pool::StatementRef ClientSession::as_of_now(std::string_view name, pool::Stateme
 /// It is used now: PostgreSQL may read it anew, by settings that hold in this transaction only.
 void ClientSession::note_reading(std::string_view name, const pool::Statement& statement) {
   if (!settings_in_doubt_ || statement.reading() == nullptr) return;
-  const bool is_alike =
-      pool::reads_alike(*server_->session_state()->reading(), *statement.reading());
+  if (statement.is_reading_unknown()) return;  // it is used here only, and is what it is
+  const bool is_alike = pool::reads_alike(*server_reading(), *statement.reading());
   if (!literals_in_doubt_ && is_alike) return;
   const bool is_passing = is_path_another_ && !statement.reading()->is_passing;
   prepared_->note_read_in_doubt({statement.number(), std::string(is_passing ? name : "")});
@@ -328,8 +383,7 @@ ClientSession::Recovery ClientSession::begin_reading(const pool::ReadingRef& rea
   if (recovery == Recovery::by_savepoint)
     put_own_statement(fmt::format("SAVEPOINT {}", moment_name));
   if (recovery == Recovery::by_value || recovery == Recovery::by_savepoint) {
-    const pool::Reading& now = *server_->session_state()->reading();
-    put_own_statement(pool::reading_sql(now, *reading,
+    put_own_statement(pool::reading_sql(*server_reading(), *reading,
                                         {.reported = literals_in_doubt_,
                                          .unreported = unreported_in_doubt_,
                                          .search_path = path_in_doubt_}));
@@ -339,7 +393,7 @@ ClientSession::Recovery ClientSession::begin_reading(const pool::ReadingRef& rea
 
 void ClientSession::end_reading(Recovery recovery, const pool::ReadingRef& reading) {
   if (recovery == Recovery::by_value) {
-    put_own_statement(pool::reading_sql(*reading, *server_->session_state()->reading(), {}));
+    put_own_statement(pool::reading_sql(*reading, *server_reading(), {}));
   } else if (recovery == Recovery::by_savepoint) {
     put_own_statement(fmt::format("ROLLBACK TO SAVEPOINT {}", moment_name));
     put_own_statement(fmt::format("RELEASE SAVEPOINT {}", moment_name));

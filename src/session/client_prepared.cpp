@@ -304,6 +304,10 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
       make_duplicate(name);
     } else if (*known != nullptr) {
       // As the duplicate of ours; the error gets the client's name.
+      if (const auto refusal = objection_to_provision(**known)) {
+        refuse(ReplyKind::parse, *refusal);
+        return Step::drop;
+      }
       const pool::StatementRef there = as_of_now(name, *known);
       provide(there);
       server_->statements().note_use(expected.next_number(), *there, expected);
@@ -315,7 +319,8 @@ ClientSession::Step ClientSession::on_named_parse(Pass& pass, Bytes message,
   pool::Statements& all = pool_->statements();
   const pool::ReadingRef reading = reading_now(parse.query);
   // What its literals mean only this server knows.
-  if (reading != nullptr && literals_in_doubt_) pin_for_good();
+  const bool is_tied = reading != nullptr && reading->is_unknown;
+  if (is_tied && may_pin_for_literals()) pin_for_good(shape->fingerprint);
   const pool::StatementRef statement =
       settings_in_doubt_
           ? all.add_unshared(definition, reading)

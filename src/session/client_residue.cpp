@@ -192,8 +192,13 @@ std::optional<Error> ClientSession::admit_unnamed() {
 }
 
 /// The server holds what cannot be moved to another one, nor seen.
-void ClientSession::pin_for_good() {
-  if (tracks_residue()) note_residue({Residue::hidden}, 0);
+void ClientSession::pin_for_good(std::uint64_t fingerprint) {
+  if (tracks_residue()) note_residue({Residue::hidden}, fingerprint);
+}
+
+/// A statement whose literals only this server has read may keep it for the client.
+bool ClientSession::may_pin_for_literals() const {
+  return pool_->settings().on_residue != config::OnResidue::error && !is_cap_reached();
 }
 
 std::optional<Error> ClientSession::objection(const sql::Shape& shape, ResidueSet leaves) {

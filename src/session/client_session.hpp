@@ -217,7 +217,8 @@ class ClientSession final : public io::Disposable,
   std::optional<Error> examine(const sql::ShapeRef& shape, std::string_view text, Bringer bringer);
   void admit_unseen();
   std::optional<Error> admit_unnamed();
-  void pin_for_good();
+  void pin_for_good(std::uint64_t fingerprint = 0);
+  bool may_pin_for_literals() const;
   std::optional<Error> objection(const sql::Shape& shape, sql::ResidueSet leaves);
   std::optional<Error> objection_to_sequence_state(const sql::Shape& shape);
   bool is_cap_reached() const;
@@ -295,6 +296,8 @@ class ClientSession final : public io::Disposable,
   void settle_doubt();
   void end_doubt();
   void forget_doubt();
+  void doubt_reset();
+  pool::ReadingRef server_reading() const;
   pool::ReadingRef current_reading() const;
   void read_once_more(std::string_view name, std::uint64_t statement_number);
   pool::ReadingRef reading_now(std::string_view text);
@@ -324,7 +327,7 @@ class ClientSession final : public io::Disposable,
   Step name_one(NamingQuery& naming);
   Step name_all(NamingQuery& naming);
   std::optional<Error> name_in_parse(const sql::Facts& facts, std::string_view text);
-  std::optional<Error> objection_to_names();
+  std::optional<Error> objection_to_names(std::string_view only = {});
   bool make_names_own();
   bool are_names_certain(const sql::ShapeRef& shape) const;
   bool may_name(const sql::ShapeRef& shape) const;
@@ -445,6 +448,8 @@ class ClientSession final : public io::Disposable,
   bool unreported_in_doubt_ : 1 = false;
   bool path_in_doubt_ : 1 = false;
   bool is_path_another_ : 1 = false;     ///< what changed it named it
+  bool is_reset_sent_ : 1 = false;       ///< a RESET ALL is the last change of what is not reported
+  bool is_at_startup_ : 1 = false;       ///< likewise, and it is done: settings are as at startup
   bool is_reading_changed_ : 1 = false;  ///< this transaction may have changed what it is read by
   bool is_doubt_bound_ : 1 = false;      ///< what set literals_in_doubt_ is perhaps only bound
   bool changes_code_ : 1 = false;        ///< the transaction may have

@@ -84,7 +84,7 @@ ClientSession::Step ClientSession::name_in_query(const sql::Facts& facts, std::s
   if (!is_any && !found.prepares) return Step::forward;
   if (!expected.is_status_known()) return Step::wait;
   const bool reads = found.what == SqlNames::execute || found.what == SqlNames::any;
-  if (const auto objection = reads ? objection_to_names() : std::nullopt) {
+  if (const auto objection = reads ? objection_to_names(found.name) : std::nullopt) {
     if (note_unnamed_change()) unnamed_.reset();
     refuse(ReplyKind::query, *objection);
     return Step::drop;
@@ -179,12 +179,15 @@ std::optional<Error> ClientSession::name_in_parse(const sql::Facts& facts, std::
   return std::nullopt;
 }
 
-/// One of the client's statements cannot be given its own name on this server.
-std::optional<Error> ClientSession::objection_to_names() {
+/// One of the client's statements, or the one called `only`, cannot be given its own name on this
+/// server.
+std::optional<Error> ClientSession::objection_to_names(std::string_view only) {
   std::optional<Error> objection;
-  if (prepared_ == nullptr || !settings_in_doubt_) return objection;
-  prepared_->for_each([&](const std::string&, const pool::StatementRef& statement) {
-    if (!objection && statement != nullptr) objection = objection_to_reading(statement->reading());
+  if (prepared_ == nullptr) return objection;
+  prepared_->for_each([&](const std::string& name, const pool::StatementRef& statement) {
+    if (objection || statement == nullptr || (!only.empty() && name != only)) return;
+    const bool may_differ = settings_in_doubt_ || statement->is_reading_unknown();
+    if (may_differ) objection = objection_to_reading(statement->reading());
   });
   return objection;
 }

@@ -218,6 +218,50 @@ class Literals(Prepared):
             self.assertIn("BEGIN", error["H"])
         self.assertEqual(raw.rows(self.pooled.ask(run(name="s") + SYNC)), [("2026-02-01",)])
 
+    def test_behind_reset_all_nothing_is_in_doubt(self):
+        """What a RESET ALL goes back to is known: the settings at startup. A ROLLBACK TO takes that back."""
+        nulls, use = "select 'a' where null = null or 'b' = 'c'", (run(name="s") + SYNC, 1)
+        for end in ("commit", "rollback"):
+            for change in ("reset all", "savepoint a; reset all; release a"):
+                with self.subTest(f"{change}; {end}"):
+                    resets = tuple((query(sql), 1) for sql in change.split("; "))
+                    self.assert_transparent(
+                        (query("set transform_null_equals = on"), 1), (query("begin"), 1), *resets,
+                        (parse(nulls, "s") + SYNC, 1), use, (query(end), 1), *([use] * 5),
+                        (query("set transform_null_equals = on"), 1), *([use] * 4), (query("discard all"), 1))
+
+    def test_reset_all_taken_back(self):
+        nulls, use = "select 'a' where null = null or 'b' = 'c'", (run(name="s") + SYNC, 1)
+        self.assert_transparent(
+            (query("set transform_null_equals = on"), 1), (query("begin"), 1), (query("savepoint a"), 1),
+            (query("reset all"), 1), (query("rollback to a"), 1), (parse(nulls, "s") + SYNC, 1), use,
+            (query("commit"), 1), *([use] * 4), pins=("state that no query shows",))
+
+    def test_what_must_not_pin_stays_where_it_was_read(self):
+        """Parsed behind the change and before the same Sync, it means something on this server only."""
+        cycle = (query("begin") + statement("set local datestyle = 'iso, dmy'") + parse(DATE, "s") + run(name="s") + SYNC
+                 + query("commit"))
+        for settings, pins in (({"on_residue": "error"}, 0), ({"max_pinned_fraction": "0.1"}, 0), ({}, 1)):
+            with self.subTest(settings):
+                self.begin(on_sequence_state="learn", **settings)
+                self.assertEqual(raw.rows(self.pooled.send(cycle).read_cycles(3)), [("2026-01-02",)])
+                self.assertEqual(len(self.pins()), pins)
+                refused = 0
+                for _ in range(6):
+                    self.disturb()
+                    reply = self.pooled.ask(run(name="s") + SYNC)
+                    if raw.rows(reply) != [("2026-01-02",)]:
+                        self.assertEqual(raw.error(reply)["C"], "0A000")
+                        self.assertIn("on_residue", raw.error(reply)["H"])
+                        refused += 1
+                self.assertEqual(refused > 0, pins == 0)
+                reply = self.pooled.ask(query("execute s"))
+                self.assertIn(raw.rows(reply) or raw.error(reply)["C"], ("0A000", [("2026-01-02",)]))
+                self.pooled.ask(close("S", "s") + parse(DATE, "s") + SYNC)
+                for _ in range(4):
+                    self.disturb()
+                    self.assertEqual(raw.rows(self.pooled.ask(run(name="s") + SYNC)), [("2026-02-01",)])
+
 
 def parse_latin1(sql, name):
     return frame("P", text(name) + sql.encode("latin1") + b"\0\0\0")

@@ -34,6 +34,9 @@ struct Reading {
   std::optional<std::string> search_path;
   /// search_path was one of a transaction: the next time it is another one.
   bool is_passing = false;
+  /// What the settings were then only the server knows that has parsed the statement: no other one
+  /// can be given it.
+  bool is_unknown = false;
 };
 using ReadingRef = std::shared_ptr<const Reading>;
 /// nullptr is like nothing else.

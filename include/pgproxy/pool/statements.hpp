@@ -34,6 +34,8 @@ class Statement {
   const ParseStateRef& parse_state() const { return parse_state_; }
   /// What its literals were read by; nullptr: it has none.
   const ReadingRef& reading() const { return reading_; }
+  /// No other server than the one that parsed it can be given it.
+  bool is_reading_unknown() const { return reading_ != nullptr && reading_->is_unknown; }
   std::size_t hash() const { return hash_; }
   /// A server that parsed another version must parse it anew.
   std::uint32_t version() const { return version_; }
