@@ -169,7 +169,7 @@ constexpr Row<Database> kDatabaseRows[] = {
      {"round-robin", "PgBouncer's"},
      on_reload,
      "How one of several hosts is chosen: in turn, or the first that answers."},
-    {"routing", field<&Database::routing>(), kRouted, on_restart,
+    {"routing", field<&Database::routing>(), kRouted, on_reload,
      "What goes to which of several hosts: off, primary_only, read_only_transactions."},
     {"read_consistency", field<&Database::read_consistency>(), kRouted, on_reload,
      "What a client sees that reads from a standby: session, bounded, eventual."},

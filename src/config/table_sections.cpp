@@ -153,7 +153,7 @@ constexpr Row<Settings> kRouting[] = {
     {"routing",
      field<&Settings::routing>(),
      {"", kByEntry},
-     on_restart,
+     on_reload,
      "What goes to which of several hosts. off: they are all alike, and taken in turn as "
      "load_balance_hosts says. Otherwise they are a primary and its standbys, whose roles are "
      "found "

@@ -68,8 +68,7 @@ void Pool::look_up_hosts() {
     add(*replica_);
     return update_serving();
   }
-  const bool is_routed = config::routing_settings(global(), database_.config, user_.name).routing !=
-                         config::Routing::off;
+  const bool is_routed = config::is_routed(global(), database_.config);
   kind_ = is_routed ? PoolKind::primary : PoolKind::any;
   const std::vector<std::string> local = {global().unix_socket_dir};
   for (const std::string& name : database_.config.hosts.empty() ? local : database_.config.hosts) {
@@ -87,7 +86,8 @@ void Pool::reload(const config::PoolSettings& settings, bool reconnects) {
   }
   capacity_.resize(settings.pool_size, settings.reserve_pool_size);
   forget_login_error();  // another password may be what mends it
-  if (reconnects) {
+  const bool is_routed = config::is_routed(global(), database_.config);
+  if (reconnects || (replica_ == nullptr && is_routed != (kind_ == PoolKind::primary))) {
     look_up_hosts();
     wants_verification_ = true;
     reconnect();
