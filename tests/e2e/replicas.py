@@ -96,6 +96,14 @@ class Server:
         self.execute(f"alter system set primary_conninfo = 'host={primary.address} port={self.cluster.port} user=postgres'")
         self.execute("select pg_reload_conf()")
 
+    def terminate_backends(self):
+        """Ends pgproxy's connections to it, and returns when they have been told."""
+        pids = self.backends()
+        for pid in pids:
+            self.execute("select pg_terminate_backend(%s)", [pid])  # a signal: it ends when it has its turn
+        eventually(lambda: not set(pids) & set(self.backends()), f"connections to {self.address} have ended")
+        return pids
+
     def backends(self):
         """pgproxy's connections, its own questions aside."""
         return [pid for pid, in self.execute(
