@@ -13,6 +13,11 @@ from harness import eventually
 from replicas import where
 
 
+def create_counters(cluster):
+    cluster.primary.execute("create table counters(id int primary key, n int); grant all on counters to app", database="test")
+    cluster.wait_until_replayed()
+
+
 class Routing(unittest.TestCase):
     """On one cluster, whose roles nobody changes."""
 
@@ -20,9 +25,7 @@ class Routing(unittest.TestCase):
     def setUpClass(cls):
         cls.cluster = replicas.ReplicatedCluster()
         cls.addClassCleanup(cls.cluster.stop)
-        cls.cluster.primary.execute("create table counters(id int primary key, n int); grant all on counters to app",
-                                    database="test")
-        cls.cluster.wait_until_replayed()
+        create_counters(cls.cluster)
         cls.addresses = {server.address for server in cls.cluster.standbys}
 
     def start(self, settings=None, **options):
@@ -190,6 +193,17 @@ class Routing(unittest.TestCase):
         pooler = self.start({"read_consistency": consistency})
         stale, replica_reads, failures = [], [], []
 
+        def read_back(connection, number, n):
+            """True: from a standby."""
+            connection.execute("begin read only")
+            found = connection.execute("select n, pg_is_in_recovery() from counters where id = %s", [number]).fetchone()
+            connection.execute("commit")
+            if found is None or found[0] != n:
+                stale.append((number, n, found))
+            if found is not None and found[1]:
+                replica_reads.append(n)
+            return found is not None and found[1]
+
         def work(number):
             try:
                 with pooler.connect() as connection:
@@ -197,15 +211,9 @@ class Routing(unittest.TestCase):
                     connection.execute("insert into counters values (%s, 0) on conflict (id) do update set n = 0", [number])
                     for n in range(1, 151):
                         connection.execute("update counters set n = %s where id = %s", [n, number])
-                        if n % 3 == 0:
-                            time.sleep(0.06)  # past the delay of the standbys: some reads are theirs
-                        connection.execute("begin read only")
-                        found = connection.execute("select n, pg_is_in_recovery() from counters where id = %s", [number]).fetchone()
-                        connection.execute("commit")
-                        if found is None or found[0] != n:
-                            stale.append((number, n, found))
-                        if found is not None and found[1]:
-                            replica_reads.append(n)
+                        read_back(connection, number, n)
+                        if n % 15 == 0:
+                            eventually(lambda: read_back(connection, number, n), "a standby has what was written")
             except Exception as error:  # pylint: disable=broad-except
                 failures.append(error)
 
@@ -306,9 +314,7 @@ class Failover(unittest.TestCase):
     def setUp(self):
         self.cluster = replicas.ReplicatedCluster()
         self.addCleanup(self.cluster.stop)
-        self.cluster.primary.execute("create table counters(id int primary key, n int); grant all on counters to app",
-                                     database="test")
-        self.cluster.wait_until_replayed()
+        create_counters(self.cluster)
 
     def start(self, **settings):
         pooler = replicas.pooler(self.cluster, {"attempt_interval": 0.1, "failover_hold": 25} | settings)
