@@ -1,26 +1,25 @@
-#include "pgproxy/sql/facts.hpp"
-
 #include <doctest/doctest.h>
-#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "pgproxy/sql/shapes.hpp"
+#include "look.hpp"
 
 using pgproxy::sql::analyse;
+using pgproxy::sql::check_flag;
 using pgproxy::sql::Facts;
+using pgproxy::sql::look;
 using pgproxy::sql::Residue;
 using pgproxy::sql::residue_count;
 using pgproxy::sql::ResidueSet;
 using pgproxy::sql::Shapes;
 using pgproxy::sql::StatementKind;
+using pgproxy::sql::Texts;
 using namespace std::string_literals;
 using enum Residue;
 
 namespace {
 
-using Texts = std::initializer_list<std::string_view>;
 using Names = std::vector<std::string>;
 
 std::string describe(ResidueSet set) {
@@ -30,11 +29,6 @@ std::string describe(ResidueSet set) {
     if (set.contains(residue)) all += "[" + std::string(to_string(residue)) + "]";
   }
   return all;
-}
-
-/// By the whole way, through the shape: what is seen is what is left of a text there.
-Facts look(std::string_view text, bool backslashes_are_plain = true) {
-  return Shapes().find(text, backslashes_are_plain)->facts;
 }
 
 void check_leaves(ResidueSet expected, Texts texts) {
@@ -50,15 +44,6 @@ void check_kind(StatementKind kind, Texts texts) {
   for (const std::string_view text : texts) {
     CAPTURE(text);
     CHECK(look(text).kind == kind);
-  }
-}
-
-void check_flag(bool Facts::* flag, bool expected, Texts texts) {
-  for (const std::string_view text : texts) {
-    CAPTURE(text);
-    const Facts facts = look(text);
-    CHECK(facts.*flag == expected);
-    CHECK(facts.kind != StatementKind::unknown);
   }
 }
 

@@ -1,45 +1,30 @@
 #include <algorithm>
 #include <doctest/doctest.h>
-#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "pgproxy/sql/facts.hpp"
-#include "pgproxy/sql/shapes.hpp"
+#include "look.hpp"
 
 // What of a statement decides whether a standby may run it.
 
 using pgproxy::sql::analyse;
+using pgproxy::sql::check_flag;
 using pgproxy::sql::Facts;
-using pgproxy::sql::Shapes;
+using pgproxy::sql::look;
 using pgproxy::sql::StatementKind;
+using pgproxy::sql::Texts;
 using pgproxy::sql::TransactionStart;
 
 namespace {
 
-using Texts = std::initializer_list<std::string_view>;
 using Names = std::vector<std::string>;
-
-/// By the whole way, through the shape.
-Facts look(std::string_view text) {
-  return Shapes().find(text, true)->facts;
-}
 
 void check_start(TransactionStart expected, Texts texts) {
   for (const std::string_view text : texts) {
     CAPTURE(text);
     const Facts facts = look(text);
     CHECK(facts.starts_transaction == expected);
-    CHECK(facts.kind != StatementKind::unknown);
-  }
-}
-
-void check_flag(bool Facts::* flag, bool expected, Texts texts) {
-  for (const std::string_view text : texts) {
-    CAPTURE(text);
-    const Facts facts = look(text);
-    CHECK(facts.*flag == expected);
     CHECK(facts.kind != StatementKind::unknown);
   }
 }
