@@ -346,7 +346,7 @@ void ServerConnection::on_task_done(bool ok) {
   const Error error = task_->error();
   pool_.loop().destroy_later(std::move(task_));  // it is on the stack
   if (!ok && state_ == ServerState::preparing) {
-    if (error.message.contains(role_error)) {
+    if (pool_.kind() == PoolKind::primary && error.message.contains(role_error)) {
       pool_.note_doubt(host_);
       return on_login_failed(
           {.sqlstate = std::string(not_primary_sqlstate),
