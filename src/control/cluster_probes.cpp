@@ -129,8 +129,6 @@ void ClusterProbes::publish(Probed& probed) {
     probed.timeline = std::max(probed.timeline, view->hosts[*view->primary].position.timeline);
   }
   measure_lag(*view);
-  const bool is_as_before = probed.published != nullptr && before == view->primary;
-  view->since = is_as_before ? probed.published->since : services_.loop.now();
   log_changes(probed, *view);
   probed.published = view;
   on_view_(probed.name, view);

@@ -131,7 +131,7 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   if (session_state_->creates_temporary_objects() && facts.may_write) {
     leaves |= {Residue::temporary_object};
   }
-  if (routing_ != nullptr && is_on_replica()) {
+  if (is_on_replica()) {
     if (auto error = objection_behind_end(facts, bringer)) return error;
   }
   // In a failed transaction the server refuses it by itself.

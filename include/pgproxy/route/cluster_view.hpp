@@ -42,8 +42,6 @@ struct HostView {
 struct ClusterView {
   std::vector<HostView> hosts;         ///< in the order of the list
   std::optional<std::size_t> primary;  ///< the one that may be written to; nullopt: there is none
-  /// Since when there is none; while there is one, when it began to be.
-  TimePoint since{};
   std::string reason;  ///< for people: why there is no primary, or how it was chosen
 };
 using ClusterViewRef = std::shared_ptr<const ClusterView>;
