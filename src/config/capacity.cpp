@@ -276,11 +276,14 @@ class Planner {
     if (settings_.check_interval > Duration::zero()) add_own("control: health checks");
     if (settings_.check != CapacityCheck::off) add_own("control: capacity");
     if (settings_.coordination == Coordination::advisory_lock) add_own("control: coordination");
-    const bool is_routed_here = std::ranges::any_of(settings_.databases, [&](const auto& entry) {
+    const auto is_routed_here = [&](const Database& entry) {
       return is_routed(settings_, entry) && entry.port == host.port &&
              std::ranges::find(entry.hosts, host.host) != entry.hosts.end();
-    });
-    if (is_routed_here) add_own("control: roles and positions");
+    };
+    if (std::ranges::any_of(settings_.databases, is_routed_here) ||
+        (settings_.auto_database && is_routed_here(*settings_.auto_database))) {
+      add_own("control: roles and positions");
+    }
     for (const Database& database : settings_.databases) {
       if (is_asked_for_users(database, host)) add("control: auth_query at " + database.name);
     }

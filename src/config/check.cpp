@@ -223,9 +223,17 @@ class Checker {
     if (settings_.probe_interval == Duration::zero()) {
       problem("probe_interval: 0 would ask without a pause", "probe_interval = 1");
     }
-    if (settings_.control_user.empty()) {
-      problem("routing needs control_user, who asks the servers for their roles",
+    if (settings_.control_user.empty() || settings_.control_dbname.empty()) {
+      problem("routing needs control_user and control_dbname, to ask the servers for their roles",
               "control_user, control_password and control_dbname in [capacity]");
+    }
+    if (settings_.check_timeout == Duration::zero() && is_usable("check_timeout")) {
+      problem("check_timeout: 0 would let a question for a server's role last for ever",
+              "check_timeout = 3 is three seconds");
+    }
+    if (database.gives_load_balance_hosts) {
+      problem("load_balance_hosts has no effect: which host does what is found out",
+              "leave it out; host_weights says which share each standby gets");
     }
     const PoolSettings pool = effective_settings(settings_, database, "");
     if (pool.pool_mode != PoolMode::transaction) {

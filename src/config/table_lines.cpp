@@ -72,6 +72,17 @@ consteval Field<Database> startup_setting() {
           .range = {}};
 }
 
+/// Remembers that it was given: of a routed entry it would be ignored.
+consteval Field<Database> load_balance_hosts() {
+  Field<Database> result = field<&Database::load_balance_hosts>();
+  result.store = [](const Row<Database>& row, std::string_view text, Database& into) {
+    const Outcome outcome = field<&Database::load_balance_hosts>().store(row, text, into);
+    into.gives_load_balance_hosts |= outcome == Outcome::stored;
+    return outcome;
+  };
+  return result;
+}
+
 constexpr Row<Database> kDatabaseRows[] = {
     {"host",
      field<&Database::hosts>(),
@@ -165,10 +176,10 @@ constexpr Row<Database> kDatabaseRows[] = {
      on_reload,
      "Transactions are read-only by default (default_transaction_read_only)."},
     {"load_balance_hosts",
-     field<&Database::load_balance_hosts>(),
+     load_balance_hosts(),
      {"round-robin", "PgBouncer's"},
      on_reload,
-     "How one of several hosts is chosen: in turn, or the first that answers."},
+     "With routing = off, how one of several hosts is chosen: in turn, or the first that answers."},
     {"routing", field<&Database::routing>(), kRouted, on_reload,
      "What goes to which of several hosts: off, primary_only, read_only_transactions."},
     {"read_consistency", field<&Database::read_consistency>(), kRouted, on_reload,

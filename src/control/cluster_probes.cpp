@@ -44,7 +44,9 @@ struct ClusterProbes::Probed {
   route::Cluster& cluster;
   std::vector<std::unique_ptr<Host>> hosts;
   route::ClusterViewRef published;
-  std::uint32_t timeline = 0;  ///< the latest that a primary was seen on
+  std::uint32_t timeline = 0;  ///< the latest that a server told
+  std::optional<Chosen> chosen;
+  bool is_contested = false;  ///< two servers take writes on one timeline
   bool is_sampling = false;
 };
 
@@ -124,10 +126,9 @@ void ClusterProbes::publish(Probed& probed) {
     view->hosts.push_back(host->view);
   }
   const auto before = probed.published != nullptr ? probed.published->primary : std::nullopt;
-  choose_primary(*view, before, probed.timeline);
-  if (view->primary) {
-    probed.timeline = std::max(probed.timeline, view->hosts[*view->primary].position.timeline);
-  }
+  probed.is_contested = !choose_primary(*view, probed.chosen, probed.timeline);
+  probed.timeline = std::max(probed.timeline, latest_timeline(*view));
+  if (view->primary) probed.chosen = {.host = *view->primary, .timeline = probed.timeline};
   measure_lag(*view);
   log_changes(probed, *view);
   probed.published = view;
@@ -145,10 +146,12 @@ void ClusterProbes::log_changes(const Probed& probed, const route::ClusterView& 
   }
   if (before != nullptr && before->primary == view.primary && before->reason == view.reason) return;
   if (view.primary) {
-    log::line(log::Level::log, "cluster {}: the primary is {}: {}", probed.name,
-              view.hosts[*view.primary].name, view.reason);
+    log::line(probed.is_contested ? log::Level::error : log::Level::log,
+              "cluster {}: the primary is {}: {}", probed.name, view.hosts[*view.primary].name,
+              view.reason);
   } else {
-    log::line(log::Level::warning, "cluster {}: there is no primary: {}", probed.name, view.reason);
+    log::line(probed.is_contested ? log::Level::error : log::Level::warning,
+              "cluster {}: there is no primary: {}", probed.name, view.reason);
   }
 }
 
@@ -174,7 +177,9 @@ void ClusterProbes::sample(Probed& probed, Host& host) {
     host.is_sampled = false;
     const auto position = read_position(answer, host.view.position.timeline);
     const route::Role asked = is_primary ? route::Role::primary : route::Role::standby;
-    if (!position || host.view.role != asked) return;
+    if (host.view.role != asked) return;
+    // Lost while it was asked, or a primary no more: nobody else hears of that here.
+    if (!position) return probe_now(host.view.name);
     host.view.position = *position;
     if (is_primary) return probed.cluster.on_primary_position(number, *position);
     publish(probed);

@@ -34,14 +34,16 @@ const Row* row_of(const Answer& answer, std::size_t columns) {
 }  // namespace
 
 /// A primary's timeline is that of the file it writes; pg_control_checkpoint() tells it later. A
-/// standby that is not streaming may be behind by what it has not received.
+/// standby that is not streaming may be behind by what it has not received, and its control file
+/// by what it replayed since its last restartpoint.
 const std::string host_question =
     "SELECT r.on, CASE WHEN r.on THEN pg_catalog.pg_wal_lsn_diff(p.replayed, '0/0') ELSE "
     "pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0') END, CASE WHEN r.on "
     "THEN NULL ELSE pg_catalog.substr(pg_catalog.pg_walfile_name("
     "pg_catalog.pg_current_wal_insert_lsn()), 1, 8) END, CASE WHEN r.on THEN "
-    "coalesce((SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver), (SELECT timeline_id FROM "
-    "pg_catalog.pg_control_checkpoint())) END, CASE WHEN NOT r.on THEN NULL WHEN s.streams AND "
+    "coalesce((SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver), (SELECT "
+    "greatest(c.timeline_id, m.min_recovery_end_timeline) FROM pg_catalog.pg_control_checkpoint() "
+    "c, pg_catalog.pg_control_recovery() m)) END, CASE WHEN NOT r.on THEN NULL WHEN s.streams AND "
     "pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_last_wal_receive_lsn(), p.replayed) "
     "OPERATOR(pg_catalog.<=) 0 THEN 0 ELSE EXTRACT(epoch FROM pg_catalog.clock_timestamp() "
     "OPERATOR(pg_catalog.-) pg_catalog.pg_last_xact_replay_timestamp()) END "
@@ -82,41 +84,63 @@ std::optional<route::WalPosition> read_position(const Answer& answer, std::uint3
   return route::WalPosition{.timeline = *own, .lsn = *lsn};
 }
 
-void choose_primary(route::ClusterView& view, std::optional<std::size_t> before,
-                    std::uint32_t seen) {
-  std::uint32_t latest = seen;
+std::uint32_t latest_timeline(const route::ClusterView& view) {
+  std::uint32_t latest = 0;
   for (const route::HostView& host : view.hosts) {
-    if (host.role == route::Role::primary) latest = std::max(latest, host.position.timeline);
+    if (host.role != route::Role::unknown) latest = std::max(latest, host.position.timeline);
   }
+  return latest;
+}
+
+namespace {
+
+/// Those that take writes and have missed no promotion; of the others the view's reason tells.
+std::vector<std::size_t> candidates(route::ClusterView& view, std::uint32_t latest) {
   std::vector<std::size_t> found;
   for (std::size_t i = 0; i < view.hosts.size(); ++i) {
     route::HostView& host = view.hosts[i];
     if (host.role != route::Role::primary) continue;
-    if (host.position.timeline < latest) {
-      host.evidence = fmt::format("it takes writes on timeline {}, but there is timeline {} by now",
-                                  host.position.timeline, latest);
-      view.reason = host.name + ": " + host.evidence;
+    if (host.position.timeline == latest) {
+      found.push_back(i);
       continue;
     }
-    found.push_back(i);
+    host.evidence = fmt::format("it takes writes on timeline {}, but there is timeline {} by now",
+                                host.position.timeline, latest);
+    view.reason = host.name + ": " + host.evidence;
   }
+  return found;
+}
+
+}  // namespace
+
+bool choose_primary(route::ClusterView& view, std::optional<Chosen> before, std::uint32_t seen) {
+  const std::uint32_t latest = std::max(seen, latest_timeline(view));
+  const std::vector<std::size_t> found = candidates(view, latest);
   view.primary.reset();
   if (found.empty()) {
     if (view.reason.empty()) view.reason = "none of the servers takes writes";
-    return;
+    return true;
   }
-  if (found.size() == 1) {
-    view.primary = found.front();
+  const bool wrote_here = before && before->timeline == latest;
+  if (found.size() > 1) {
+    const bool stays = wrote_here && std::ranges::find(found, before->host) != found.end();
+    if (stays) view.primary = before->host;
     view.reason =
-        fmt::format("it takes writes, on timeline {}", view.hosts[found.front()].position.timeline);
-    return;
+        fmt::format("{} and {} both take writes on timeline {}{}", view.hosts[found[0]].name,
+                    view.hosts[found[1]].name, latest, stays ? "; the one before stays" : "");
+    return false;
   }
-  const bool was_one = before && std::ranges::find(found, *before) != found.end();
-  if (was_one) view.primary = before;
-  view.reason =
-      fmt::format("{} and {} both take writes on timeline {}{}", view.hosts[found[0]].name,
-                  view.hosts[found[1]].name, view.hosts[found[0]].position.timeline,
-                  was_one ? "; the one before stays" : "");
+  const std::size_t only = found.front();
+  if (wrote_here && before->host != only && view.hosts[before->host].role != route::Role::standby) {
+    view.reason = fmt::format(
+        "{} takes writes on timeline {}, on which {} was the primary: it is used once that one "
+        "stands by",
+        view.hosts[only].name, latest, view.hosts[before->host].name);
+    return false;
+  }
+  view.primary = only;
+  view.reason = fmt::format("it takes writes, on timeline {}", latest);
+  return true;
 }
 
 void measure_lag(route::ClusterView& view) {

@@ -404,6 +404,24 @@ class Failover(unittest.TestCase):
             eventually(lambda: self.roles(pooler)[self.cluster.servers[1].address] == "primary", "it is seen")
             self.assertEqual(where(connection), self.cluster.servers[1].address)
 
+    def test_a_standby_tells_that_there_was_a_promotion(self):
+        old, new, other = self.cluster.servers
+        new.promote()
+        other.follow(new)
+        eventually(lambda: other.value("select max(received_tli) from pg_stat_wal_receiver") == 2, "it follows")
+        new.execute("checkpoint")
+        position = new.value("select pg_current_wal_insert_lsn()")
+        eventually(lambda: other.value(f"select pg_last_wal_replay_lsn() >= '{position}'"), "it has replayed that")
+        other.execute("checkpoint")
+        new.stop()
+        pooler = self.start(failover_hold=1)  # which has never seen the new primary, and sees the old one
+        with self.assertRaises(psycopg.Error), pooler.connect() as connection:
+            connection.execute("insert into counters values (1, 1)")
+        self.assertEqual(old.execute("select count(*) from counters", database="test"), [(0,)])
+        hosts = {row["host"].split(":")[0]: row for row in pooler.console("show hosts")}
+        self.assertEqual(hosts[old.address]["role"], "unknown")
+        self.assertIn("takes writes on timeline 1, but there is timeline 2", hosts[old.address]["evidence"])
+
     def test_a_terminated_backend_is_no_failover(self):
         pooler = self.start()
         with pooler.connect() as connection, pooler.connect() as other:

@@ -100,6 +100,7 @@ struct Database {
   std::string auth_query;       ///< likewise
   std::string auth_dbname;      ///< likewise
   LoadBalanceHosts load_balance_hosts = LoadBalanceHosts::round_robin;
+  bool gives_load_balance_hosts = false;  ///< it stands in the entry
   std::optional<Routing> routing;
   std::optional<ReadConsistency> read_consistency;
   std::optional<OnNoReplica> on_no_replica;

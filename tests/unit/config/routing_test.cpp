@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <doctest/doctest.h>
 
@@ -36,6 +37,13 @@ TEST_CASE("several hosts have no silent value") {
 
 TEST_CASE("what cannot be routed is said") {
   CHECK(contains(problems_of(load_entry("host=a,b", routed)), "routing needs control_user"));
+  CHECK(contains(problems_of(load_entry("host=a,b", "[capacity]\ncontrol_user = c\n" + routed)),
+                 "routing needs control_user and control_dbname"));
+  for (const std::string balance : {"round-robin", "disable"}) {
+    const std::string entry = "host=a,b load_balance_hosts=" + balance;
+    CHECK(contains(problems_of(load_entry(entry)), "load_balance_hosts has no effect"));
+    CHECK(problems_of(load_entry(entry + " routing=off")) == "");
+  }
   CHECK(contains(problems_of(load_entry("host=a routing=primary_only")),
                  "routing needs several hosts"));
   CHECK(contains(problems_of(load_entry("host=a,b pool_mode=session")),
@@ -80,4 +88,33 @@ TEST_CASE("a server counts as what it needs most: as the primary or as a standby
   const auto usual = sum_at("host=a,b pool_size=7 replica_pool_size=2");
   CHECK(sum_at("host=a,b pool_size=7 replica_pool_size=12") == usual + 5);
   CHECK(sum_at("host=a,b pool_size=7 routing=off") == usual - 1);  // nobody asks for roles
+}
+
+TEST_CASE("a server that does not answer is not waited for without an end") {
+  std::string rest(kRequiredToo);
+  const auto set = [&rest](std::string_view line, std::string_view value) {
+    rest.replace(rest.find(line), line.size(), value);
+  };
+  set("check_interval = 5", "check_interval = 0");
+  set("check_timeout = 3", "check_timeout = 0");
+  set("failed_until = health_check", "failed_until = reconnect");
+  const auto load_for = [&](const std::string& entry) {
+    return load_text(
+        "[databases]\n" + entry + "\n[pgproxy]" + std::string(kRequired) + rest + control + routed,
+        "test.ini");
+  };
+  CHECK(contains(problems_of(load_for("app = host=a,b user=u")),
+                 "check_timeout: 0 would let a question for a server's role last for ever"));
+  CHECK(problems_of(load_for("app = host=a user=u")) == "");
+}
+
+TEST_CASE("who asks for roles counts at the servers of the entry for all other names, too") {
+  const auto own_at = [](const std::string& line) {
+    const Loaded loaded = load_with("[databases]\n* = user=u " + line + "\n" + control + routed);
+    const CapacityPlan plan = plan_capacity(loaded.settings);
+    const auto host = std::ranges::find(plan.hosts, "a", &HostPlan::host);
+    REQUIRE(host != plan.hosts.end());
+    return std::ranges::count_if(host->connections.terms, &CapacityTerm::is_own);
+  };
+  CHECK(own_at("host=a,b") == own_at("host=a,b routing=off") + 1);
 }

@@ -70,29 +70,63 @@ TEST_CASE("the primary is the one that takes writes") {
   choose_primary(view, std::nullopt, 0);
   CHECK(view.primary == 1);
   view = view_of({host("a", Role::standby, 1), host("b", Role::unknown, 1)});
-  choose_primary(view, 1, 1);
+  choose_primary(view, Chosen{1, 1}, 1);
   CHECK_FALSE(view.primary);
   CHECK(view.reason == "none of the servers takes writes");
 }
 
 TEST_CASE("one that has missed a promotion is none") {
   ClusterView view = view_of({host("a", Role::primary, 1), host("b", Role::primary, 2)});
-  choose_primary(view, 0, 1);
+  choose_primary(view, Chosen{0, 1}, 1);
   CHECK(view.primary == 1);
   CHECK(view.hosts[0].evidence == "it takes writes on timeline 1, but there is timeline 2 by now");
   // Nor when the new one is away: what is written to it would be lost.
   view = view_of({host("a", Role::primary, 1), host("b", Role::unknown, 2)});
-  choose_primary(view, 1, 2);
+  choose_primary(view, Chosen{1, 2}, 2);
   CHECK_FALSE(view.primary);
   CHECK(view.reason.starts_with("a: it takes writes on timeline 1"));
 }
 
+TEST_CASE("a standby has its timeline from a primary: one that is behind it has missed that") {
+  ClusterView view = view_of(
+      {host("a", Role::primary, 1), host("b", Role::unknown, 0), host("c", Role::standby, 2)});
+  CHECK(latest_timeline(view) == 2);
+  CHECK(choose_primary(view, std::nullopt, 0));
+  CHECK_FALSE(view.primary);
+  CHECK(view.hosts[0].evidence == "it takes writes on timeline 1, but there is timeline 2 by now");
+  // What a server said once that does not answer now is kept by whoever asks.
+  view = view_of({host("a", Role::primary, 1), host("c", Role::unknown, 2)});
+  CHECK(latest_timeline(view) == 1);
+}
+
+TEST_CASE("a promotion ends the turn of the one before") {
+  ClusterView view = view_of({host("a", Role::unknown, 1), host("b", Role::primary, 2)});
+  CHECK(choose_primary(view, Chosen{0, 1}, 1));
+  CHECK(view.primary == 1);
+}
+
 TEST_CASE("of two on one timeline it is the one that was, or none") {
   ClusterView view = view_of({host("a", Role::primary, 2), host("b", Role::primary, 2)});
-  choose_primary(view, 1, 2);
+  CHECK_FALSE(choose_primary(view, Chosen{1, 2}, 2));
   CHECK(view.primary == 1);
-  choose_primary(view, std::nullopt, 2);
+  CHECK(view.reason == "a and b both take writes on timeline 2; the one before stays");
+  CHECK_FALSE(choose_primary(view, std::nullopt, 2));
   CHECK_FALSE(view.primary);
+  // Both have left the timeline on which b was chosen.
+  CHECK_FALSE(choose_primary(view, Chosen{1, 1}, 1));
+  CHECK_FALSE(view.primary);
+}
+
+TEST_CASE("a second one on a timeline does not take the place of one that is only asked again") {
+  ClusterView view = view_of({host("a", Role::primary, 2), host("b", Role::unknown, 2)});
+  CHECK_FALSE(choose_primary(view, Chosen{1, 2}, 2));
+  CHECK_FALSE(view.primary);
+  CHECK(view.reason ==
+        "a takes writes on timeline 2, on which b was the primary: it is used once that one "
+        "stands by");
+  view.hosts[1].role = Role::standby;
+  CHECK(choose_primary(view, Chosen{1, 2}, 2));
+  CHECK(view.primary == 0);
 }
 
 TEST_CASE("lag in bytes") {
