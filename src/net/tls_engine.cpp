@@ -106,6 +106,13 @@ TlsEngine::Handshake TlsEngine::handshake(Bytes& in, std::string& out) {
   return Handshake::failed;
 }
 
+bool TlsEngine::is_next_cheap() const {
+  // A client's certificate, where one is asked for, comes behind our Finished (RFC 8446, 2).
+  if (role_ == Role::server && SSL_get_verify_mode(ssl_.get()) != SSL_VERIFY_NONE) return false;
+  char byte = 0;
+  return SSL_get_finished(ssl_.get(), &byte, sizeof byte) > 0;  // ours has been sent
+}
+
 std::string TlsEngine::failure() const {
   const long verified = SSL_get_verify_result(ssl_.get());
   std::string reason = take_openssl_error();

@@ -42,6 +42,9 @@ class TlsEngine {
   /// Goes on with the handshake. Afterwards `in` is what has not been used: once done, the first
   /// input of read(). Appends to `out` what the other side has to get, an alert included.
   Handshake handshake(Bytes& in, std::string& out);
+  /// Whether what is left of the handshake is to check the other side's last message, an HMAC: no
+  /// signature and no certificate, neither made nor checked.
+  bool is_next_cheap() const;
   /// Decrypts all of `in`; `plain` must have room for that and max_record_bytes. May append to
   /// `out` (answers of the protocol itself).
   Read read(Bytes in, std::span<std::uint8_t> plain, std::string& out);

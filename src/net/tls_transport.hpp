@@ -11,8 +11,9 @@ namespace pgproxy::net {
 
 /// TLS over a StreamTransport. Idle it holds what OpenSSL keeps for a connection, and no buffer.
 /// The steps of its handshake wait for their turn in the loop's HandshakeQueue and are taken by a
-/// thread, which has the engine for that time; the socket is not read meanwhile. What is written
-/// before the handshake is done is kept, and leaves only to a peer that is who it has to be.
+/// thread, which has the engine for that time; the socket is not read meanwhile. Only a last step
+/// that costs less than the way there and back is taken at once. What is written before the
+/// handshake is done is kept, and leaves only to a peer that is who it has to be.
 class TlsTransport final : public io::Transport,
                            private io::TransportListener,
                            private HandshakeTurn,
@@ -46,6 +47,8 @@ class TlsTransport final : public io::Transport,
   void on_turn() override;
   void on_deferred() override;
   void on_step_done(Step& step);
+  void take_step();
+  void go_on(TlsEngine::Handshake progress, Bytes answer);
 
   bool is_established() const;
   void wait_for_turn();

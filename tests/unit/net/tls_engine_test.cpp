@@ -131,6 +131,34 @@ TEST_CASE("what comes with the last bytes of the handshake is not lost") {
   CHECK(pipe.read_at_server() == "startup");
 }
 
+TEST_CASE("what is left is cheap once Finished was sent, unless a certificate is to come") {
+  Contexts contexts;
+  const auto after_first_flight = [&] {
+    Pipe pipe(*contexts.client, *contexts.server);
+    CHECK_FALSE(pipe.client.is_next_cheap());
+    CHECK_FALSE(pipe.server.is_next_cheap());
+    Pipe::step(pipe.client, pipe.to_client, pipe.to_server, ~0UL);
+    Pipe::step(pipe.server, pipe.to_server, pipe.to_client, ~0UL);
+    CHECK_FALSE(pipe.client.is_next_cheap());
+    return pipe.server.is_next_cheap();
+  };
+  SUBCASE("TLS 1.3") {
+    CHECK(after_first_flight());
+  }
+  SUBCASE("TLS 1.3, and the client has to begin again with another group") {
+    SSL_CTX_set1_groups_list(contexts.server.get(), "P-384");
+    CHECK_FALSE(after_first_flight());
+  }
+  SUBCASE("TLS 1.3, and the client is asked for its certificate") {
+    SSL_CTX_set_verify(contexts.server.get(), SSL_VERIFY_PEER, nullptr);
+    CHECK_FALSE(after_first_flight());
+  }
+  SUBCASE("TLS 1.2, where keys are still to be agreed on") {
+    SSL_CTX_set_max_proto_version(contexts.server.get(), TLS1_2_VERSION);
+    CHECK_FALSE(after_first_flight());
+  }
+}
+
 TEST_CASE("close_notify is an end, a cut is not, and a changed byte is an error") {
   Contexts contexts;
   Pipe pipe(*contexts.client, *contexts.server);

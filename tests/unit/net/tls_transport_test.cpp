@@ -1,5 +1,6 @@
 #include "net/tls_transport.hpp"
 
+#include <future>
 #include <sys/socket.h>
 
 #include "tls_fixture.hpp"
@@ -34,6 +35,14 @@ struct TlsPair {
   int near_fd = dynamic_cast<StreamTransport&>(*plain.near).fd();
   std::unique_ptr<io::Transport> near;
   std::unique_ptr<io::Transport> far;
+};
+
+/// Keeps a thread until the promise is fulfilled or gone.
+struct Occupation final : io::Job {
+  explicit Occupation(std::promise<void>& gate) : end(gate.get_future()) {}
+  void run() override { end.wait(); }
+  void on_done() override {}
+  std::future<void> end;
 };
 
 }  // namespace
@@ -186,6 +195,21 @@ TEST_CASE("TLS: either end may vanish while a thread is at its handshake") {
   }
   while (handshakes.in_progress() > 0) test.run_round();
   CHECK(pair.near_end.established_count + pair.far_end.established_count == 0);
+}
+
+TEST_CASE("TLS: a client's Finished is looked at while the only thread is busy") {
+  TestLoop test;
+  TlsPair pair(test);
+  std::promise<void> gate;
+  std::unique_ptr<io::PendingJob> occupied;
+  pair.near_end.established_hook = [&] {
+    occupied = test.loop.executor().submit(std::make_unique<Occupation>(gate));
+  };
+  pair.near->write(as_bytes("startup"));
+  test.run_until([&] { return !pair.far_end.text.empty(); });
+  CHECK(occupied != nullptr);
+  CHECK(pair.far_end.established_count == 1);
+  CHECK(pair.far_end.text == "startup");
 }
 
 TEST_CASE("TLS: a loop may end while a thread is at a handshake") {
