@@ -122,6 +122,22 @@ def start(arguments, **options):
                             preexec_fn=lambda: libc.prctl(1, stop_signal))
 
 
+def processes_of(process):
+    """The process and its children, as pids."""
+    pids = [process.pid]
+    for entry in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it may have ended since
+            if int(entry.read_text().rsplit(")", 1)[1].split()[1]) == process.pid:
+                pids.append(int(entry.parent.name))
+    return pids
+
+
+def signal_all(pids, number):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # it may have ended since
+            os.kill(pid, number)
+
+
 def scratch_directory():
     directory = pathlib.Path(tempfile.mkdtemp(prefix="pgproxy-test-"))
     if RUN_AS:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pathlib
 import re
 import signal
 import unittest
@@ -15,16 +14,6 @@ from raw import query
 
 CHECKED = {"check_interval": 0.1, "check_timeout": 0.3, "failure_threshold": 2, "attempt_interval": 0.2,
            "failed_until": "health_check"}
-
-
-def processes_of(cluster):
-    """The postmaster and its children."""
-    pids = [cluster.process.pid]
-    for entry in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if int(entry.read_text().rsplit(")", 1)[1].split()[1]) == cluster.process.pid:
-                pids.append(int(entry.parent.name))
-    return pids
 
 
 class HealthTest(harness.PoolerTest):
@@ -152,9 +141,7 @@ class Silent(HealthTest):
         self.signal_all(signal.SIGCONT)
 
     def signal_all(self, number):
-        for pid in processes_of(self.cluster):
-            with contextlib.suppress(ProcessLookupError):  # a backend may have ended since
-                os.kill(pid, number)
+        harness.signal_all(harness.processes_of(self.cluster.process), number)
 
     def test_its_connections_are_given_up_and_it_is_used_again_when_it_answers(self):
         self.start(while_recovering="reject", server_connect_timeout=2)

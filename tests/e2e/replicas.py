@@ -1,6 +1,7 @@
 """A PostgreSQL primary with streaming standbys, which share a port and differ in their addresses."""
 
 import contextlib
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,14 @@ host all postgres 127.0.0.0/8 trust
 host replication all 127.0.0.0/8 trust
 host all all 127.0.0.0/8 scram-sha-256
 """
+
+
+def state_of(pid):
+    """The letter that /proc has for it; nothing when it has ended."""
+    with contextlib.suppress(OSError):
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        return "" if state in "ZX" else state
+    return ""
 
 
 class Server:
@@ -61,6 +70,22 @@ class Server:
         if self.is_running():
             self.process.send_signal(how)
             self.process.wait()
+
+    def kill(self):
+        """As a machine that loses power: the postmaster and all its children at once."""
+        pids = harness.processes_of(self.process)
+        harness.signal_all(pids, signal.SIGKILL)
+        self.process.wait()
+        eventually(lambda: not any(state_of(pid) for pid in pids), f"all of {self.address} has ended")
+
+    def freeze(self):
+        """Its connections stay open, new ones are taken by the kernel, and nothing answers."""
+        harness.signal_all(harness.processes_of(self.process), signal.SIGSTOP)
+        eventually(lambda: {state_of(pid) for pid in harness.processes_of(self.process)} <= {"T", ""}, f"{self.address} is frozen")
+
+    def thaw(self):
+        if self.is_running():
+            harness.signal_all(harness.processes_of(self.process), signal.SIGCONT)
 
     def connect(self, user="postgres", database="test"):
         return psycopg.connect(host=str(self.directory), port=self.cluster.port, user=user, dbname=database,
@@ -162,9 +187,7 @@ class ReplicatedCluster:
 
     def stop(self):
         for server in reversed(self.servers):
-            with contextlib.suppress(ProcessLookupError):
-                if server.is_running():
-                    server.process.send_signal(signal.SIGCONT)
+            server.thaw()
             server.stop()
 
 
