@@ -47,7 +47,8 @@ constexpr Row<Settings> kCapacity[] = {
      must_be_given("refuse_new", "what runs goes on; shrink gives idle connections back, too"),
      on_reload,
      "What is done while a server has less room than the pools need (a limit was lowered): "
-     "refuse_new opens no connection beyond it, shrink also closes idle ones."},
+     "refuse_new opens no connection beyond it, and closes one only where clients of another pool "
+     "wait; shrink closes all idle ones beyond it."},
     {"verify_acquire",
      field<&Settings::verify_acquire>(),
      must_be_given("1",

@@ -125,7 +125,6 @@ void ClusterProbes::publish(Probed& probed) {
     if (!host->has_answered) return;
     view->hosts.push_back(host->view);
   }
-  const auto before = probed.published != nullptr ? probed.published->primary : std::nullopt;
   probed.is_contested = !choose_primary(*view, probed.chosen, probed.timeline);
   probed.timeline = std::max(probed.timeline, latest_timeline(*view));
   if (view->primary) probed.chosen = {.host = *view->primary, .timeline = probed.timeline};

@@ -106,6 +106,7 @@ std::vector<std::size_t> candidates(route::ClusterView& view, std::uint32_t late
     }
     host.evidence = fmt::format("it takes writes on timeline {}, but there is timeline {} by now",
                                 host.position.timeline, latest);
+    host.role = route::Role::unknown;
     view.reason = host.name + ": " + host.evidence;
   }
   return found;

@@ -55,8 +55,8 @@ bool Capacity::is_relieved_by(const Capacity& other, const ServerBudgets& there,
   const std::scoped_lock guard(lock_);
   const Shared others = other.shared_with(there);
   return std::ranges::all_of(shared_with(here), [&others](const Budget* budget) {
-    return budget->has_room() || (budget->used == budget->most() && budget->used > 0 &&
-                                  std::ranges::find(others, budget) != others.end());
+    return budget->has_room() ||
+           (budget->most() > 0 && std::ranges::find(others, budget) != others.end());
   });
 }
 

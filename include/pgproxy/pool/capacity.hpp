@@ -93,8 +93,9 @@ class Capacity {
   CapacityLimit blocking_limit(const ServerBudgets& at) const;
   /// Whether pool_size, or with `from_reserve` reserve_pool_size, has room; no shared limit counts.
   bool has_own_room(bool from_reserve) const;
-  /// Whether one connection less of `other` to a server with the budgets `there` would let this
-  /// pool, which has room itself, connect to the one with the budgets `here`.
+  /// Whether connections of `other` to a server with the budgets `there` are in the way of this
+  /// pool, which has room itself, at the one with the budgets `here`: without enough of them it
+  /// could connect. One is enough unless a limit was lowered below what is open.
   bool is_relieved_by(const Capacity& other, const ServerBudgets& there,
                       const ServerBudgets& here) const;
   /// Most that pool, database entry and user may have; no server counts.

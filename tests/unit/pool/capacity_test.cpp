@@ -133,7 +133,7 @@ TEST_CASE("the smaller of a configured and a given limit counts, and nothing may
   CHECK(budget.most() == Budget::unlimited);
 }
 
-TEST_CASE("another pool's connection is in the way only where it alone would make room") {
+TEST_CASE("another pool's connections are in the way where room would come of them alone") {
   Limits limits;
   Capacity starving = limits.capacity(5);
   Capacity other = limits.capacity(5);
@@ -144,7 +144,9 @@ TEST_CASE("another pool's connection is in the way only where it alone would mak
   };
   limits.host.given = 2;
   CHECK(relieves(limits.server()));
-  limits.host.given = 1;  // one less would not do
+  limits.host.given = 1;  // lowered: both of them are
+  CHECK(relieves(limits.server()));
+  limits.host.given = 0;  // none will ever do
   CHECK_FALSE(relieves(limits.server()));
   limits.host.given = 2;
   Limits elsewhere;
