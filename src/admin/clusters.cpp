@@ -35,9 +35,23 @@ constexpr Column<HostRow> host_columns[] = {
 };
 
 constexpr Column<RouteRow> route_columns[] = {
-    column<&RouteRow::database>("database"), column<&RouteRow::user>("user"),
-    column<&RouteRow::target>("target"),     column<&RouteRow::reason>("reason"),
+    column<&RouteRow::database>("database"),
+    column<&RouteRow::user>("user"),
+    column<&RouteRow::target>("target"),
+    column<&RouteRow::reason>("reason"),
     column<&RouteRow::count>("count"),
+    {"last_fingerprint", ColumnType::text,
+     [](const RouteRow& row) { return fingerprint_cell(row.last_fingerprint); }},
+    {"last_seconds_ago", ColumnType::numeric,
+     [](const RouteRow& row) { return seconds_cell(row.last_ago); }},
+};
+
+constexpr Column<RouteExplanation> explanation_columns[] = {
+    column<&RouteExplanation::database>("database"),
+    column<&RouteExplanation::target>("target"),
+    column<&RouteExplanation::reason>("reason"),
+    column<&RouteExplanation::explanation>("explanation"),
+    column<&RouteExplanation::server>("server"),
 };
 
 }  // namespace
@@ -48,6 +62,10 @@ ResultSet show_hosts(const StatusSource& source, const config::Loaded&) {
 
 ResultSet show_routing(const StatusSource& source, const config::Loaded&) {
   return table(route_columns, source.routes());
+}
+
+ResultSet explain_route(const StatusSource& source, std::string_view sql) {
+  return table(explanation_columns, source.explain_route(sql));
 }
 
 }  // namespace pgproxy::admin

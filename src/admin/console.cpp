@@ -26,6 +26,14 @@ Error not_allowed(std::string_view command) {
           .hint = folded(command, std::toupper) + " is for users in admin_users."};
 }
 
+Result<ResultSet> explain(const StatusSource& source, std::string_view rest) {
+  const auto sql = take_word(rest);
+  if (sql && trimmed(rest).empty()) return explain_route(source, *sql);
+  return std::unexpected(Error{.sqlstate = "42601",
+                               .message = "EXPLAIN ROUTE wants one statement in quotes",
+                               .hint = "As EXPLAIN ROUTE 'SELECT * FROM t WHERE name = ''x''';"});
+}
+
 /// As PgBouncer answers SHOW HELP; the rows behind it are ours.
 void put_usage(std::string& out) {
   wire::put_error(out, wire::Severity::notice,
@@ -42,6 +50,7 @@ struct Console::Command {
   bool is_one = true;  ///< nothing but its end has a semicolon
   bool is_empty = false;
 
+  bool is_explain_route() const { return word == "explain" && name == "route"; }
   bool is_show() const {
     return (word == "show" || word == "select") && (rest.empty() || begins_with_clause(rest));
   }
@@ -61,7 +70,7 @@ void Console::execute(std::string_view text, bool is_admin, std::string& out) co
   const Command command = read_command(text);
   if (command.is_empty) {
     wire::put_message(out, 'I');  // EmptyQueryResponse
-  } else if (command.is_show()) {
+  } else if (command.is_show() || command.is_explain_route()) {
     show(command, text, is_admin, out);
   } else if (command.is_one && command.word == "set" && find_fake_setting(command.name)) {
     wire::put_error(out, wire::Severity::notice, {.sqlstate = "00000", .message = "SET ignored"});
@@ -74,7 +83,8 @@ void Console::execute(std::string_view text, bool is_admin, std::string& out) co
 
 void Console::describe(std::string_view text, bool is_admin, std::string& out) const {
   const Command command = read_command(text);
-  if (command.is_empty || !command.is_show()) return wire::put_message(out, 'n');  // NoData
+  const bool has_rows = command.is_show() || command.is_explain_route();
+  if (command.is_empty || !has_rows) return wire::put_message(out, 'n');  // NoData
   const auto set = look(NoRows(), command, text, is_admin);
   if (!set) return wire::put_error(out, wire::Severity::error, set.error());
   put_columns(out, *set);
@@ -91,6 +101,7 @@ void Console::show(const Command& command, std::string_view text, bool is_admin,
 /// `text` is the whole command, for the error message.
 Result<ResultSet> Console::look(const StatusSource& source, const Command& command,
                                 std::string_view text, bool is_admin) const {
+  if (command.is_explain_route()) return explain(source, command.rest);
   ResultSet set;
   const auto all = shows();
   const auto found = std::ranges::find(all, command.name, &Show::name);

@@ -29,6 +29,7 @@ std::span<const CommandHelp> other_commands() {
   static constexpr CommandHelp all[] = {
       {"SHOW name WHERE column = value", stats,
        "some rows of any SHOW; also with AND, ORDER BY column [DESC], LIMIT n"},
+      {"EXPLAIN ROUTE 'sql'", stats, "which server a statement would go to, and why"},
       {"PAUSE [database]", admin, "no transaction begins; answers when the last one has ended"},
       {"RESUME [database]", admin, "ends PAUSE, KILL and SUSPEND"},
       {"SUSPEND", admin, "nothing is read from clients; answers when all buffers are empty"},

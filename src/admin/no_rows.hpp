@@ -27,6 +27,7 @@ class NoRows final : public StatusSource {
   std::vector<MemoryRow> memory() const override { return {}; }
   std::vector<HostRow> hosts() const override { return {}; }
   std::vector<RouteRow> routes() const override { return {}; }
+  std::vector<RouteExplanation> explain_route(std::string_view) const override { return {}; }
   PoolerState pooler_state() const override { return {}; }
 };
 

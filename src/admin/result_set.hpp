@@ -41,6 +41,10 @@ void put_result_set(std::string& out, const ResultSet& set);
 
 /// "0x…", as PgBouncer shows pointers; "" for 0.
 std::string hex_id(std::uint64_t id);
+/// Of a statement's shape, as all lists name it.
+inline Cell fingerprint_cell(std::uint64_t fingerprint) {
+  return fingerprint == 0 ? std::nullopt : Cell(hex_id(fingerprint));
+}
 
 inline Cell to_cell(std::integral auto number) {
   return std::to_string(number);

@@ -9,11 +9,6 @@ Cell in_us(Duration duration) {
   return to_cell(duration.count());
 }
 
-/// The statement's shape, as other lists name it.
-Cell fingerprint_cell(std::uint64_t fingerprint) {
-  return fingerprint == 0 ? std::nullopt : Cell(hex_id(fingerprint));
-}
-
 constexpr Column<PoolRow> pool_columns[] = {
     column<&PoolRow::database>("database"),
     column<&PoolRow::user>("user"),

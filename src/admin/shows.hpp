@@ -63,6 +63,7 @@ ResultSet show_errors(const StatusSource& source, const config::Loaded& loaded);
 // Servers, and which of them transactions go to (clusters.cpp).
 ResultSet show_hosts(const StatusSource& source, const config::Loaded& loaded);
 ResultSet show_routing(const StatusSource& source, const config::Loaded& loaded);
+ResultSet explain_route(const StatusSource& source, std::string_view sql);
 
 // SHOW STATS and its relatives (stats.cpp).
 ResultSet show_stats(const StatusSource& source, const config::Loaded& loaded);

@@ -27,6 +27,7 @@ Clusters::Clusters(control::Services services, const config::Settings& settings,
       settings_(settings),
       pools_(pools),
       sessions_(sessions),
+      catalogs_(services, settings),
       sampling_(*this) {
   sessions_.use_clusters([this](const config::Database& entry) -> route::Cluster* {
     const auto at = clusters_.find(control::cluster_name(entry));
@@ -43,18 +44,25 @@ void Clusters::make_clusters() {
   std::vector<config::Database> entries = settings_.databases;
   if (settings_.auto_database) entries.push_back(*settings_.auto_database);
   for (const config::Database& entry : entries) {
-    if (!config::is_routed(settings_, entry)) continue;
-    const std::string name = control::cluster_name(entry);
-    auto& known = clusters_[name];
-    if (known != nullptr) continue;
-    known = std::make_unique<Known>();
-    for (const std::string& host : entry.hosts) {
-      known->servers.push_back({.host = host, .port = entry.port});
-    }
-    known->cluster.on_change([this] { sessions_.on_cluster_changed(); });
-    known->cluster.on_wanted([this, name] { sample(name); });
-    if (probes_ != nullptr) probes_->add(entry, known->cluster);
+    if (config::is_routed(settings_, entry)) add(entry);
   }
+}
+
+void Clusters::add(const config::Database& entry) {
+  const std::string name = control::cluster_name(entry);
+  auto& known = clusters_[name];
+  if (known != nullptr) return;
+  known = std::make_unique<Known>();
+  for (const std::string& host : entry.hosts) {
+    known->servers.push_back({.host = host, .port = entry.port});
+  }
+  route::Cluster& cluster = known->cluster;
+  cluster.on_change([this] { sessions_.on_cluster_changed(); });
+  cluster.on_wanted([this, name] { sample(name); });
+  cluster.on_catalog_wanted([this, &added = *known](const std::string& dbname) {
+    catalogs_.ask(added.cluster, added.servers, dbname);
+  });
+  if (probes_ != nullptr) probes_->add(entry, cluster);
 }
 
 void Clusters::start(std::function<void()> over) {
@@ -70,6 +78,7 @@ void Clusters::on_view(const std::string& name, const route::ClusterViewRef& vie
   Known& known = *clusters_.at(name);
   give_roles(known, *view);
   known.cluster.set_view(view);
+  if (view->primary) catalogs_.on_primary();
   const bool is_all_known = std::ranges::all_of(
       clusters_, [](const auto& entry) { return entry.second->cluster.view() != nullptr; });
   if (is_all_known && when_started_) std::exchange(when_started_, nullptr)();
@@ -107,7 +116,10 @@ void Clusters::on_timeout(Timeout& /*timeout*/) {
   services_.loop.timeouts().queue(sampling_quiet_time).arm(sampling_, services_.loop.now());
 }
 
+/// Sessions want again what they need of catalogs.
 void Clusters::reload() {
+  catalogs_.clear();
+  for (const auto& [name, known] : clusters_) known->cluster.forget_catalogs();
   make_clusters();
 }
 

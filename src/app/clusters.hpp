@@ -9,6 +9,7 @@
 #include "pgproxy/base/snapshot.hpp"
 #include "pgproxy/base/timeouts.hpp"
 #include "pgproxy/config/settings.hpp"
+#include "pgproxy/control/catalog_questions.hpp"
 #include "pgproxy/control/cluster_probes.hpp"
 #include "pgproxy/pool/pools.hpp"
 #include "pgproxy/route/cluster.hpp"
@@ -31,6 +32,7 @@ class Clusters final : private TimeoutListener {
   void reload();
   /// Adds what is known to the rows of these servers.
   void describe(std::vector<HostRow>& rows) const;
+  void describe_health(std::vector<HealthRow>& rows) const { catalogs_.describe_health(rows); }
 
  private:
   /// One list of hosts.
@@ -40,6 +42,7 @@ class Clusters final : private TimeoutListener {
   };
   void on_timeout(Timeout& timeout) override;
   void make_clusters();
+  void add(const config::Database& entry);
   void on_view(const std::string& hosts, const route::ClusterViewRef& view);
   void give_roles(const Known& known, const route::ClusterView& view);
   void sample(const std::string& hosts);
@@ -50,6 +53,7 @@ class Clusters final : private TimeoutListener {
   session::Sessions& sessions_;
   std::map<std::string, std::unique_ptr<Known>, std::less<>> clusters_;  ///< by name
   std::unique_ptr<control::ClusterProbes> probes_;
+  control::CatalogQuestions catalogs_;
   std::function<void()> when_started_;
   Timeout sampling_;  ///< to see whether somebody still wants positions
 };

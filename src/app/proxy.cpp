@@ -290,6 +290,7 @@ std::vector<HealthRow> Proxy::health() const {
   if (coordination_ != nullptr) coordination_->describe_health(rows);
   pools_.describe_health(rows);
   health_checks_->describe_health(rows);
+  clusters_.describe_health(rows);
   return rows;
 }
 
@@ -325,6 +326,10 @@ std::vector<HostRow> Proxy::hosts() const {
   std::vector<HostRow> rows = pools_.describe_hosts();
   clusters_.describe(rows);
   return rows;
+}
+
+std::vector<RouteExplanation> Proxy::explain_route(std::string_view sql) const {
+  return sessions_.explain_route(sql);
 }
 
 std::vector<RouteRow> Proxy::routes() const {

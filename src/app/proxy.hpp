@@ -67,6 +67,7 @@ class Proxy final : private StatusSource, private session::ConsoleTarget {
   std::vector<MemoryRow> memory() const override;
   std::vector<HostRow> hosts() const override;
   std::vector<RouteRow> routes() const override;
+  std::vector<RouteExplanation> explain_route(std::string_view sql) const override;
   PoolerState pooler_state() const override;
   void execute(std::string_view text, session::ConsoleAccess access, std::string& out) override;
   void describe(std::string_view text, session::ConsoleAccess access, std::string& out) override;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <set>
 
 #include "config/text.hpp"
 
@@ -284,9 +285,28 @@ class Planner {
         (settings_.auto_database && is_routed_here(*settings_.auto_database))) {
       add_own("control: roles and positions");
     }
+    add_catalog(host, is_routed_here);
     for (const Database& database : settings_.databases) {
       if (is_asked_for_users(database, host)) add("control: auth_query at " + database.name);
     }
+  }
+
+  /// One database is asked after the other.
+  template <class IsHere>
+  void add_catalog(HostPlan& host, IsHere is_here) {
+    const CapacityTerm one{"control: catalog", 1, true};
+    const auto is_asked = [&](const Database& entry) {
+      return is_here(entry) && routing_settings(settings_, entry, "").routing == Routing::selects;
+    };
+    std::set<std::string> names;
+    for (const Database& entry : settings_.databases) {
+      if (is_asked(entry)) names.insert(entry.dbname.empty() ? entry.name : entry.dbname);
+    }
+    for (const std::string& name : names) host.databases[name].terms.push_back(one);
+    const bool is_auto = settings_.auto_database && is_asked(*settings_.auto_database);
+    if (names.empty() && !is_auto) return;
+    host.connections.terms.push_back(one);
+    host.roles[settings_.control_user].terms.push_back(one);
   }
 
   bool is_asked_for_users(const Database& entry, const HostPlan& host) const {

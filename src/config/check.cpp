@@ -194,8 +194,8 @@ class Checker {
             fmt::format("{}, in the entry or in [routing]", proposal));
       };
       need("routing", database.routing || settings_.routing,
-           "routing = primary_only for a primary and its standbys, read_only_transactions if these "
-           "are to be read from, off if the servers are all alike");
+           "routing = primary_only for a primary and its standbys, read_only_transactions or "
+           "selects if these are to be read from, off if the servers are all alike");
       if (!is_routed(settings_, database)) return;
       need("read_consistency", database.read_consistency || settings_.read_consistency,
            "read_consistency = session: a client sees what it has written itself");
@@ -222,6 +222,9 @@ class Checker {
     const RoutingSettings routing = routing_settings(settings_, database, "");
     if (settings_.probe_interval == Duration::zero()) {
       problem("probe_interval: 0 would ask without a pause", "probe_interval = 1");
+    }
+    if (routing.routing == Routing::selects && settings_.catalog_interval == Duration::zero()) {
+      problem("catalog_interval: 0 would ask without a pause", "catalog_interval = 60");
     }
     if (settings_.control_user.empty() || settings_.control_dbname.empty()) {
       problem("routing needs control_user and control_dbname, to ask the servers for their roles",

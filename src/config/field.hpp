@@ -191,7 +191,7 @@ constexpr auto choices<Routing>() {
       {{"off", Routing::off},
        {"primary_only", Routing::primary_only},
        {"read_only_transactions", Routing::read_only_transactions},
-       {"selects"}});
+       {"selects", Routing::selects}});
 }
 template <>
 constexpr auto choices<ReadConsistency>() {
@@ -298,7 +298,7 @@ struct Codec<RerunOn> {
       if (equals_ignoring_case(word, "stale_plan")) {
         value.stale_plan = true;
       } else if (equals_ignoring_case(word, "replica_refusal")) {
-        return Outcome::not_in_this_version;
+        value.replica_refusal = true;
       } else if (!equals_ignoring_case(word, "none") || words.size() > 1) {
         return Outcome::not_allowed;
       }
@@ -306,8 +306,11 @@ struct Codec<RerunOn> {
     into = value;
     return Outcome::stored;
   }
-  static std::string print(RerunOn value) { return value.stale_plan ? "stale_plan" : "none"; }
-  static std::string allowed(const Range&) { return "stale_plan, none"; }
+  static std::string print(RerunOn value) {
+    if (value.stale_plan && value.replica_refusal) return "stale_plan,replica_refusal";
+    return value.stale_plan ? "stale_plan" : value.replica_refusal ? "replica_refusal" : "none";
+  }
+  static std::string allowed(const Range&) { return "stale_plan, replica_refusal, none"; }
 };
 
 /// "5", or "50%".

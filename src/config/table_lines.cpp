@@ -181,7 +181,7 @@ constexpr Row<Database> kDatabaseRows[] = {
      on_reload,
      "With routing = off, how one of several hosts is chosen: in turn, or the first that answers."},
     {"routing", field<&Database::routing>(), kRouted, on_reload,
-     "What goes to which of several hosts: off, primary_only, read_only_transactions."},
+     "What goes to which of several hosts: off, primary_only, read_only_transactions, selects."},
     {"read_consistency", field<&Database::read_consistency>(), kRouted, on_reload,
      "What a client sees that reads from a standby: session, bounded, eventual."},
     {"on_no_replica", field<&Database::on_no_replica>(), kRouted, on_reload,

@@ -123,9 +123,12 @@ constexpr Row<Settings> kRecovery[] = {
                    "nothing is run a second time; PgBouncer, too, passes the error on. stale_plan "
                    "spares applications the errors that follow a change of a table"),
      on_reload,
-     "When a cycle of messages is run again, once: it had failed at its first message, outside of "
-     "a transaction, and nothing of its answer was passed on. stale_plan: \"cached plan must not "
-     "change result type\"."},
+     "When a cycle of messages is run again, once, if it was outside of a transaction and nothing "
+     "of "
+     "its answer was passed on. stale_plan: it had failed at its first message with \"cached plan "
+     "must not change result type\". replica_refusal: a standby refused a statement that would "
+     "write (25006, unlogged tables), or ended it for what it had to replay (40001); then the "
+     "primary runs it."},
 };
 
 constexpr Row<Settings> kHealth[] = {
@@ -160,7 +163,9 @@ constexpr Row<Settings> kRouting[] = {
      "found "
      "out; primary_only: everything goes to the primary; read_only_transactions: transactions that "
      "say READ ONLY (BEGIN, START TRANSACTION, default_transaction_read_only, or the comment /* "
-     "pgproxy: replica */ in front) go to standbys."},
+     "pgproxy: replica */ in front) go to standbys; selects: so do single queries outside of a "
+     "transaction which neither write nor lock anything nor call what may, as the catalog of the "
+     "primary has it; rerun_on = replica_refusal is for what that does not tell."},
     {"read_consistency",
      field<&Settings::read_consistency>(),
      {"", kByEntry},
@@ -196,6 +201,21 @@ constexpr Row<Settings> kRouting[] = {
      {"100%", "a standby can do what the primary can"},
      on_reload,
      "Most connections of a pool to each standby: a number, or a share of pool_size."},
+    {"safe_functions",
+     field<&Settings::safe_functions>(),
+     {"", "what pg_proc calls volatile may write"},
+     on_reload,
+     "With routing = selects, functions that a standby may run although pg_proc calls them "
+     "volatile: as name (in any schema) or schema.name (where they are called so)."},
+    {"catalog_interval",
+     field<&Settings::catalog_interval>(),
+     {"60",
+      "what clients of pgproxy change is asked for at once; a standby refuses what others have "
+      "made "
+      "volatile meanwhile"},
+     on_reload,
+     "With routing = selects, time between two questions to the primary about the functions, views "
+     "and policies of each database."},
 };
 
 }  // namespace

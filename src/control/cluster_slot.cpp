@@ -99,8 +99,19 @@ HealthRow ClusterSlot::describe_health() const {
           .since = since_};
 }
 
+std::size_t ClusterSlot::place_of(const SlotHost& host, const std::vector<SlotHost>& hosts) {
+  const auto at = std::ranges::find(hosts, host.name(), &SlotHost::name);
+  return static_cast<std::size_t>(at - hosts.begin());
+}
+
+bool ClusterSlot::is_for(const std::vector<SlotHost>& hosts) const {
+  if (name() == name_of_list(hosts)) return true;
+  return state_ == State::held && !takes_standby_ && place_of(host(), hosts) < hosts.size();
+}
+
 /// Without an interval there was no next question.
 void ClusterSlot::replan(std::vector<SlotHost> hosts) {
+  if (state_ == State::held) at_ = place_of(host(), hosts);
   hosts_ = std::move(hosts);
   if (state_ != State::held || timer_.is_armed()) return;
   services_.loop.timeouts().queue(question_interval(settings_)).arm(timer_, services_.loop.now());

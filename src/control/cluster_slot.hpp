@@ -45,7 +45,10 @@ class ClusterSlot final : private TimeoutListener {
               Owner owner);
   ~ClusterSlot();
 
-  /// The same hosts with other plans, which the others hear of with the next question.
+  /// Whether a list of hosts is the one that it is for: it is the same, or the primary at which it
+  /// is held is among them.
+  bool is_for(const std::vector<SlotHost>& hosts) const;
+  /// Such a list, perhaps with other plans, which the others hear of with the next question.
   void replan(std::vector<SlotHost> hosts);
   /// Once. `done` hears how the first attempt ended.
   void acquire(std::function<void(Result<void>)> done);
@@ -81,6 +84,7 @@ class ClusterSlot final : private TimeoutListener {
   void report(const Result<void>& result);
   void drop_connection();
   const SlotHost& host() const { return hosts_[at_]; }
+  static std::size_t place_of(const SlotHost& host, const std::vector<SlotHost>& hosts);
   PublishedPlan plan() const;
   Error explain(const Error& error) const;
 

@@ -37,9 +37,9 @@ std::string password_hint(const config::Settings& settings) {
       settings.control_password.empty() ? "its line in auth_file" : "control_password", user);
 }
 
-std::string hint_of(const config::Settings& settings, const Error& error) {
+std::string hint_of(const config::Settings& settings, const std::string& database,
+                    const Error& error) {
   const std::string& user = settings.control_user;
-  const std::string& database = settings.control_dbname;
   if (error.sqlstate == "28P01") return password_hint(settings);
   if (error.sqlstate.starts_with("28")) {
     return fmt::format(
@@ -47,7 +47,7 @@ std::string hint_of(const config::Settings& settings, const Error& error) {
         "pg_hba.conf has to let it in: \"host {1} {0} <address of pgproxy> scram-sha-256\".",
         user, database);
   }
-  if (error.sqlstate == "3D000") {
+  if (error.sqlstate == "3D000" && database == settings.control_dbname) {
     return fmt::format(
         "Set control_dbname to a database that each server has, as control_dbname = postgres, or "
         "CREATE DATABASE {} there.",
@@ -97,7 +97,16 @@ Error explain_control_error(const config::Settings& settings, const std::string&
           .message = fmt::format("{} as control_user \"{}\" in control_dbname \"{}\": {}", server,
                                  settings.control_user, settings.control_dbname, error.message),
           .detail = error.detail,
-          .hint = hint_of(settings, error)};
+          .hint = hint_of(settings, settings.control_dbname, error)};
+}
+
+Error explain_control_error(const config::Settings& settings, const std::string& server,
+                            const std::string& dbname, const Error& error) {
+  return {.sqlstate = error.sqlstate,
+          .message = fmt::format("{} as control_user \"{}\" in database \"{}\": {}", server,
+                                 settings.control_user, dbname, error.message),
+          .detail = error.detail,
+          .hint = hint_of(settings, dbname, error)};
 }
 
 std::string text_array(const std::vector<std::string>& elements) {

@@ -21,6 +21,9 @@ Target control_target(const config::Settings& settings, const std::string& host,
 /// hint the setting or the line of pg_hba.conf that mends it.
 Error explain_control_error(const config::Settings& settings, const std::string& server,
                             const Error& error);
+/// Likewise in another database than control_dbname.
+Error explain_control_error(const config::Settings& settings, const std::string& server,
+                            const std::string& dbname, const Error& error);
 
 /// The literal of a text[] with these elements.
 std::string text_array(const std::vector<std::string>& elements);

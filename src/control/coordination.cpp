@@ -114,9 +114,8 @@ void Coordination::reload(const config::CapacityPlan& plan) {
   std::vector<std::unique_ptr<ClusterSlot>> before = std::exchange(slots_, {});
   std::vector<ClusterSlot*> added;
   for (auto& hosts : clusters_with_plans(settings_, plan)) {
-    const std::string name = name_of_list(hosts);
-    const auto known = std::ranges::find_if(
-        before, [&](const auto& slot) { return slot && slot->name() == name; });
+    const auto known =
+        std::ranges::find_if(before, [&](const auto& slot) { return slot && slot->is_for(hosts); });
     if (known != before.end()) {
       (*known)->replan(std::move(hosts));
       slots_.push_back(std::move(*known));

@@ -161,8 +161,9 @@ char ExpectedReplies::take_local() {
   return type;
 }
 
-void ExpectedReplies::swallow_next_sync() {
-  if (count_ > 0 && at(0).kind == ReplyKind::sync) at(0).kind = ReplyKind::injected_sync;
+void ExpectedReplies::swallow_ready() {
+  const bool ends = count_ > 0 && (at(0).kind == ReplyKind::sync || at(0).kind == ReplyKind::query);
+  if (ends) at(0).kind = ReplyKind::injected_sync;
 }
 
 ReplyOwner* ExpectedReplies::next_owner() {

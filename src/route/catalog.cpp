@@ -33,6 +33,7 @@ Catalog::Catalog(std::span<const FunctionRow> functions, std::span<const Relatio
   functions_.reserve(functions.size());
   for (const FunctionRow& row : functions) functions_[lower_case(row.name)] |= row.is_volatile;
   relations_.reserve(2 * relations.size());
+  relation_count_ = relations.size();
   for (const RelationRow& row : relations) add_relation(row, row.is_table && !row.definition);
   expand(relations);
 }

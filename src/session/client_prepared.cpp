@@ -516,7 +516,7 @@ void ClientSession::on_statement_error(pool::ServerConnection& server,
   }
   is_rerun_due_ = true;
   server.replace_error("");
-  server.expected().swallow_next_sync();
+  server.expected().swallow_ready();
 }
 
 /// Nothing was run, nothing was answered, nothing else is under way.

@@ -38,16 +38,40 @@ bool is_one_statement(Bytes in) {
   return false;
 }
 
-route::Mode mode_of(config::Routing routing) {
-  return routing == config::Routing::read_only_transactions ? route::Mode::read_only_transactions
-                                                            : route::Mode::primary_only;
+/// Longest head of a reply that is held back; it is the description of the columns.
+constexpr std::size_t max_held_bytes = 16 * 1024;
+
+/// `reply` has nothing but what comes before the first row: it is the same on every server.
+bool is_head(Bytes reply) {
+  if (reply.size() > max_held_bytes) return false;
+  wire::Header header;
+  while (wire::parse_header(reply, header) == wire::HeaderStatus::complete) {
+    switch (header.type) {
+      case '1':
+      case '2':
+      case 'n':
+      case 't':
+      case 'T': break;
+      default: return false;
+    }
+    reply = reply.subspan(std::min(reply.size(), header.total_bytes()));
+  }
+  return true;
+}
+
+/// A standby refuses what writes (25006) and tables that are not replicated; what stands in the way
+/// of its replay it ends with 40001.
+bool is_by_standby(const wire::ErrorFields& fields) {
+  if (fields.is_fatal()) return false;
+  return fields.sqlstate == "25006" || fields.sqlstate == "40001" ||
+         (fields.sqlstate == "0A000" && fields.routine == "get_relation_info");
 }
 
 }  // namespace
 
 /// The statement that a transaction begins with.
 struct ClientSession::Beginning {
-  const sql::Shape* shape = nullptr;  ///< nullptr: not known
+  sql::Shape* shape = nullptr;  ///< nullptr: not known
   std::string_view text = {};
   bool is_alone = false;  ///< and ends with, unless it opens a block
 };
@@ -86,7 +110,7 @@ ClientSession::Beginning ClientSession::read_beginning(const Pass& pass, const w
       const pool::StatementRef* found =
           prepared_ != nullptr ? prepared_->find(names->statement) : nullptr;
       if (found == nullptr || *found == nullptr) return {};
-      return {.shape = static_cast<const sql::Shape*>((*found)->known().get()),
+      return {.shape = static_cast<sql::Shape*>((*found)->known().get()),
               .text = (*found)->query(),
               .is_alone = is_one_statement(cycle)};
     }
@@ -96,28 +120,108 @@ ClientSession::Beginning ClientSession::read_beginning(const Pass& pass, const w
 
 /// To be called with the first message of each transaction. False: the client waits for a replica,
 /// or was refused one.
-bool ClientSession::choose_target(const Pass& pass, const wire::Header& header, Bytes body) {
+bool ClientSession::choose_target(Pass& pass, const wire::Header& header, Bytes body) {
   target_ = pool_;
-  routing_->is_waiting = false;
+  routing_->is_waiting = routing_->may_rerun = false;
+  const bool was_refused = std::exchange(routing_->was_refused, false);
   const Beginning beginning = read_beginning(pass, header, body);
   routing_->target = Target::primary;
   routing_->reason = Reason::unknown_text;
+  routing_->fingerprint = beginning.shape != nullptr ? beginning.shape->fingerprint : 0;
   if (beginning.shape == nullptr) return true;
+  workload_->shapes.refresh(*beginning.shape);
   const sql::Facts& facts = beginning.shape->facts;
   const bool opens_block = facts.starts_transaction != sql::TransactionStart::none;
   const route::SessionFacts session{
       .defaults_to_read_only = session_state_->value(pool::read_only_setting) == "on",
       .defaults_to_serializable =
           session_state_->value("default_transaction_isolation") == "serializable",
-      .is_alone = beginning.is_alone || opens_block};
-  const route::Decision decision = route::decide(mode_of(routing_->shared.settings.routing), facts,
-                                                 sql::route_hint(beginning.text), session, nullptr);
+      .is_alone = beginning.is_alone || opens_block,
+      .was_refused = was_refused || beginning.shape->is_refused_by_standbys};
+  const Routing& shared = routing_->shared;
+  const route::Decision decision =
+      route::decide(mode_of(shared.settings.routing), facts, sql::route_hint(beginning.text),
+                    session, shared.catalog != nullptr ? shared.catalog->get() : nullptr);
   routing_->reason = decision.reason;
   if (decision.target == Target::primary) return true;
   if (!find_replica()) return !refuses_primary();
   routing_->reason = decision.reason;
   routing_->target = Target::replica;
+  if (!opens_block && sessions_.settings().rerun_on.replica_refusal) keep_for_primary(pass);
   return true;
+}
+
+/// What is sent from here on is a whole cycle, and one statement.
+void ClientSession::keep_for_primary(Pass& pass) {
+  routing_->may_rerun = is_kept_ = true;
+  routing_->held_reply.clear();
+  pass.kept_from = pass.pos;
+}
+
+/// True: it is kept until it is known that the statement does not fail.
+bool ClientSession::hold_reply(Bytes first, Bytes second) {
+  std::string& held = routing_->held_reply;
+  if (held.empty() && first.empty() && !is_head(second)) {
+    routing_->may_rerun = false;
+    return false;
+  }
+  held += as_text(first);
+  held += as_text(second);
+  if (is_head(as_bytes(held))) return true;
+  routing_->may_rerun = false;
+  send(held);
+  held.clear();
+  return true;
+}
+
+bool ClientSession::may_run_on_primary(pool::ServerConnection& server) const {
+  pool::ExpectedReplies& expected = server.expected();
+  return is_on_replica() && is_kept_ && cycle_copy_ != nullptr && body_left_ == 0 &&
+         expected.size() == 1 && !expected.is_uncertain() &&
+         server.transaction_status() == wire::TransactionStatus::idle;
+}
+
+/// An error before anything of the reply was passed on. It is the client's, unless it is only this
+/// server's.
+void ClientSession::note_replica_error(pool::ServerConnection& server,
+                                       const wire::ErrorFields& fields) {
+  routing_->may_rerun = false;
+  if (!is_by_standby(fields) || !may_run_on_primary(server)) {
+    send(routing_->held_reply);
+    return;
+  }
+  routing_->is_rerun_due = true;
+  server.replace_error("");
+  server.expected().swallow_ready();
+  if (cycle_.shape == nullptr) return;
+  // What its replay stands in the way of may be different the next time.
+  cycle_.shape->is_refused_by_standbys |= fields.sqlstate != "40001";
+  if (std::exchange(cycle_.shape->is_rerun_told, true)) return;
+  log::line(
+      log::Level::log, subject(),
+      "statement {:#x} was refused by the standby {} ({}: {}): run again on the primary, once "
+      "(rerun_on; logged for the first time, counted from now on)",
+      cycle_.shape->fingerprint, server.host().name(), fields.sqlstate, fields.message);
+}
+
+/// The cycle once more from its first message, which counts once.
+void ClientSession::run_on_primary() {
+  routing_->is_rerun_due = is_kept_ = in_cycle_ = cycle_.has_failed = false;
+  routing_->was_refused = true;
+  timer_.disarm();
+  std::unique_ptr<std::string> bytes = std::move(cycle_copy_);
+  PoolCounters& counters = pool_->counters();
+  ++counters.rerun_count;
+  --counters.query_count;
+  if (cycle_.shape != nullptr) --cycle_.shape->counts.calls;
+  counters.bytes_received -= bytes->size();
+  if (inbox_ != nullptr) {
+    bytes->append(*inbox_);
+    sessions_.give_back(std::move(inbox_));
+  }
+  inbox_ = std::move(bytes);
+  release_if_possible();
+  if (inbox_ != nullptr && may_process()) process_inbox();
 }
 
 /// What a replica has to have replayed. Nullopt: nothing, or that is not known yet.

@@ -77,7 +77,7 @@ bool ClientSession::take(pool::ServerConnection& server) {
   attached_at_ = pool_->loop().now();
   cycle_.is_first = true;
   if (routing_ != nullptr) {
-    routing_->shared.count(routing_->target, routing_->reason);
+    routing_->shared.count(routing_->target, routing_->reason, routing_->fingerprint, attached_at_);
     routing_->has_ended = false;
   }
   if (server.session_state() == session_state_) {
@@ -159,6 +159,7 @@ void ClientSession::start_cycle() {
 void ClientSession::on_reply(pool::ServerConnection& server, Bytes first, Bytes second) {
   if (state_ != ClientState::active) return;
   cycle_.bytes += first.size() + second.size();
+  if (routing_ != nullptr && routing_->may_rerun && hold_reply(first, second)) return;
   transport_->write(first, second);
   if (transport_->queued_bytes() > high_water_bytes) pause_server(server);
 }
@@ -188,6 +189,7 @@ void ClientSession::on_reply_error(pool::ServerConnection& server,
     restore_skipped_unnamed();
     if (naming_ != nullptr && !fields.is_fatal()) note_naming_error(server);
     if (prepared_ != nullptr) on_statement_error(server, fields);
+    if (routing_ != nullptr && routing_->may_rerun) note_replica_error(server, fields);
     return;
   }
   has_server_error_ = true;
@@ -225,9 +227,10 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
     prepared_->settle(server.expected());
     if (is_all_answered) names_in_doubt_ = false;
     if (is_rerun_due_) return run_again();
-    is_kept_ = false;
-    if (cycle_copy_ != nullptr) sessions_.give_back(std::move(cycle_copy_));
   }
+  if (routing_ != nullptr && routing_->is_rerun_due) return run_on_primary();
+  is_kept_ = false;
+  if (cycle_copy_ != nullptr) sessions_.give_back(std::move(cycle_copy_));
   const TimePoint now = pool_->loop().now();
   if (in_cycle_) {
     in_cycle_ = false;

@@ -341,13 +341,18 @@ class ClientSession final : public io::Disposable,
   // Which server a transaction goes to (client_routing.cpp).
   void begin_routing();
   struct Beginning;
-  bool choose_target(const Pass& pass, const wire::Header& header, Bytes body);
+  bool choose_target(Pass& pass, const wire::Header& header, Bytes body);
   Beginning read_beginning(const Pass& pass, const wire::Header& header, Bytes body) const;
   bool find_replica();
   bool needs_fence() const;
   std::optional<route::WalPosition> fence();
   bool is_on_replica() const { return target_ != pool_; }
   bool refuses_primary();
+  void keep_for_primary(Pass& pass);
+  bool hold_reply(Bytes first, Bytes second);
+  bool may_run_on_primary(pool::ServerConnection& server) const;
+  void note_replica_error(pool::ServerConnection& server, const wire::ErrorFields& fields);
+  void run_on_primary();
   void look_again();
   Error no_replica_error() const;
   static Error objection_on_replica(const sql::Shape& shape);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "pgproxy/config/settings.hpp"
@@ -14,25 +15,37 @@
 
 namespace pgproxy::session {
 
+/// The setting, as the layer that decides knows it.
+route::Mode mode_of(config::Routing routing);
+
 /// What the clients of one pool share whose entry names several hosts.
 struct Routing {
   route::Cluster* cluster = nullptr;
   config::RoutingSettings settings = {};
+  const route::CatalogRef* catalog = nullptr;  ///< of the database; nullptr: not needed
   std::vector<pool::Pool*> replicas = {};      ///< by place in the view; nullptr: not used yet
   std::vector<route::ReplicaLoad> loads = {};  ///< memory for a choice
   std::size_t turn = 0;                        ///< where the search for the next replica begins
+  struct Count {
+    std::uint64_t number = 0;
+    std::uint64_t last_fingerprint = 0;  ///< of the last one's first statement
+    TimePoint last_at{};
+  };
   /// Transactions sent to each side, by the reason.
-  std::array<std::array<std::uint64_t, route::reason_count>, 2> counts{};
+  std::array<std::array<Count, route::reason_count>, 2> counts{};
 
-  void count(route::Target target, route::Reason reason) {
-    ++counts[static_cast<std::size_t>(target)][static_cast<std::size_t>(reason)];
+  void count(route::Target target, route::Reason reason, std::uint64_t fingerprint, TimePoint now) {
+    Count& count = counts[static_cast<std::size_t>(target)][static_cast<std::size_t>(reason)];
+    ++count.number;
+    count.last_fingerprint = fingerprint;
+    count.last_at = now;
   }
   template <class Visit>
   void for_each_count(Visit visit) const {
     for (std::size_t target = 0; target < counts.size(); ++target) {
       for (std::size_t reason = 0; reason < counts[target].size(); ++reason) {
-        const std::uint64_t count = counts[target][reason];
-        if (count == 0) continue;
+        const Count& count = counts[target][reason];
+        if (count.number == 0) continue;
         visit(static_cast<route::Target>(target), static_cast<route::Reason>(reason), count);
       }
     }
@@ -49,9 +62,15 @@ struct SessionRouting {
   std::optional<route::WalPosition> fence;             ///< that answer
   route::Target target = route::Target::primary;       ///< of the transaction at hand
   route::Reason reason = route::Reason::unknown_text;  ///< likewise
+  std::uint64_t fingerprint = 0;                       ///< of its first statement; 0: not known
   bool has_ended = false;  ///< COMMIT or ROLLBACK was sent of the transaction on a replica
   /// It waits for a replica that it may read from (on_no_replica = wait).
   bool is_waiting = false;
+  // What a replica refuses is run again (rerun_on = replica_refusal).
+  bool may_rerun = false;  ///< the statement at hand, of whose reply nothing was passed on
+  bool is_rerun_due = false;
+  bool was_refused = false;  ///< what comes next was: it is for the primary
+  std::string held_reply;    ///< what came before the first row
 };
 
 }  // namespace pgproxy::session

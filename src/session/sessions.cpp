@@ -189,53 +189,6 @@ void Sessions::forget(const pool::Pool& pool) {
   workloads_.erase(&pool);
 }
 
-Routing* Sessions::routing(const pool::Pool& pool) {
-  if (pool.kind() != pool::PoolKind::primary || !find_cluster_) return nullptr;
-  Workload& work = workload(pool);
-  if (work.routing == nullptr) set_up_routing(pool, work);
-  return work.routing.get();
-}
-
-/// Also when the settings, or the list of hosts, are others now.
-void Sessions::set_up_routing(const pool::Pool& pool, Workload& work) {
-  const config::Database& entry = pool.database().config;
-  route::Cluster* const cluster = find_cluster_(entry);
-  if (cluster == nullptr) return;
-  if (work.routing == nullptr) work.routing = std::make_unique<Routing>();
-  Routing& routing = *work.routing;
-  routing.settings = config::routing_settings(settings_, entry, pool.user().name);
-  if (routing.cluster == cluster) return;
-  routing.cluster = cluster;
-  routing.replicas.clear();
-}
-
-void Sessions::add_replica_waiter(ClientSession& session) {
-  replica_waiters_.push_back(session.id());
-}
-
-void Sessions::on_cluster_changed() {
-  for (const std::uint64_t id : std::exchange(replica_waiters_, {})) {
-    const auto at = sessions_.find(id);
-    if (at != sessions_.end()) at->second->on_cluster_changed();
-  }
-}
-
-std::vector<RouteRow> Sessions::describe_routes() const {
-  std::vector<RouteRow> rows;
-  for (const auto& [pool, workload] : workloads_) {
-    if (workload->routing == nullptr) continue;
-    workload->routing->for_each_count(
-        [&](route::Target target, route::Reason reason, std::uint64_t count) {
-          rows.push_back({.database = pool->database().config.name,
-                          .user = pool->user().name,
-                          .target = target == route::Target::replica ? "replica" : "primary",
-                          .reason = std::string(to_string(reason)),
-                          .count = count});
-        });
-  }
-  return rows;
-}
-
 Workload& Sessions::workload(const pool::Pool& pool) {
   auto& slot = workloads_[&pool];
   if (slot == nullptr) slot = std::make_unique<Workload>();
@@ -246,6 +199,8 @@ void Sessions::forget_learned(const pool::Pool& pool) {
   for (const auto& [other, workload] : workloads_) {
     if (&other->database() == &pool.database()) workload->shapes.forget_learned();
   }
+  const Routing* const routing = workload(pool).routing.get();
+  if (routing != nullptr) routing->cluster->doubt_catalog(pool.server_database());
 }
 
 std::vector<PinRow> Sessions::describe_pins() const {

@@ -41,7 +41,8 @@ REQUIRED_IN = {
     "recovery": {"auto_recover": 1, "max_attempts": 1000, "attempt_interval": 15, "while_recovering": "queue",
                  "failed_until": "reconnect", "rerun_on": "none"},
     "routing": {"routing": None, "read_consistency": None, "on_no_replica": None, "failover_hold": None,
-                "probe_interval": None, "max_replica_lag": None, "replica_pool_size": None},
+                "probe_interval": None, "max_replica_lag": None, "replica_pool_size": None,
+                "safe_functions": None, "catalog_interval": None},
     "health": {"check_interval": 0, "check_timeout": 1, "failure_threshold": 3, "health_query": "select 1"},
 }
 OTHER_SECTIONS = {name: section for section, values in REQUIRED_IN.items() for name in values}

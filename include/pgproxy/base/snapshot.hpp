@@ -155,6 +155,17 @@ struct RouteRow {
   std::string target;  ///< primary, replica
   std::string reason;
   std::uint64_t count = 0;
+  std::uint64_t last_fingerprint = 0;  ///< of the statement that was decided about last
+  Duration last_ago{};
+};
+
+/// Where a statement would go, as EXPLAIN ROUTE tells it of each database.
+struct RouteExplanation {
+  std::string database;
+  std::string target;  ///< primary, replica, or what on_no_replica makes of it: wait, error
+  std::string reason;
+  std::string explanation;  ///< for people
+  std::string server;       ///< the one at hand; empty: there is none
 };
 
 /// What is counted for the statements of one shape; times in microseconds.
@@ -378,6 +389,8 @@ class StatusSource {
   virtual std::vector<MemoryRow> memory() const = 0;
   virtual std::vector<HostRow> hosts() const = 0;
   virtual std::vector<RouteRow> routes() const = 0;
+  /// A row for each database whose entry is routed.
+  virtual std::vector<RouteExplanation> explain_route(std::string_view sql) const = 0;
   virtual PoolerState pooler_state() const = 0;
 
  protected:

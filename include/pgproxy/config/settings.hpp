@@ -19,6 +19,7 @@ enum class PoolMode { session, transaction, statement };
 /// What makes us run a cycle again.
 struct RerunOn {
   bool stale_plan = false;
+  bool replica_refusal = false;
   bool operator==(const RerunOn&) const = default;
 };
 enum class LogFormat { text, logfmt, json };
@@ -30,7 +31,7 @@ enum class OnSequenceState { learn, pin, error };
 enum class CheckoutOrder { lifo, round_robin, random };
 enum class LoadBalanceHosts { round_robin, disable };
 /// What is sent to which of an entry's several hosts.
-enum class Routing { off, primary_only, read_only_transactions };
+enum class Routing { off, primary_only, read_only_transactions, selects };
 /// What a client that reads from a replica is sure to see.
 enum class ReadConsistency { session, bounded, eventual };
 /// What becomes of a transaction for a replica when none may be read from.
@@ -266,6 +267,8 @@ struct Settings {
   Duration probe_interval{};
   Duration max_replica_lag{};  ///< zero: any
   ReplicaPoolSize replica_pool_size;
+  std::vector<std::string> safe_functions;  ///< "name" or "schema.name"
+  Duration catalog_interval{};
 
   // Health of servers.
   Duration check_interval{};

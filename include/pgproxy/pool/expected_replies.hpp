@@ -64,8 +64,8 @@ class ExpectedReplies {
   /// Takes it off the queue; the type of the message, whose body is empty, to be given to
   /// next_owner() as it was before.
   char take_local();
-  /// The ReadyForQuery that comes next is not passed on.
-  void swallow_next_sync();
+  /// Behind an error: the ReadyForQuery that comes next is not passed on.
+  void swallow_ready();
 
   /// Of all messages recorded so far, those in [from, to) went unanswered because of the last
   /// ErrorResponse; the one at `from` is the one that failed.

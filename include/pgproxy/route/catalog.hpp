@@ -56,6 +56,7 @@ class Catalog {
   std::optional<Reason> doubt(const sql::Facts& query) const;
 
   std::size_t function_count() const { return functions_.size(); }
+  std::size_t relation_count() const { return relation_count_; }
 
  private:
   struct Hash {
@@ -77,6 +78,7 @@ class Catalog {
   std::unordered_set<std::string, Hash, std::equal_to<>> safe_functions_;
   /// By "name" and by "schema.name": how many of them are unsafe.
   Map<std::uint32_t> relations_;
+  std::size_t relation_count_ = 0;
 };
 using CatalogRef = std::shared_ptr<const Catalog>;
 

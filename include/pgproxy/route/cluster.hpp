@@ -2,9 +2,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
+#include <set>
+#include <string>
 #include <utility>
 
+#include "pgproxy/route/catalog.hpp"
 #include "pgproxy/route/cluster_view.hpp"
 #include "pgproxy/route/write_fences.hpp"
 
@@ -45,6 +49,33 @@ class Cluster {
   void end_sampling() { is_sampled_ = false; }
   void on_wanted(std::function<void()> callback) { on_wanted_ = std::move(callback); }
 
+  // What the databases have (routing = selects), by their names at the servers.
+
+  /// Has it asked for, and from then on again and again. What is pointed to is nullptr until it is
+  /// known, and again when it may be another one; it stays where it is.
+  const CatalogRef* want_catalog(const std::string& dbname) {
+    const CatalogRef& catalog = catalogs_[dbname];
+    if (wanted_catalogs_.insert(dbname).second && on_catalog_wanted_) on_catalog_wanted_(dbname);
+    return &catalog;
+  }
+  void set_catalog(const std::string& dbname, CatalogRef catalog) {
+    catalogs_[dbname] = std::move(catalog);
+  }
+  /// A client has changed what it tells of: it is void, and is asked for.
+  void doubt_catalog(const std::string& dbname) {
+    if (!wanted_catalogs_.contains(dbname)) return;
+    catalogs_[dbname].reset();
+    if (on_catalog_wanted_) on_catalog_wanted_(dbname);
+  }
+  /// None is asked for any more until it is wanted again, and none is known.
+  void forget_catalogs() {
+    for (auto& [dbname, catalog] : catalogs_) catalog.reset();
+    wanted_catalogs_.clear();
+  }
+  void on_catalog_wanted(std::function<void(const std::string& dbname)> callback) {
+    on_catalog_wanted_ = std::move(callback);
+  }
+
   /// Called whenever a client that waits for a replica might find one.
   void on_change(std::function<void()> callback) { on_change_ = std::move(callback); }
 
@@ -59,6 +90,9 @@ class Cluster {
   TimePoint wanted_at_{};
   bool is_sampled_ = false;
   std::function<void()> on_wanted_;
+  std::map<std::string, CatalogRef> catalogs_;
+  std::set<std::string> wanted_catalogs_;
+  std::function<void(const std::string&)> on_catalog_wanted_;
   std::function<void()> on_change_;
 };
 

@@ -46,6 +46,8 @@ class Sessions final : public io::AcceptListener {
   /// What is known of some cluster is new: clients that wait for a replica look again.
   void on_cluster_changed();
   std::vector<RouteRow> describe_routes() const;
+  /// Of each routed database, for a client that has not written and has no settings of its own.
+  std::vector<RouteExplanation> explain_route(std::string_view sql) const;
 
   /// No login is let in any more but the console's. `when_empty` is called when only consoles are
   /// left.

@@ -26,6 +26,10 @@ struct Shape {
   std::uint32_t clean_count = 0;
   /// Runs since the server was last asked.
   std::uint32_t run_count = 0;
+  /// A standby has refused it, as it writes: also void when code has changed.
+  bool is_refused_by_standbys = false;
+  /// It was told in the log that it was run again on the primary.
+  bool is_rerun_told = false;
   /// Shapes::generation() when that was counted.
   std::uint32_t generation = 0;
 };
@@ -50,14 +54,15 @@ class Shapes {
   /// caller uses unknown(). The reference is good until the next call.
   const ShapeRef& find(std::string_view text, bool backslashes_are_plain);
   const ShapeRef& unknown() const { return unknown_; }
-  /// What was learned (clean_count, run_count) of all of them is void, also of those that are only
-  /// held elsewhere: see refresh().
+  /// What was learned (clean_count and the like) of all of them is void, also of those that are
+  /// only held elsewhere: see refresh().
   void forget_learned() { ++generation_; }
   /// To be called before what was learned is looked at.
   void refresh(Shape& shape) const {
     if (shape.generation == generation_) return;
     shape.generation = generation_;
     shape.clean_count = shape.run_count = 0;
+    shape.is_refused_by_standbys = false;
   }
   std::size_t size() const;
   /// Calls `visit` with each, unknown() included.

@@ -35,6 +35,13 @@ struct FakeSource final : StatusSource {
   std::vector<MemoryRow> memory() const override { return memory_rows; }
   std::vector<HostRow> hosts() const override { return host_rows; }
   std::vector<RouteRow> routes() const override { return route_rows; }
+  std::vector<RouteExplanation> explain_route(std::string_view sql) const override {
+    return {{.database = "shop",
+             .target = "replica",
+             .reason = "plain_query",
+             .explanation = "asked: " + std::string(sql),
+             .server = "b:5432"}};
+  }
   PoolerState pooler_state() const override { return state; }
 
   std::vector<ConnectionRow> client_rows;

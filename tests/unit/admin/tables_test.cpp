@@ -197,3 +197,15 @@ TEST_CASE("SHOW ERRORS has SQLSTATE and hint") {
                                                       "127.0.0.1:5000", "53300", "full",
                                                       "Raise it."});
 }
+
+TEST_CASE("EXPLAIN ROUTE takes one statement in quotes, whatever is in it") {
+  const Answer answer = ask("explain ROUTE 'SELECT ''a;b''; SELECT 2' ;");
+  CHECK(answer.columns == "database:25 target:25 reason:25 explanation:25 server:25");
+  CHECK(answer.cell(0, "explanation") == "asked: SELECT 'a;b'; SELECT 2");
+  CHECK(answer.cell(0, "server") == "b:5432");
+  for (const std::string text : {"EXPLAIN ROUTE", "EXPLAIN ROUTE 'SELECT 1' 2", "EXPLAIN ROUTE ''",
+                                 "EXPLAIN ROUTE 'SELECT 1"}) {
+    CAPTURE(text);
+    CHECK(ask(text).error.sqlstate == "42601");
+  }
+}

@@ -52,7 +52,9 @@ TEST_CASE("what cannot be routed is said") {
                  "read_consistency = bounded needs max_replica_lag"));
   CHECK(contains(problems_of(load_entry("host=a,b failover_hold=50")),
                  "failover_hold is not less than query_wait_timeout"));
-  CHECK(contains(problems_of(load_entry("host=a,b routing=selects")), "not in this version"));
+  CHECK(contains(problems_of(load_entry("host=a,b routing=selects",
+                                        control + routed + "catalog_interval = 0\n")),
+                 "catalog_interval: 0 would ask without a pause"));
   CHECK(contains(problems_of(load_entry("host=a,b", control + routed + "probe_interval = 0\n")),
                  "probe_interval: 0 would ask without a pause"));
   for (const std::string weights : {"1", "1,2,3", "1,0", "1,x"}) {
@@ -88,6 +90,7 @@ TEST_CASE("a server counts as what it needs most: as the primary or as a standby
   const auto usual = sum_at("host=a,b pool_size=7 replica_pool_size=2");
   CHECK(sum_at("host=a,b pool_size=7 replica_pool_size=12") == usual + 5);
   CHECK(sum_at("host=a,b pool_size=7 routing=off") == usual - 1);  // nobody asks for roles
+  CHECK(sum_at("host=a,b pool_size=7 replica_pool_size=2 routing=selects") == usual + 1);
 }
 
 TEST_CASE("a server that does not answer is not waited for without an end") {
@@ -117,4 +120,5 @@ TEST_CASE("who asks for roles counts at the servers of the entry for all other n
     return std::ranges::count_if(host->connections.terms, &CapacityTerm::is_own);
   };
   CHECK(own_at("host=a,b") == own_at("host=a,b routing=off") + 1);
+  CHECK(own_at("host=a,b routing=selects") == own_at("host=a,b") + 1);
 }

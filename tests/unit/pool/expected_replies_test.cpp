@@ -298,7 +298,12 @@ TEST_CASE("the ReadyForQuery of a cycle that is run again is not passed on") {
   Replies replies;
   replies.sent({bind, execute, sync});
   CHECK(replies.received("E") == 0);
-  replies.queue.swallow_next_sync();
+  replies.queue.swallow_ready();
+  CHECK(replies.queue.received('Z') == swallow);
+  CHECK(replies.queue.is_quiet());
+  replies.sent({query});
+  CHECK(replies.received("E") == 0);
+  replies.queue.swallow_ready();
   CHECK(replies.queue.received('Z') == swallow);
   CHECK(replies.queue.is_quiet());
 }

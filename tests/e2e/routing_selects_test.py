@@ -1,8 +1,4 @@
-"""Single SELECTs on replicas, what a replica's refusal leads to, and EXPLAIN ROUTE.
-
-Not registered: this version knows neither `routing = selects` nor `rerun_on = replica_refusal` nor EXPLAIN ROUTE. Named
-routing_selects_test.py it is a test of ctest like the others.
-"""
+"""Single SELECTs on replicas, what a replica's refusal leads to, and EXPLAIN ROUTE."""
 
 import threading
 import unittest
@@ -24,6 +20,11 @@ create function volatile_one() returns int language sql volatile as 'select 1';
 create function stable_one() returns int language sql stable as 'select 1';
 create view volatile_view as select volatile_one() as n, {PLACE} as place;
 create sequence numbers;
+create unlogged table unlogged(n int);
+create table later(n int);
+create function noted(a int, b int) returns int language plpgsql volatile as 'begin insert into counters values (a, b); return a; end';
+create operator ### (leftarg = int, rightarg = int, function = noted);
+grant create on schema public to app;
 grant all on all tables in schema public to app;
 grant all on all sequences in schema public to app;
 """
@@ -91,9 +92,11 @@ class Selects(RoutingTest):
             eventually(lambda: ask()[0] in self.addresses, "the catalog is known")
             self.assertEqual(ask()[1], "3")
             for number in range(6):
-                place, value = connection.execute(f"select {PLACE}, %s::int", [number]).fetchone()
-                self.assertIn(place, self.addresses)
-                self.assertEqual(value, number)
+                def read():
+                    place, value = connection.execute(f"select {PLACE}, %s::int", [number]).fetchone()
+                    self.assertEqual(value, number)
+                    return place
+                eventually(lambda: read() in self.addresses, "what it wrote is replayed")
                 connection.execute("update counters set n = %s where id = 1", [number])
             both = raw.parse(f"select {PLACE}") + raw.bind() + raw.execute()
             self.assertEqual({row[0] for row in raw.rows(client.ask(both, both, raw.SYNC))}, {self.cluster.primary.address})
@@ -123,7 +126,7 @@ class Reruns(RoutingTest):
 
     def conflict(self, rerun_on):
         """What a SELECT on a standby ends with when rows that it may need are vacuumed away."""
-        pooler = self.start({"rerun_on": rerun_on})
+        pooler = self.start({"rerun_on": rerun_on, "safe_functions": "pg_sleep"})
         for standby in self.cluster.standbys:
             standby.execute("alter system set max_standby_streaming_delay = 0")
             standby.execute("select pg_reload_conf()")
@@ -155,6 +158,113 @@ class Reruns(RoutingTest):
     def test_without_it_the_error_is_the_client_s(self):
         _, outcome = self.conflict("none")
         self.assertEqual(outcome, "40001")
+
+
+class Refusals(RoutingTest):
+    """What the catalog does not tell: an operator whose function writes."""
+
+    def tearDown(self):
+        self.cluster.primary.execute("delete from counters where id > 1000", database="test")
+
+    def start_and_warm(self, rerun_on="replica_refusal"):
+        pooler = self.start({"rerun_on": rerun_on})
+        with pooler.connect() as warm:
+            eventually(lambda: where(warm) in self.addresses, "the catalog is known")
+        return pooler
+
+    def reasons(self, pooler):
+        """But for what came before the catalog was known."""
+        return {(row["target"], row["reason"]): int(row["count"]) for row in pooler.console("show routing")
+                if row["reason"] != "function_unknown"}
+
+    def noted(self):
+        return self.cluster.primary.execute("select count(*) from counters where id > 1000", database="test")[0][0]
+
+    def test_it_runs_on_the_primary_and_is_remembered(self):
+        pooler = self.start_and_warm()
+        with pooler.connect() as connection, pooler.raw() as client:
+            self.assertEqual(connection.execute("select 1001 ### 1 as n, 'text'").fetchone(), (1001, "text"))
+            self.assertEqual(self.noted(), 1)
+            self.assertEqual(self.reasons(pooler)[("primary", "refused_before")], 1)
+            sent = self.reasons(pooler)[("replica", "plain_query")]
+            self.assertEqual(connection.execute("select 1002 ### 1 as n, 'text'").fetchone(), (1002, "text"))
+            reply = client.query("select 1003 ### 1 as n, 'text'")
+            self.assertEqual((raw.rows(reply), raw.tags(reply)), ([("1003", "text")], "TDCZ"))
+            self.assertEqual(self.reasons(pooler), {("replica", "plain_query"): sent, ("primary", "refused_before"): 3})
+        self.assertEqual(self.noted(), 3)
+        self.assertEqual(pooler.log_text().count("was refused by the standby"), 1)
+        eventually(lambda: all(row["sv_active"] == "0" for row in pooler.console("show pools")), "all servers are given back")
+
+    def test_extended_protocol_and_pipelines(self):
+        pooler = self.start_and_warm()
+        with pooler.raw() as client:
+            cycle = lambda number: (raw.parse(f"select {number} ### $1::int, {number}") + raw.bind(1) + raw.describe() +
+                                    raw.execute() + raw.SYNC)
+            reply = client.ask(cycle(1001))
+            self.assertEqual((raw.rows(reply), raw.tags(reply)), ([("1001", "1001")], "12TDCZ"))
+            client.ask(raw.parse("select 1002 ### $1::int, 'named'", "named"), raw.SYNC)
+            reply = client.ask(raw.bind(1, name="named"), raw.execute(), raw.SYNC)
+            self.assertEqual((raw.rows(reply), raw.tags(reply)), ([("1002", "named")], "2DCZ"))
+            client.send(raw.query("select 1003 ### 1, 'behind it'") + raw.query("insert into counters values (1004, 1)"))
+            self.assertEqual(raw.tags(client.read_until("Z")), "TDCZ")
+            self.assertEqual(raw.tags(client.read_until("Z")), "CZ")
+        self.assertEqual(self.noted(), 4)
+
+    def test_other_errors_are_the_client_s(self):
+        pooler = self.start_and_warm()
+        with pooler.raw() as client:
+            reply = client.query("select 1 / 0")
+            self.assertEqual((raw.error(reply)["C"], raw.tags(reply)), ("22012", "EZ"))
+            reply = client.ask(raw.parse("select 1 / (i - $1::int) from generate_series(1, 3) i"), raw.bind(1), raw.describe(), raw.execute(), raw.SYNC)
+            self.assertEqual((raw.error(reply)["C"], raw.tags(reply)), ("22012", "12TEZ"))
+            reply = client.query("select i / (3 - i) from generate_series(1, 3) i")
+            self.assertEqual(raw.error(reply)["C"], "22012")
+        self.assertEqual(set(self.reasons(pooler)), {("replica", "plain_query")})
+
+    def test_without_it_the_refusal_is_the_client_s(self):
+        pooler = self.start_and_warm("none")
+        with pooler.connect() as connection, self.assertRaises(psycopg.errors.ReadOnlySqlTransaction):
+            connection.execute("select 1001 ### 1")
+
+    def test_a_table_that_is_not_replicated(self):
+        pooler = self.start_and_warm()
+        with pooler.connect() as connection:
+            self.assertEqual(connection.execute("select count(*) from unlogged").fetchone(), (0,))
+            self.assertIn(("primary", "relation_unsafe"), self.reasons(pooler))
+            self.assert_on_replica(connection, f"select {PLACE} from later right join (select 1) s on true")
+            self.cluster.primary.execute("alter table later set unlogged", database="test")
+            self.cluster.wait_until_replayed()
+            self.assertEqual(connection.execute("select count(*) from later").fetchone(), (0,))
+            self.assertIn(("primary", "refused_before"), self.reasons(pooler))
+
+
+class Catalogs(RoutingTest):
+    """What a client changes is known to the router from then on."""
+
+    def test_a_function_that_becomes_volatile(self):
+        pooler = self.start()
+        with pooler.connect() as connection, pooler.connect() as owner:
+            owner.execute("create function changing() returns int language sql stable as 'select 1'")
+            self.cluster.wait_until_replayed()
+            eventually(lambda: connection.execute(f"select {PLACE}, changing()").fetchone()[0] in self.addresses, "it is stable")
+            owner.execute("alter function changing() volatile")
+            for _ in range(20):
+                self.assert_on_replica(connection, f"select {PLACE}, changing()", expected=False)
+            owner.execute("drop function changing()")
+
+    def test_without_access_it_is_told_and_queries_stay(self):
+        self.cluster.primary.execute("revoke connect on database test from public; grant connect on database test to app", database="postgres")
+        self.addCleanup(self.cluster.primary.execute, "grant connect on database test to public", database="postgres")
+        pooler = self.start({"catalog_interval": 0.1})
+        with pooler.connect() as connection:
+            connection.execute("select 1")
+            row = eventually(lambda: [row for row in pooler.console("show health") if row["kind"] == "catalog"], "it is told")[0]
+            self.assertIn("GRANT CONNECT ON DATABASE test", row["hint"])
+            self.assert_on_replica(connection, f"select {PLACE} from counters where id = 1", expected=False)
+            self.cluster.primary.execute(f"grant connect on database test to {replicas.CONTROL}", database="postgres")
+            read = f"select {PLACE} from counters where id = 1"
+            eventually(lambda: connection.execute(read).fetchone()[0] in self.addresses, "it is known")
+        self.assertEqual([row for row in pooler.console("show health") if row["kind"] == "catalog"], [])
 
 
 class ExplainRoute(RoutingTest):
