@@ -313,6 +313,18 @@ class Instances(CapacityTest):
                     self.assertEqual(harness.raw.rows(waiting.read_until("Z")), [("served",)])
         self.assertIn("open no connection: other instances have taken this one's place", pooler.log_text())
 
+    def test_another_list_of_hosts_with_the_same_primary_keeps_the_slot(self):
+        pooler = self.started(instances=1, check="report", attempt_interval=60)
+        holder = self.cluster.execute("select pid from pg_locks where locktype = 'advisory'")
+        pooler.databases["test"] = pooler.databases["test"].replace("host=127.0.0.1", "host=127.0.0.9,127.0.0.1 routing=off")
+        pooler.write_ini()
+        with pooler.raw("admin", harness.SECTION) as console:
+            self.assertNotIn("E", harness.raw.tags(console.query("reload")))
+        row, = [row for row in pooler.console("show health") if row["kind"] == "coordination"]
+        self.assertEqual(row["state"], "held")
+        self.assertIn("127.0.0.9", row["name"])
+        self.assertEqual(self.cluster.execute("select pid from pg_locks where locktype = 'advisory'"), holder)
+
     def test_a_lost_connection_is_a_state_and_taken_up_again(self):
         pooler = self.started()
         lock = "select pid from pg_locks where locktype = 'advisory'"
