@@ -123,6 +123,20 @@ void Clusters::reload() {
   make_clusters();
 }
 
+std::vector<std::string> Clusters::replicas_of(const config::Database& entry) const {
+  std::vector<std::string> names;
+  const auto known = clusters_.find(control::cluster_name(entry));
+  const auto routing = config::routing_settings(settings_, entry, "").routing;
+  const bool reads = routing != config::Routing::off && routing != config::Routing::primary_only;
+  if (!reads || known == clusters_.end()) return names;
+  const route::ClusterViewRef& view = known->second->cluster.view();
+  if (view == nullptr) return names;
+  for (const route::HostView& host : view->hosts) {
+    if (host.role == route::Role::standby) names.push_back(host.name);
+  }
+  return names;
+}
+
 void Clusters::describe(std::vector<HostRow>& rows) const {
   const TimePoint now = services_.loop.now();
   for (const auto& [name, known] : clusters_) {

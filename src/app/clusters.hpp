@@ -30,6 +30,9 @@ class Clusters final : private TimeoutListener {
   void start(std::function<void()> over);
   /// The settings are others now: new lists of hosts are asked, too.
   void reload();
+  /// The standbys that transactions of the entry may go to, "host:port"; what they are at the
+  /// moment.
+  std::vector<std::string> replicas_of(const config::Database& entry) const;
   /// Adds what is known to the rows of these servers.
   void describe(std::vector<HostRow>& rows) const;
   void describe_health(std::vector<HealthRow>& rows) const { catalogs_.describe_health(rows); }

@@ -81,7 +81,8 @@ struct PoolToVerify {
   bool is_guessed = false;
 };
 
-std::vector<PoolToVerify> pools_to_verify(const config::Settings& settings) {
+std::vector<PoolToVerify> pools_to_verify(const config::Settings& settings,
+                                          const Clusters& clusters) {
   std::vector<PoolToVerify> pools;
   for (const config::Database& entry : settings.databases) {
     const auto known = pool_users(settings, entry);
@@ -90,7 +91,11 @@ std::vector<PoolToVerify> pools_to_verify(const config::Settings& settings) {
       const auto secret = settings.secrets.find(user);
       const bool is_verifier =
           secret != settings.secrets.end() && (secret->second.starts_with("SCRAM-SHA-256$"));
-      if (known || !is_verifier) pools.push_back({{entry.name, user}, !known});
+      if (!known && is_verifier) continue;
+      pools.push_back({{entry.name, user}, !known});
+      for (const std::string& replica : clusters.replicas_of(entry)) {
+        pools.push_back({{entry.name, user, replica}, !known});
+      }
     }
     if (pools.size() > before) continue;
     log::line(log::Level::warning,
@@ -111,7 +116,7 @@ double milliseconds(Duration duration) {
 }
 
 void log_report(const pool::AcquisitionReport& report) {
-  const std::string name = report.pool.database + "/" + report.pool.user;
+  const std::string name = report.pool.text();
   using enum pool::AcquisitionReport::Outcome;
   switch (report.outcome) {
     case passed:
@@ -134,7 +139,7 @@ void log_report(const pool::AcquisitionReport& report) {
 /// Fails with the first pool that did.
 Result<void> Proxy::verify_acquire() {
   if (!loaded_.settings.verify_acquire) return {};
-  const std::vector<PoolToVerify> pools = pools_to_verify(loaded_.settings);
+  const std::vector<PoolToVerify> pools = pools_to_verify(loaded_.settings, clusters_);
   std::vector<pool::PoolName> names;
   for (const PoolToVerify& pool : pools) names.push_back(pool.name);
   std::vector<pool::AcquisitionReport> reports;

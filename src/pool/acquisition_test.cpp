@@ -155,6 +155,7 @@ void AcquisitionTest::start_pool() {
   }
   if (!entry->config.user.empty()) report_.pool.user = entry->config.user;
   pool_ = &pools_.pool(*entry, pools_.user(report_.pool.user));
+  if (!report_.pool.replica.empty()) pool_ = &pools_.replica_pool(*pool_, report_.pool.replica);
   pool_->set_login_listener(this);
   start_acquirers();
 }
@@ -244,11 +245,11 @@ void AcquisitionTest::fail(const std::string& server, const Error& error) {
   begin_to_settle();
   report_.server = server;
   const std::string where = server.empty() ? "" : ", server " + server;
-  report_.error = Error{.sqlstate = error.sqlstate,
-                        .message = fmt::format("pool {}/{}{}: {}", report_.pool.database,
-                                               report_.pool.user, where, error.message),
-                        .detail = error.detail,
-                        .hint = error.hint.empty() ? remedy(error) : error.hint};
+  report_.error =
+      Error{.sqlstate = error.sqlstate,
+            .message = fmt::format("pool {}{}: {}", report_.pool.text(), where, error.message),
+            .detail = error.detail,
+            .hint = error.hint.empty() ? remedy(error) : error.hint};
   const bool is_refused = error.sqlstate == "28P01" || error.sqlstate == "28000";
   report_.outcome = is_refused && lacks_secret() ? AcquisitionReport::Outcome::unverifiable
                                                  : AcquisitionReport::Outcome::failed;

@@ -4,6 +4,7 @@
 #include "session/client_pass.hpp"
 #include "session/naming_query.hpp"
 #include "session/prepared_statements.hpp"
+#include "session/routing.hpp"
 
 #include "pgproxy/wire/decode.hpp"
 #include "pgproxy/wire/encode.hpp"
@@ -191,6 +192,10 @@ bool ClientSession::process_one(Pass& pass) {
       !choose_target(pass, header, body)) {
     return discard_ != Discard::nothing;  // refused: its request is dropped
   }
+  if (routing_ != nullptr && is_behind_end(header.type)) {
+    end_cycle_early();
+    return false;
+  }
   const Step step = on_message(pass, header, body);
   if (step == Step::wait && discard_ != Discard::nothing) return true;
   if (step == Step::wait || step == Step::stop) return false;
@@ -234,6 +239,7 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
       if (!attach()) return wait_or_stop();
       provide_unnamed(false);
       note_execute();
+      if (routing_ != nullptr) routing_->has_ended |= routing_->is_end_bound;
       return ask(pool::ReplyKind::execute);
     case 'F':
       // Large objects mostly, but any function can be called this way, by number.

@@ -131,8 +131,8 @@ std::optional<Error> ClientSession::examine(const sql::ShapeRef& shape, std::str
   if (session_state_->creates_temporary_objects() && facts.may_write) {
     leaves |= {Residue::temporary_object};
   }
-  if (is_on_replica()) {
-    if (auto error = objection_behind_end(facts, bringer)) return error;
+  if (is_on_replica() && bringer == Bringer::bind) {
+    routing_->is_end_bound = facts.ends_transaction && !facts.chains;
   }
   // In a failed transaction the server refuses it by itself.
   if (server_->transaction_status() != wire::TransactionStatus::failed) {

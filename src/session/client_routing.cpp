@@ -181,11 +181,12 @@ bool ClientSession::may_run_on_primary(pool::ServerConnection& server) const {
          server.transaction_status() == wire::TransactionStatus::idle;
 }
 
-/// An error before anything of the reply was passed on. It is the client's, unless it is only this
+/// An error before anything of the reply was passed on is the client's, unless it is only this
 /// server's.
 void ClientSession::note_replica_error(pool::ServerConnection& server,
                                        const wire::ErrorFields& fields) {
-  routing_->may_rerun = false;
+  routing_->has_early_error |= routing_->is_ending_early;
+  if (!std::exchange(routing_->may_rerun, false)) return;
   if (!is_by_standby(fields) || !may_run_on_primary(server)) {
     send(routing_->held_reply);
     return;
@@ -311,19 +312,25 @@ Error ClientSession::objection_on_replica(const sql::Shape& shape) {
               "*/ in front."};
 }
 
-/// Behind a COMMIT or ROLLBACK without a Sync in between there is another transaction, which may
-/// belong elsewhere, and cannot: the server answers all of the cycle.
-std::optional<Error> ClientSession::objection_behind_end(const sql::Facts& facts, Bringer bringer) {
-  if (bringer == Bringer::parse) return std::nullopt;
-  const bool is_behind =
-      std::exchange(routing_->has_ended, facts.ends_transaction && !facts.chains);
-  if (bringer == Bringer::query || !is_behind) return std::nullopt;
-  return Error{.sqlstate = "0A000",
-               .message = "a transaction on a replica has to end with its pipeline",
-               .detail = "More is sent behind its COMMIT or ROLLBACK, in front of the same Sync.",
-               .hint =
-                   "Have a Sync behind COMMIT, or begin with the comment /* pgproxy: primary */ "
-                   "in front."};
+/// Behind the end of a transaction without a Sync in between there is another one, which may belong
+/// elsewhere.
+bool ClientSession::is_behind_end(char type) const {
+  if (server_ == nullptr || !routing_->has_ended || server_->expected().is_skipping()) return false;
+  return type != 'S' && type != 'H' && type != 'X';
+}
+
+/// Has this server end the cycle, with a Sync of ours; the client's messages wait for that.
+void ClientSession::end_cycle_early() {
+  routing_->has_ended = routing_->is_end_bound = false;
+  routing_->is_ending_early = true;
+  put_sync();
+  cycle_from_ = server_->expected().next_number();
+}
+
+/// An error before it is one of the client's cycle, which ends with the client's own Sync.
+void ClientSession::note_early_end() {
+  routing_->is_ending_early = false;
+  if (std::exchange(routing_->has_early_error, false)) discard_ = Discard::until_sync;
 }
 
 /// Servers may be others now: a client that waits for a replica looks again.

@@ -78,7 +78,7 @@ bool ClientSession::take(pool::ServerConnection& server) {
   cycle_.is_first = true;
   if (routing_ != nullptr) {
     routing_->shared.count(routing_->target, routing_->reason, routing_->fingerprint, attached_at_);
-    routing_->has_ended = false;
+    routing_->has_ended = routing_->is_end_bound = false;
   }
   if (server.session_state() == session_state_) {
     state_ = ClientState::active;
@@ -189,7 +189,7 @@ void ClientSession::on_reply_error(pool::ServerConnection& server,
     restore_skipped_unnamed();
     if (naming_ != nullptr && !fields.is_fatal()) note_naming_error(server);
     if (prepared_ != nullptr) on_statement_error(server, fields);
-    if (routing_ != nullptr && routing_->may_rerun) note_replica_error(server, fields);
+    if (routing_ != nullptr) note_replica_error(server, fields);
     return;
   }
   has_server_error_ = true;
@@ -229,6 +229,7 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
     if (is_rerun_due_) return run_again();
   }
   if (routing_ != nullptr && routing_->is_rerun_due) return run_on_primary();
+  if (routing_ != nullptr && routing_->is_ending_early) note_early_end();
   is_kept_ = false;
   if (cycle_copy_ != nullptr) sessions_.give_back(std::move(cycle_copy_));
   const TimePoint now = pool_->loop().now();

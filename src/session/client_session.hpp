@@ -356,7 +356,9 @@ class ClientSession final : public io::Disposable,
   void look_again();
   Error no_replica_error() const;
   static Error objection_on_replica(const sql::Shape& shape);
-  std::optional<Error> objection_behind_end(const sql::Facts& facts, Bringer bringer);
+  bool is_behind_end(char type) const;
+  void end_cycle_early();
+  void note_early_end();
   void note_write_end();
   bool refuse_waiting(const Error& error);
   pool::StateRef as_on_replica(const pool::SessionState& model, pool::StateRef state) const;

@@ -63,7 +63,11 @@ struct SessionRouting {
   route::Target target = route::Target::primary;       ///< of the transaction at hand
   route::Reason reason = route::Reason::unknown_text;  ///< likewise
   std::uint64_t fingerprint = 0;                       ///< of its first statement; 0: not known
-  bool has_ended = false;  ///< COMMIT or ROLLBACK was sent of the transaction on a replica
+  // The end of the transaction on a replica.
+  bool is_end_bound = false;     ///< what the last Bind was for is COMMIT or ROLLBACK
+  bool has_ended = false;        ///< that was executed
+  bool is_ending_early = false;  ///< the Sync behind it is ours
+  bool has_early_error = false;  ///< something in front of that has failed
   /// It waits for a replica that it may read from (on_no_replica = wait).
   bool is_waiting = false;
   // What a replica refuses is run again (rerun_on = replica_refusal).

@@ -148,6 +148,13 @@ class Clients(unittest.TestCase):
             self.assertEqual(raw.tags(waiter.read_until("Z")), raw.tags(waiter.query("commit")))
         self.assertEqual([len(standby.backends()) for standby in self.cluster.standbys], [1, 1])
 
+    def test_pools_of_replicas_are_filled_at_the_start(self):
+        pooler = self.start({"verify_acquire": 1, "default_pool_size": 3, "replica_pool_size": 2}, entry=f"user=app password={PASSWORD}")
+        for standby in self.cluster.standbys:
+            self.assertIn(f"pool test/app at {standby.address}:{self.cluster.port}: 2 connections", pooler.log_text())
+            self.assertEqual(len(standby.backends()), 2)
+        self.assertIn("pool test/app: 3 connections", pooler.log_text())
+
     def test_show_routing(self):
         pooler = self.start()
         with pooler.connect() as connection:
@@ -156,7 +163,7 @@ class Clients(unittest.TestCase):
             connection.execute("select 1")
         rows = pooler.console("show routing")
         for row in rows:
-            self.assertEqual(list(row), ["database", "user", "target", "reason", "count"])
+            self.assertEqual(list(row), ["database", "user", "target", "reason", "count", "last_fingerprint", "last_seconds_ago"])
             self.assertEqual((row["database"], row["user"]), ("test", "app"))
         counts = {(row["target"], row["reason"]): int(row["count"]) for row in rows}
         self.assertEqual(counts, {("replica", "read_only_transaction"): 3, ("primary", "single_statement"): 1})

@@ -100,15 +100,26 @@ class Routing(unittest.TestCase):
 
     def test_a_pipeline_goes_on_behind_its_commit(self):
         pooler = self.start()
-        steps = ["begin read only", "select 1", "commit", "insert into counters values (79, 1) on conflict do nothing"]
+        insert = "insert into counters values (79, 1) on conflict (id) do update set n = counters.n + 1"
+        place = "select current_setting('listen_addresses')"
         with pooler.raw() as client:
-            for sql, fails in ((steps, True), (["/* pgproxy: primary */ begin read only", *steps[1:]], False)):
-                messages = [message for step in sql for message in (raw.parse(step), raw.bind(), raw.execute())]
-                reply = client.ask(*messages, raw.SYNC)
-                self.assertEqual("E" in raw.tags(reply), fails, raw.tags(reply))
-                if fails:
-                    self.assertEqual(raw.error(reply)["C"], "0A000")
-            self.assertNotIn("E", raw.tags(client.ask(*messages[:9], raw.SYNC)))
+            def run(*steps):
+                return client.ask(*(message for step in steps for message in (raw.parse(step), raw.bind(), raw.execute())), raw.SYNC)
+            reply = run("begin read only", place, "commit", insert, place, "begin read only", place, "commit", place)
+            self.assertEqual(raw.tags(reply), "12C12DC12C" "12C12DC" "12C12DC12C" "12DC" "Z")
+            places = [row for row, in raw.rows(reply)]
+            self.assertIn(places[0], self.addresses)
+            self.assertEqual([places[1], places[3]], [self.cluster.primary.address] * 2)
+            self.assertEqual(reply[-1].body, b"I")
+            reply = run("begin read only", place, "rollback", insert)
+            self.assertEqual(raw.tags(reply), "12C12DC12C" "12C" "Z")
+            reply = run("begin read only", "select 1 / (n - n) from counters where id = 79", "commit", insert, place)
+            self.assertEqual((raw.error(reply)["C"], reply[-1].body), ("22012", b"E"))
+            self.assertEqual(reply[-1].body, client.query("rollback")[-1].body.replace(b"I", b"E"))
+            reply = run("begin read only", place, "commit", "select 1 / 0", insert)
+            self.assertEqual((raw.error(reply)["C"], reply[-1].body), ("22012", b"I"))
+            self.assertEqual(client.value("select n from counters where id = 79"), "2")
+            client.query("delete from counters where id = 79")
 
     def test_read_only_sessions(self):
         pooler = self.start()

@@ -20,6 +20,11 @@ namespace pgproxy::pool {
 struct PoolName {
   std::string database;
   std::string user;
+  std::string replica = {};  ///< "host:port" of the standby that it is for; empty: for none
+  /// For people.
+  std::string text() const {
+    return database + "/" + user + (replica.empty() ? "" : " at " + replica);
+  }
 };
 
 /// How one pool stood the test.
