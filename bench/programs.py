@@ -7,16 +7,19 @@ import hmac
 import json
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 USER, PASSWORD, DATABASE = "bench", "a password of usual length", "bench"
 REPORTS = "reports"  # another pool for the same database
+CLUSTER = "127.0.0.1,127.0.0.2,127.0.0.3"  # a primary and its standbys, fake or not
 SERVERS = 20
 IDLE_CLIENTS = 10_000
 START_SECONDS = 10  # more than any program here needs to listen, or to stop
@@ -57,7 +60,7 @@ max_pinned_fraction = 0.5
 on_exhausted = queue
 leak_warning = 0
 [capacity]
-check = off
+{control}check = off
 coordination = none
 instances = 1
 safety_margin = 0.8
@@ -82,16 +85,29 @@ health_query = SELECT 1
 """
 
 
+# Who asks servers about their roles, and where the answers are counted.
+CONTROL = f"""control_user = {USER}
+control_password = {PASSWORD}
+control_dbname = {DATABASE}
+"""
+
+
 @dataclass(frozen=True)
 class Subject:
     name: str
     section: str
     program: Path
+    hosts: str = "127.0.0.1"
+    entry: str = ""       # what the database's entry has besides
+    asks: bool = False    # the servers for their roles, as CONTROL, and tells the metrics
 
-    def config(self, directory, port, server_port):
-        own = OWN_SETTINGS if self.section == "pgproxy" else ""
-        server = f"host=127.0.0.1 port={server_port} dbname={DATABASE}"
-        return (f"[databases]\n{DATABASE} = {server}\n{REPORTS} = {server} pool_size=4\n"
+    def config(self, directory, port, server_port, http_port=None):
+        own = OWN_SETTINGS.format(control=CONTROL if self.asks else "") if self.section == "pgproxy" else ""
+        if http_port:
+            own = f"http_listen = 127.0.0.1:{http_port}\n" + own
+        server = f"port={server_port} dbname={DATABASE}"
+        return (f"[databases]\n{DATABASE} = host={self.hosts} {server} {self.entry}\n"
+                f"{REPORTS} = host=127.0.0.1 {server} pool_size=4\n"
                 f"[{self.section}]" + SETTINGS.format(directory=directory, port=port) + own)
 
 
@@ -145,7 +161,7 @@ def free_port():
 
 @contextlib.contextmanager
 def fake_server(machine):
-    process = machine.start(machine.server_core, [machine.build / "bench/bench_fake_server"],
+    process = machine.start(machine.server_core, [machine.build / "bench/bench_fake_server", "--host", CLUSTER],
                             stdout=subprocess.PIPE)
     try:
         line = process.stdout.readline()
@@ -163,9 +179,10 @@ class Proxy:
     def __init__(self, machine, subject, server_port):
         self.name = subject.name
         self.port = free_port()
+        self.http_port = free_port() if subject.asks else None
         directory = Path(tempfile.mkdtemp(prefix=subject.name + "-", dir=machine.directory))
         config = directory / "proxy.ini"
-        config.write_text(subject.config(directory, self.port, server_port))
+        config.write_text(subject.config(directory, self.port, server_port, self.http_port))
         (directory / "userlist.txt").write_text(f'"{USER}" "{scram_secret(PASSWORD)}"\n')
         for file in ("server.crt", "server.key"):
             shutil.copy2(machine.directory / file, directory / file)
@@ -192,10 +209,26 @@ class Proxy:
     def log_tail(self):
         return "".join(self.log.read_text().splitlines(keepends=True)[-10:])
 
+    def wait_for_log(self, words, times):
+        deadline = time.monotonic() + START_SECONDS
+        while self.log.read_text().count(words) < times:
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise BenchError(f"{self.name} did not log \"{words}\" {times} times; its log ends:\n{self.log_tail()}")
+            time.sleep(0.02)
+
     def cpu_seconds(self):
         """Of all threads, from the scheduler's nanoseconds (stat counts in hundredths of a second)."""
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+    def routed(self):
+        """Transactions by the side that they were sent to: {"replica": 17, "primary": 4}."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics", timeout=START_SECONDS) as response:
+            text = response.read().decode()
+        sides = {"replica": 0, "primary": 0}
+        for labels, count in re.findall(r"^pgproxy_routed_transactions_total\{(.*)\} (\S+)$", text, re.MULTILINE):
+            sides[re.search(r'target="(\w+)"', labels)[1]] += int(float(count))
+        return sides
 
     def resident_kib(self):
         for line in Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines():
