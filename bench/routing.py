@@ -8,11 +8,12 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from programs import CLUSTER, DATABASE, PASSWORD, SERVERS, USER, BenchError, running_load, running_proxy
 
-ROUTED = ("routing=read_only_transactions on_no_replica=error failover_hold=30 "
-          "replica_pool_size=50%")  # of two standbys: as many connections as the primary alone has
+ROUTED = "routing=read_only_transactions on_no_replica=error failover_hold=30 read_consistency="
+SETTLE = 20  # transactions of each client before pgbench is measured
 NOT_MEASURED = float("nan")
 
 # One transaction of pgbench each.
@@ -45,7 +46,7 @@ def in_turn(a, b, rounds):
 
 
 def check_sides(proxy, transactions, side):
-    """That the transactions went where this row supposes; a login is no transaction."""
+    """That `transactions` at least went to that side, and none to the other."""
     other = {"replica": "primary", "primary": "replica"}[side]
     routed = proxy.routed()
     if routed[side] < transactions or routed[other] > 0:
@@ -56,17 +57,19 @@ def check_sides(proxy, transactions, side):
 # ---- what it costs, with the fake servers -------------------------------------------------------------------------
 
 def wait_until_routed(proxy):
-    """The first transactions for a standby would be refused before the roles are known."""
+    """Transactions for a standby are refused before the roles are known."""
     proxy.wait_for_log("is a standby", 2)
 
 
 def cost_of_routing(bench, subject, side, **load_options):
-    """CPU per transaction with three servers, against an entry with one of them, for which there is nothing to decide."""
+    """CPU per transaction with three servers, against an entry with one of them, for which there is nothing to decide.
+    Standbys have half the connections each: as many of them are in use on either side."""
     single = replace(subject, asks=True)
-    routed = replace(single, hosts=CLUSTER, entry=ROUTED + " read_consistency=session")
-    load_options |= {"clients": SERVERS, "warmup": 20_000, "seconds": bench.seconds / 2}
+    routed = replace(single, hosts=CLUSTER, entry=ROUTED + "session replica_pool_size=50%")
+    load_options |= {"clients": SERVERS, "warmup": 10_000, "seconds": bench.seconds / 4}
     with contextlib.ExitStack() as stack:
-        proxies = [stack.enter_context(running_proxy(bench.machine, which, bench.server_port)) for which in (single, routed)]
+        proxies = [stack.enter_context(running_proxy(bench.machine, entry, bench.server_port))
+                   for entry in (single, routed)]
         wait_until_routed(proxies[1])
         loads = [stack.enter_context(running_load(bench.machine, proxy, **load_options)) for proxy in proxies]
         cpu, transactions = [0, 0], [0, 0]
@@ -100,6 +103,12 @@ def test_modules():
     return harness, replicas
 
 
+def version_of_servers():
+    harness, _ = test_modules()
+    output = subprocess.run([harness.BINARIES / "postgres", "--version"], capture_output=True, text=True, check=True)
+    return " ".join(output.stdout.replace("(PostgreSQL)", "PostgreSQL").split()[1:3])
+
+
 @contextlib.contextmanager
 def real_cluster():
     """A primary and two streaming standbys with pgbench's tables, on one port, 127.0.0.1 to 127.0.0.3."""
@@ -108,8 +117,9 @@ def real_cluster():
     try:
         cluster.primary.execute(f"create role {USER} login password '{PASSWORD}' in role pg_monitor")
         cluster.primary.execute(f"create database {DATABASE} owner {USER}")
-        subprocess.run([harness.BINARIES / "pgbench", "-i", "-q", "-h", cluster.primary.directory, "-p", str(cluster.port),
-                        "-U", USER, DATABASE], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run([harness.BINARIES / "pgbench", "-i", "-q", "-h", cluster.primary.directory,
+                        "-p", str(cluster.port), "-U", USER, DATABASE],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         cluster.wait_until_replayed()
         yield cluster
     finally:
@@ -129,8 +139,8 @@ def cpu_by_process(cluster):
 
 @dataclass(frozen=True)
 class Work:
-    """One pgbench: `scripts` by weight; `rate` transactions/s in all, `count` of each client, or else as many as go in
-    `seconds`."""
+    """One pgbench: `scripts` by weight; `rate` transactions/s in all; `count` of each client, always the same ones, or
+    as many as there is time for."""
     scripts: tuple  # of (text, weight)
     clients: int
     rate: int = 0
@@ -139,8 +149,8 @@ class Work:
 
     def start(self, machine, proxy):
         harness, _ = test_modules()
-        command = [harness.BINARIES / "pgbench", "-n", "--random-seed=1", "-h", "127.0.0.1", "-p", proxy.port, "-U", USER,
-                   "-c", self.clients]
+        command = [harness.BINARIES / "pgbench", "-n", "--random-seed=1", "-h", "127.0.0.1", "-p", proxy.port,
+                   "-U", USER, "-c", self.clients]
         for text, weight in self.scripts:
             script = machine.directory / f"script-{abs(hash(text))}.sql"
             script.write_text(text)
@@ -151,13 +161,19 @@ class Work:
                              env=os.environ | {"PGPASSWORD": PASSWORD})
 
 
+class Done(NamedTuple):
+    transactions: int
+    rate: float  # transactions/s once all were connected
+
+
 def run_together(machine, proxy, works, patience_seconds=120):
-    """[(transactions, transactions/s)] of each pgbench."""
+    """What each pgbench has done: [Done]."""
     processes = [work.start(machine, proxy) for work in works]
     try:
         outputs = [process.communicate(timeout=patience_seconds)[0] for process in processes]
     except subprocess.TimeoutExpired as error:
-        raise BenchError(f"pgbench was not done in {patience_seconds} s; the proxy's log ends:\n{proxy.log_tail()}") from error
+        raise BenchError(f"pgbench was not done in {patience_seconds} s; the proxy's log ends:\n"
+                         + proxy.log_tail()) from error
     finally:
         for process in processes:
             process.kill()
@@ -169,14 +185,13 @@ def run_together(machine, proxy, works, patience_seconds=120):
         failed = re.search(r"^number of failed transactions: (?!0 )", output, re.MULTILINE)
         if process.returncode != 0 or not done or not rate or failed:
             raise BenchError(f"pgbench failed:\n{output[-2000:]}\nThe proxy's log ends:\n{proxy.log_tail()}")
-        results.append((int(done[1]), float(rate[1])))
+        results.append(Done(int(done[1]), float(rate[1])))
     return results
 
 
-def real(subject, **changes):
-    """pgproxy in front of the real servers: ten connections to each that it uses."""
-    entry = f"pool_size=10 password='{PASSWORD}' " + changes.pop("entry", "")
-    return replace(subject, asks=True, entry=entry, **changes)
+def real(subject, hosts="127.0.0.1", routing=""):
+    """pgproxy in front of real servers, with ten connections to each."""
+    return replace(subject, asks=True, hosts=hosts, entry=f"pool_size=10 password='{PASSWORD}' {routing}")
 
 
 @of_pgproxy("waiting", "working")
@@ -185,43 +200,49 @@ def replicas_row(bench, subject):
     cluster = bench.real_cluster()
     seconds = max(1, round(bench.seconds))
     alone = real(subject)
-    routed = real(subject, hosts=CLUSTER, entry=ROUTED.replace("50%", "100%") + " read_consistency=session")
+    routed = real(subject, hosts=CLUSTER, routing=ROUTED + "session")
     ratios = {}
     with running_proxy(bench.machine, alone, cluster.port) as alone_proxy, \
          running_proxy(bench.machine, routed, cluster.port) as routed_proxy:
         wait_until_routed(routed_proxy)
         for figure, script in (("waiting", READ_AND_WAIT), ("working", READ)):
             work = Work(((script, 1),), clients=40, seconds=seconds)
-            rates = [run_together(bench.machine, proxy, [work])[0][1] for proxy in (alone_proxy, routed_proxy)]
+            rates = []
+            for proxy in (alone_proxy, routed_proxy):
+                run_together(bench.machine, proxy, [replace(work, count=SETTLE)])
+                rates.append(run_together(bench.machine, proxy, [work])[0].rate)
             ratios[figure] = rates[1] / rates[0]
-        check_sides(routed_proxy, 1, "replica")
+        check_sides(routed_proxy, 4 * SETTLE * work.clients, "replica")
     return ratios
 
 
 @of_pgproxy("proxy", "proxy_added", "servers", "servers_added", "reads")
 def sampler(bench, subject):
-    """CPU for the same work in read_consistency = session, against eventual: 8 clients that write and read, 8 that read,
-    600 transactions/s each."""
+    """CPU for the same work in read_consistency = session, against eventual: 600 transactions/s of 8 clients that write
+    and read, and as many of 8 that read."""
     cluster = bench.real_cluster()
     seconds = max(1, round(bench.seconds))
-    rate, clients = 600, 8
+    rate, clients, rounds = 600, 8, 2
     mixed = Work(((WRITE, 1), (READ, 2)), clients, rate, count=rate * seconds // clients)
     reading = Work(((READ, 1),), clients, rate, count=rate * seconds // clients)
-    sides = [real(subject, hosts=CLUSTER, entry=ROUTED + f" read_consistency={consistency}")
-             for consistency in ("eventual", "session")]
-    proxy_cpu, server_cpu, replica_reads = [0, 0], [0, 0], [0, 0]
+    sides = [real(subject, CLUSTER, ROUTED + consistency) for consistency in ("eventual", "session")]
+    proxy_cpu, server_cpu = [0, 0], [0, 0]
     with contextlib.ExitStack() as stack:
         proxies = [stack.enter_context(running_proxy(bench.machine, side, cluster.port)) for side in sides]
         for proxy in proxies:
             wait_until_routed(proxy)
-            run_together(bench.machine, proxy, [replace(work, count=20) for work in (mixed, reading)])
+            run_together(bench.machine, proxy, [replace(work, count=SETTLE) for work in (mixed, reading)])
         before = [proxy.routed()["replica"] for proxy in proxies]
-        for which in in_turn(0, 1, rounds=1):
+        for which in in_turn(0, 1, rounds):
             own, theirs = proxies[which].cpu_seconds(), cpu_by_process(cluster)
             run_together(bench.machine, proxies[which], (mixed, reading))
             proxy_cpu[which] += proxies[which].cpu_seconds() - own
-            server_cpu[which] += sum(spent - theirs.get(pid, 0) for pid, spent in cpu_by_process(cluster).items()) / 1e9
+            server_cpu[which] += sum(spent - theirs.get(pid, 0)
+                                     for pid, spent in cpu_by_process(cluster).items()) / 1e9
         replica_reads = [proxy.routed()["replica"] - count for proxy, count in zip(proxies, before)]
-    return {"proxy": proxy_cpu[1] / proxy_cpu[0], "proxy_added": (proxy_cpu[1] - proxy_cpu[0]) / (2 * seconds),
-            "servers": server_cpu[1] / server_cpu[0], "servers_added": (server_cpu[1] - server_cpu[0]) / (2 * seconds),
+    measured_seconds = 2 * rounds * seconds  # of each side
+    return {"proxy": proxy_cpu[1] / proxy_cpu[0],
+            "proxy_added": (proxy_cpu[1] - proxy_cpu[0]) / measured_seconds,
+            "servers": server_cpu[1] / server_cpu[0],
+            "servers_added": (server_cpu[1] - server_cpu[0]) / measured_seconds,
             "reads": replica_reads[1] / replica_reads[0]}
