@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from programs import CLUSTER, DATABASE, PASSWORD, SERVERS, USER, BenchError, run
 
 ROUTED = "routing=read_only_transactions on_no_replica=error failover_hold=30 read_consistency="
 SETTLE = 20  # transactions of each client before pgbench is measured
+SAMPLER_SECONDS = 2.5  # more than the servers are asked for positions after the last one who wanted to know
 NOT_MEASURED = float("nan")
 
 # One transaction of pgbench each.
@@ -229,7 +231,7 @@ def sampler(bench, subject):
     and read, and as many of 8 that read."""
     cluster = bench.real_cluster()
     seconds = max(1, round(bench.seconds))
-    rate, clients, rounds = 600, 8, 2
+    rate, clients, rounds = 600, 8, 1
     mixed = Work(((WRITE, 1), (READ, 2)), clients, rate, count=rate * seconds // clients)
     reading = Work(((READ, 1),), clients, rate, count=rate * seconds // clients)
     sides = [real(subject, CLUSTER, ROUTED + consistency) for consistency in ("eventual", "session")]
@@ -242,6 +244,7 @@ def sampler(bench, subject):
         before = [proxy.routed()["replica"] for proxy in proxies]
         asked = asked_backends(cluster)
         for which in in_turn(0, 1, rounds):
+            time.sleep(SAMPLER_SECONDS)
             own, earlier = proxies[which].cpu_seconds(), cpu_by_process(cluster)
             run_together(bench.machine, proxies[which], (mixed, reading))
             proxy_cpu[which] += proxies[which].cpu_seconds() - own
