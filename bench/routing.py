@@ -221,7 +221,7 @@ def replicas_row(bench, subject):
                 run_together(bench.machine, proxy, [replace(work, count=SETTLE)])
                 rates.append(run_together(bench.machine, proxy, [work])[0].rate)
             ratios[figure] = rates[1] / rates[0]
-        check_sides(routed_proxy, 4 * SETTLE * work.clients, "replica")
+        check_sides(routed_proxy, 2 * SETTLE * work.clients, "replica")
     return ratios
 
 
