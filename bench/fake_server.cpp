@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <unordered_map>
+#include <vector>
 
 #include "fake_session.hpp"
 
@@ -14,12 +15,16 @@ namespace {
 
 class FakeServer {
  public:
-  FakeServer(const std::string& host, std::uint16_t port)
-      : epoll_(make_epoll()), listener_(listen_on(host, port)) {
-    watch(epoll_.get(), listener_.get(), nullptr);
+  /// A primary on the first of the hosts, its standbys on the others; all on one port.
+  FakeServer(const std::vector<std::string>& hosts, std::uint16_t port) : epoll_(make_epoll()) {
+    for (const std::string& host : hosts) {
+      listeners_.push_back(std::make_unique<Fd>(listen_on(host, port)));
+      watch(epoll_.get(), listeners_.back()->get(), nullptr);
+      port = this->port();
+    }
   }
 
-  std::uint16_t port() const { return port_of(listener_.get()); }
+  std::uint16_t port() const { return port_of(listeners_.front()->get()); }
 
   [[noreturn]] void run() {
     std::array<epoll_event, 512> events;
@@ -41,10 +46,14 @@ class FakeServer {
 
  private:
   void accept_all() {
-    for (int fd = accept_from(listener_.get()); fd >= 0; fd = accept_from(listener_.get())) {
-      auto session = std::make_unique<FakeSession>(fd, ++last_pid_);
-      watch(epoll_.get(), fd, session.get());
-      sessions_.emplace(session.get(), std::move(session));
+    for (const auto& listener : listeners_) {
+      const ServerRole role =
+          listener == listeners_.front() ? ServerRole::primary : ServerRole::standby;
+      for (int fd = accept_from(listener->get()); fd >= 0; fd = accept_from(listener->get())) {
+        auto session = std::make_unique<FakeSession>(fd, ++last_pid_, role);
+        watch(epoll_.get(), fd, session.get());
+        sessions_.emplace(session.get(), std::move(session));
+      }
     }
   }
 
@@ -79,7 +88,7 @@ class FakeServer {
   }
 
   Fd epoll_;
-  Fd listener_;
+  std::vector<std::unique_ptr<Fd>> listeners_;
   std::uint32_t last_pid_ = 0;
   timespec timeout_{};
   std::unordered_map<FakeSession*, std::unique_ptr<FakeSession>> sessions_;
@@ -91,12 +100,14 @@ class FakeServer {
 
 int main(int argc, char** argv) try {
   CLI::App app("Fake PostgreSQL server for benchmarks; prints the port it listens on");
-  std::string host = "127.0.0.1";
+  std::vector<std::string> hosts = {"127.0.0.1"};
   std::uint16_t port = 0;
-  app.add_option("--host", host, "IPv4 address to listen on")->capture_default_str();
+  app.add_option("--host", hosts, "IPv4 addresses to listen on: of a primary, and of its standbys")
+      ->delimiter(',')
+      ->capture_default_str();
   app.add_option("--port", port, "0: any free one")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
-  pgproxy::bench::FakeServer server(host, port);
+  pgproxy::bench::FakeServer server(hosts, port);
   std::printf("%u\n", server.port());
   std::fflush(stdout);
   server.run();

@@ -53,8 +53,12 @@ void put_row_description(std::string& out, std::size_t columns) {
   }
 }
 
+/// Stands for NULL.
+constexpr std::string_view null;
+
 void put_column(std::string& out, std::string_view value) {
-  wire::put_u32(out, static_cast<std::uint32_t>(value.size()));
+  wire::put_u32(out,
+                value.data() == nullptr ? 0xffffffff : static_cast<std::uint32_t>(value.size()));
   out += value;
 }
 
@@ -67,6 +71,17 @@ void put_row(std::string& out, std::initializer_list<std::string_view> columns, 
     for (const std::string_view column : columns) put_column(out, column);
   }
   wire::put_command_complete(out, "SELECT 1");
+}
+
+/// Where the primary is, and what its standbys have replayed; its timeline is the first one.
+constexpr std::string_view wal_position = "50331648";
+
+std::size_t columns_of(const Statement& statement) {
+  switch (statement.kind) {
+    case StatementKind::select_role: return 5;
+    case StatementKind::select_position: return 2;
+    default: return std::max<std::size_t>(1, statement.settings.size());
+  }
 }
 
 const std::string& bulk_row() {
@@ -87,7 +102,8 @@ const std::string& bulk_block() {
 
 }  // namespace
 
-FakeSession::FakeSession(int fd, std::uint32_t pid) : socket_(fd), pid_(pid) {}
+FakeSession::FakeSession(int fd, std::uint32_t pid, ServerRole role)
+    : socket_(fd), pid_(pid), role_(role) {}
 
 bool FakeSession::on_events(std::uint32_t events) {
   if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 &&
@@ -190,6 +206,7 @@ void FakeSession::greet(const wire::StartupMessage& startup) {
   for (const auto& [name, usual] : reported) {
     std::string_view value =
         name == "session_authorization" ? std::string_view(startup.user) : usual;
+    if (stands_by() && name == "in_hot_standby") value = "on";
     for (const auto& [key, wanted] : startup.settings) {
       if (same_name(key, name)) value = wanted;
     }
@@ -278,7 +295,7 @@ void FakeSession::on_describe(Bytes body) {
   if (statement.kind < StatementKind::select_value || statement.kind > StatementKind::set_config) {
     return wire::put_message(socket_.out(), 'n');
   }
-  put_row_description(socket_.out(), std::max<std::size_t>(1, statement.settings.size()));
+  put_row_description(socket_.out(), columns_of(statement));
 }
 
 void FakeSession::on_execute() {
@@ -319,6 +336,11 @@ void FakeSession::answer(const Statement& statement, bool described) {
       due_ = std::chrono::steady_clock::now() + std::chrono::microseconds(statement.number);
       return put_value(after_, statement, described);
     case select_state: return put_row(out, {"f", "f", "f", "f", "f", "0", "none"}, described);
+    case select_role:
+      return stands_by() ? put_row(out, {"t", wal_position, null, "1", "0"}, described)
+                         : put_row(out, {"f", wal_position, "00000001", null, null}, described);
+    case select_position:
+      return put_row(out, {wal_position, stands_by() ? null : "00000001"}, described);
     case select_none:
       if (!described) put_row_description(out, 2);
       return wire::put_command_complete(out, "SELECT 0");

@@ -17,11 +17,14 @@ namespace pgproxy::bench {
 
 using Time = std::chrono::steady_clock::time_point;
 
+enum class ServerRole { primary, standby };
+
 /// One connection of the fake server: trusts everybody, reports what PostgreSQL 15 reports, and
-/// answers with canned rows. COPY is understood in the simple protocol only.
+/// answers with canned rows. COPY is understood in the simple protocol only. A standby has always
+/// replayed everything.
 class FakeSession {
  public:
-  explicit FakeSession(int fd, std::uint32_t pid);
+  FakeSession(int fd, std::uint32_t pid, ServerRole role);
 
   /// False: close the connection.
   bool on_events(std::uint32_t events);
@@ -47,6 +50,7 @@ class FakeSession {
   void on_copy_message(char type);
   void fail(std::string_view sqlstate, std::string message);
 
+  bool stands_by() const { return role_ == ServerRole::standby; }
   void greet(const wire::StartupMessage& startup);
   void apply(const Statement& statement);
   /// Everything up to CommandComplete; `described`: rows were described already.
@@ -59,6 +63,7 @@ class FakeSession {
 
   Socket socket_;
   std::uint32_t pid_;
+  ServerRole role_;
   Phase phase_ = Phase::startup;
   wire::TransactionStatus status_ = wire::TransactionStatus::idle;
   std::map<std::string, std::string, std::less<>> prepared_;

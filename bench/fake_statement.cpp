@@ -58,6 +58,8 @@ Statement understand_select(std::string_view text, Words words) {
     return statement;
   }
   if (is_word(word, "exists")) statement.kind = StatementKind::select_state;
+  if (is_word(word, "r.on")) statement.kind = StatementKind::select_role;
+  if (is_word(word, "pg_catalog.pg_wal_lsn_diff")) statement.kind = StatementKind::select_position;
   if (text.find("pg_show_all_settings") != std::string_view::npos) {
     statement.kind = StatementKind::select_none;
   }

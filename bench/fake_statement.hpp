@@ -10,12 +10,14 @@ namespace pgproxy::bench {
 
 enum class StatementKind {
   empty,
-  select_value,  ///< one row: the statement's last word, or the first parameter where that is $1
-  select_bulk,   ///< SELECT 'bulk', N: N rows of 100 bytes
-  select_delay,  ///< SELECT 'delay_us', N, value: as select_value, N µs later
-  select_state,  ///< pgproxy's question what a session holds: objects, of which there are none
-  select_none,   ///< likewise settings
-  set_config,    ///< SELECT set_config('name', 'value', ...), ...
+  select_value,     ///< one row: the statement's last word, or the first parameter where that is $1
+  select_bulk,      ///< SELECT 'bulk', N: N rows of 100 bytes
+  select_delay,     ///< SELECT 'delay_us', N, value: as select_value, N µs later
+  select_state,     ///< pgproxy's question what a session holds: objects, of which there are none
+  select_none,      ///< likewise settings
+  select_role,      ///< pgproxy's question whether a server is the primary
+  select_position,  ///< likewise where in the WAL it is
+  set_config,       ///< SELECT set_config('name', 'value', ...), ...
   set,
   begin,
   commit,

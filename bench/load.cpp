@@ -12,8 +12,8 @@
 #include "load_client.hpp"
 
 // Many clients in one thread. Protocol with whoever started it: prints "ready" when all clients are
-// logged in and warm; starts at a line on stdin; prints one line of JSON; keeps its clients
-// connected until stdin ends.
+// logged in and warm; measures once for each line on stdin, and prints a line of JSON each time;
+// keeps its clients connected until stdin ends.
 namespace pgproxy::bench {
 namespace {
 
@@ -194,8 +194,9 @@ class Load {
 
 void add_options(CLI::App& app, LoadOptions& options) {
   static const std::map<std::string, Mode> modes{
-      {"simple", Mode::simple}, {"extended", Mode::extended}, {"prepared", Mode::prepared},
-      {"bulk", Mode::bulk},     {"copy", Mode::copy},         {"churn", Mode::churn}};
+      {"simple", Mode::simple},      {"extended", Mode::extended}, {"prepared", Mode::prepared},
+      {"bulk", Mode::bulk},          {"copy", Mode::copy},         {"churn", Mode::churn},
+      {"read_only", Mode::read_only}};
   app.add_option("--host", options.client.host, "IPv4 address")->capture_default_str();
   app.add_option("--port", options.client.port)->required();
   app.add_option("--user", options.user)->capture_default_str();
@@ -229,9 +230,7 @@ int main(int argc, char** argv) try {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   std::puts("ready");
   std::string line;
-  if (std::getline(std::cin, line)) load.measure();
-  while (std::getline(std::cin, line)) {
-  }
+  while (std::getline(std::cin, line)) load.measure();
   return 0;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "bench_load: %s\n", error.what());

@@ -83,6 +83,7 @@ void Client::ask() {
                    : "SELECT 'delay_us', " + std::to_string(options_.delay_us) + ", " + expected_);
       break;
     case Mode::churn: wire::put_query(out, std::string(select_text) + expected_); break;
+    case Mode::read_only: wire::put_query(out, "BEGIN READ ONLY"); break;
     case Mode::extended:
       put_parse(out, "");
       put_execution(out, "", expected_);
@@ -178,7 +179,9 @@ void Client::on_row(Bytes body) {
 }
 
 void Client::on_ready(Bytes body) {
-  if (wire::decode_ready_for_query(body) != wire::TransactionStatus::idle) fail("not idle");
+  const auto status = wire::decode_ready_for_query(body);
+  if (options_.mode == Mode::read_only && status && go_on_in_block(*status)) return;
+  if (status != wire::TransactionStatus::idle) fail("not idle");
   if (phase_ == Phase::logging_in) {
     phase_ = Phase::idle;
     login_.reset();
@@ -187,13 +190,29 @@ void Client::on_ready(Bytes body) {
   }
   const bool is_copy = options_.mode == Mode::copy;
   const std::uint64_t rows = options_.mode == Mode::bulk || is_copy ? options_.rows : 1;
-  const std::string tag = (is_copy ? "COPY " : "SELECT ") + std::to_string(rows);
+  const std::string tag = options_.mode == Mode::read_only
+                              ? "COMMIT"
+                              : (is_copy ? "COPY " : "SELECT ") + std::to_string(rows);
   if (phase_ != Phase::asking || tag_ != tag || rows_got_ != (is_copy ? 0 : rows)) {
     fail("wrong reply: " + std::to_string(rows_got_) + " rows, tag \"" + tag_ + "\", want \"" +
          tag + '"');
   }
   phase_ = Phase::idle;
   event_ = Event::answered;
+}
+
+/// What a transaction block has behind its BEGIN; false: nothing more.
+bool Client::go_on_in_block(wire::TransactionStatus status) {
+  if (phase_ != Phase::asking || status != wire::TransactionStatus::in_transaction) return false;
+  if (tag_ == "BEGIN") {
+    wire::put_query(socket_->out(), std::string(select_text) + expected_);
+  } else if (tag_ == "SELECT 1" && rows_got_ == 1) {
+    wire::put_query(socket_->out(), "COMMIT");
+  } else {
+    return false;
+  }
+  tag_.clear();
+  return true;
 }
 
 void Client::fail(const std::string& what) const {

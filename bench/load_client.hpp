@@ -7,18 +7,21 @@
 #include "load_login.hpp"
 #include "socket.hpp"
 
+#include "pgproxy/wire/decode.hpp"
 #include "pgproxy/wire/message.hpp"
 
 namespace pgproxy::bench {
 
 /// What one transaction is.
 enum class Mode {
-  simple,    ///< one Query, one row
-  extended,  ///< Parse, Bind, Describe, Execute, Sync of the unnamed statement, one row
-  prepared,  ///< the same without Parse, of a named statement that each client parsed once
-  bulk,      ///< a SELECT of many rows of 100 bytes
-  copy,      ///< COPY FROM STDIN of many rows of 100 bytes
-  churn,     ///< connect, log in, one Query, disconnect
+  simple,     ///< one Query, one row
+  extended,   ///< Parse, Bind, Describe, Execute, Sync of the unnamed statement, one row
+  prepared,   ///< the same without Parse, of a named statement that each client parsed once
+  bulk,       ///< a SELECT of many rows of 100 bytes
+  copy,       ///< COPY FROM STDIN of many rows of 100 bytes
+  read_only,  ///< BEGIN READ ONLY, a Query with one row, COMMIT: each sent when the one before is
+              ///< done
+  churn,      ///< connect, log in, one Query, disconnect
 };
 
 /// What all clients have in common.
@@ -62,6 +65,7 @@ class Client {
   void on_message(char type, Bytes body);
   void on_row(Bytes body);
   void on_ready(Bytes body);
+  bool go_on_in_block(wire::TransactionStatus status);
   [[noreturn]] void fail(const std::string& what) const;
 
   const ClientOptions& options_;
