@@ -185,10 +185,12 @@ class Checker {
   void check_routing() const {
     for_each_database([this](const Database& database) {
       if (database.hosts.size() < 2) return check_single_host(database);
+      const auto line = origins_.databases.find(database.name);
+      if (line != origins_.databases.end() && !line->second.usable) return;  // reported
       const Origin at = origins_.of(origins_.databases, database.name);
       const std::string whose = fmt::format("database {}: ", in_quotes(database.name));
       const auto need = [&](std::string_view name, bool is_given, std::string_view proposal) {
-        if (is_given) return;
+        if (is_given || (origins_.settings.contains(name) && !is_usable(name))) return;
         report_.problem(
             at, fmt::format("{}{} must be given: the entry names several hosts", whose, name),
             fmt::format("{}, in the entry or in [routing]", proposal));
@@ -238,10 +240,24 @@ class Checker {
       problem("load_balance_hosts has no effect: which host does what is found out",
               "leave it out; host_weights says which share each standby gets");
     }
+    for (std::size_t i = 1; i < database.hosts.size(); ++i) {
+      const auto before = database.hosts.begin() + static_cast<std::ptrdiff_t>(i);
+      if (std::find(database.hosts.begin(), before, database.hosts[i]) == before) continue;
+      problem(fmt::format("host {} stands in its list twice", database.hosts[i]),
+              "name each server once; host_weights gives one of them a larger share");
+    }
     const PoolSettings pool = effective_settings(settings_, database, "");
-    if (pool.pool_mode != PoolMode::transaction) {
-      problem("routing needs pool_mode = transaction: a session stays on one server",
+    const auto needs_transactions = [&](PoolMode mode, std::string_view whom) {
+      if (mode == PoolMode::transaction) return;
+      problem(fmt::format("routing needs pool_mode = transaction{}: a session stays on one server",
+                          whom),
               "pool_mode = transaction, or routing = off with one host");
+    };
+    needs_transactions(pool.pool_mode, "");
+    for (const User& user : settings_.users) {
+      const bool is_other = !database.user.empty() && database.user != user.name;
+      if (!user.pool_mode || is_other) continue;
+      needs_transactions(*user.pool_mode, fmt::format(", for user {} too", in_quotes(user.name)));
     }
     if (routing.read_consistency == ReadConsistency::bounded &&
         routing.max_replica_lag == Duration::zero()) {

@@ -76,7 +76,7 @@ class Loader final : public IniListener {
   bool store(const Row<Owner>& row, const std::string& what, std::string_view text,
              const Origin& at, Owner& into);
   template <class Owner>
-  void store_all(std::span<const Row<Owner>> rows, std::string_view kind, std::string_view value,
+  bool store_all(std::span<const Row<Owner>> rows, std::string_view kind, std::string_view value,
                  const Origin& at, Owner& into);
   void note_given(Origins::Places& places, const std::string& what, std::string_view name,
                   const Origin& at, bool usable);
@@ -150,10 +150,10 @@ void Loader::take_database(std::string_view name, std::string_view value, const 
     return report_.problem(at, what + ": this name is the console's", "choose another name");
   }
   Database database{.name = std::string(name)};
-  store_all(database_rows(), what, value, at, database);
+  const bool usable = store_all(database_rows(), what, value, at, database);
   if (database.server_lifetime == Duration::zero()) database.server_lifetime.reset();
   database.place = fmt::format("{}:{}", at.file, at.line);
-  note_given(origins_.databases, what, name, at, true);
+  note_given(origins_.databases, what, name, at, usable);
   if (name == "*") {
     settings_.auto_database = std::move(database);
     return;
@@ -165,9 +165,9 @@ void Loader::take_database(std::string_view name, std::string_view value, const 
 void Loader::take_user(std::string_view name, std::string_view value, const Origin& at) {
   const std::string what = fmt::format("user {}", in_quotes(name));
   User user{.name = std::string(name)};
-  store_all(user_rows(), what, value, at, user);
+  const bool usable = store_all(user_rows(), what, value, at, user);
   user.place = fmt::format("{}:{}", at.file, at.line);
-  note_given(origins_.users, what, name, at, true);
+  note_given(origins_.users, what, name, at, usable);
   std::erase_if(settings_.users, [&](const User& known) { return known.name == name; });
   settings_.users.push_back(std::move(user));
 }
@@ -195,30 +195,34 @@ bool Loader::store(const Row<Owner>& row, const std::string& what, std::string_v
   std::unreachable();
 }
 
-/// Takes the pairs of a connection string.
+/// Takes the pairs of a connection string. False when some cannot be used, which is then reported.
 template <class Owner>
-void Loader::store_all(std::span<const Row<Owner>> rows, std::string_view what,
+bool Loader::store_all(std::span<const Row<Owner>> rows, std::string_view what,
                        std::string_view value, const Origin& at, Owner& into) {
   const auto pairs = parse_connection_string(value);
   if (!pairs) {
     const bool misplaced = find_setting(into.name) != nullptr;
-    return report_.problem(at, fmt::format("{}: {}", what, pairs.error().message),
-                           misplaced ? fmt::format("the setting {} belongs to [{}]", into.name,
-                                                   section_of(*find_setting(into.name)))
-                                     : pairs.error().hint);
+    report_.problem(at, fmt::format("{}: {}", what, pairs.error().message),
+                    misplaced ? fmt::format("the setting {} belongs to [{}]", into.name,
+                                            section_of(*find_setting(into.name)))
+                              : pairs.error().hint);
+    return false;
   }
+  bool usable = true;
   for (const auto& [key, text] : *pairs) {
     const auto row = std::ranges::find_if(rows, [&key](const Row<Owner>& known) {
       return known.name == key || known.extra.alias == key;
     });
     if (row != rows.end()) {
-      store(*row, fmt::format("{}: {}", what, key), text, at, into);
+      usable &= store(*row, fmt::format("{}: {}", what, key), text, at, into);
       continue;
     }
     NearestName nearest(key);
     for (const auto& known : rows) nearest.offer(known.name);
     report_.problem(at, fmt::format("{}: unknown key {}", what, in_quotes(key)), nearest.hint());
+    usable = false;
   }
+  return usable;
 }
 
 void Loader::note_given(Origins::Places& places, const std::string& what, std::string_view name,

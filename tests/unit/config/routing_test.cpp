@@ -35,6 +35,14 @@ TEST_CASE("several hosts have no silent value") {
   CHECK(problems_of(load_entry("host=a,b")) == "");
 }
 
+TEST_CASE("a value that was refused is not missed, too") {
+  for (const Loaded& loaded : {load_entry("host=a,b routing=selcts", control),
+                               load_entry("host=a,b", control + "[routing]\nrouting = x\n")}) {
+    CHECK(contains(problems_of(loaded), "want off, primary_only"));
+    CHECK_FALSE(contains(problems_of(loaded), "routing must be given"));
+  }
+}
+
 TEST_CASE("what cannot be routed is said") {
   CHECK(contains(problems_of(load_entry("host=a,b", routed)), "routing needs control_user"));
   CHECK(contains(problems_of(load_entry("host=a,b", "[capacity]\ncontrol_user = c\n" + routed)),
@@ -48,6 +56,11 @@ TEST_CASE("what cannot be routed is said") {
                  "routing needs several hosts"));
   CHECK(contains(problems_of(load_entry("host=a,b pool_mode=session")),
                  "routing needs pool_mode = transaction"));
+  CHECK(contains(problems_of(load_with("[databases]\napp = host=a,b\n[users]\nx = "
+                                       "pool_mode=session\n" +
+                                       control + routed)),
+                 "routing needs pool_mode = transaction, for user \"x\" too"));
+  CHECK(contains(problems_of(load_entry("host=a,b,a")), "host a stands in its list twice"));
   CHECK(contains(problems_of(load_entry("host=a,b read_consistency=bounded")),
                  "read_consistency = bounded needs max_replica_lag"));
   CHECK(contains(problems_of(load_entry("host=a,b failover_hold=50")),
