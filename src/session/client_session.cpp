@@ -78,7 +78,7 @@ bool ClientSession::take(pool::ServerConnection& server) {
   cycle_.is_first = true;
   if (routing_ != nullptr) {
     routing_->shared.count(routing_->target, routing_->reason, routing_->fingerprint, attached_at_);
-    routing_->has_ended = routing_->is_end_bound = false;
+    routing_->has_ended = routing_->is_end_bound = routing_->has_ended_one = false;
   }
   if (server.session_state() == session_state_) {
     state_ = ClientState::active;
@@ -149,7 +149,10 @@ void ClientSession::start_cycle() {
   if (in_cycle_) return;
   in_cycle_ = true;
   request_at_ = pool_->loop().now();
-  if (server_->transaction_status() == wire::TransactionStatus::idle) transaction_at_ = request_at_;
+  if (server_->transaction_status() == wire::TransactionStatus::idle) {
+    transaction_at_ = request_at_;
+    if (routing_ != nullptr && !cycle_.is_first) count_undecided();
+  }
   ++pool_->counters().query_count;
   if (!transaction_timer_.is_armed()) {
     pool_->transaction_queue().arm(transaction_timer_, request_at_);
@@ -190,6 +193,7 @@ void ClientSession::on_reply_error(pool::ServerConnection& server,
     if (naming_ != nullptr && !fields.is_fatal()) note_naming_error(server);
     if (prepared_ != nullptr) on_statement_error(server, fields);
     if (routing_ != nullptr) note_replica_error(server, fields);
+    if (fields.is_fatal() && survives_loss(server)) server.replace_error("");  // told by us
     return;
   }
   has_server_error_ = true;
@@ -251,6 +255,7 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
   }
   transaction_timer_.disarm();
   is_leak_known_ = false;
+  if (routing_ != nullptr) routing_->has_ended_one = true;
   if (may_have_written_) note_write_end();
   if (changes_code_) {
     changes_code_ = false;
@@ -333,14 +338,6 @@ void ClientSession::on_server_drained(pool::ServerConnection& /*server*/) {
 void ClientSession::on_drained() {
   resume_server();
   if (state_ == ClientState::idle) process_inbox();
-}
-
-void ClientSession::on_server_lost(pool::ServerConnection& server, const Error& error,
-                                   bool was_told) {
-  server_ = nullptr;
-  const bool can_tell = !was_told && !server.is_mid_message();
-  const bool hears_nothing = state_ != ClientState::active;
-  close(error.message, can_tell || hears_nothing ? &error : nullptr, true);
 }
 
 void ClientSession::on_closed(const std::string& reason) {
