@@ -81,11 +81,13 @@ std::unique_ptr<io::ConnectAttempt> World::connect(const io::ServerAddress& addr
   connects.push_back(address.host);
   loop.after(delay, [this, is_wanted, &listener, host = address.host] {
     if (!*is_wanted) return;
-    if (refuses_connections || refusing_hosts.contains(host))
+    Node* const node = postgres.replication != nullptr ? postgres.replication->find(host) : nullptr;
+    const bool is_down = node != nullptr && !node->is_up;
+    if (refuses_connections || refusing_hosts.contains(host) || is_down)
       return listener.on_connect_failed({"08001", "Connection refused"});
     auto link = std::make_shared<Link>(loop, random, server_weather);
     auto transport = link->make_transport();
-    postgres.accept(std::move(link));
+    postgres.accept(std::move(link), node);
     listener.on_connected(std::move(transport));
   });
   return std::make_unique<Attempt>(std::move(is_wanted));
