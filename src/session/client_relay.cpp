@@ -359,6 +359,8 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
     if (!objection && is_unnamed && shape != nullptr && maps_names()) {
       objection = name_in_bind(shape, parse.query);
     }
+    const bool is_failed = server_->transaction_status() == wire::TransactionStatus::failed;
+    if (!is_unnamed && is_on_replica() && !is_failed) objection = objection_on_replica(*shape);
     if (!is_unnamed) {
       provide_unnamed(false);
       if (!objection) pin_for_good();
