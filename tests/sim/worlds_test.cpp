@@ -4,6 +4,7 @@
 #include <deque>
 #include <doctest/doctest.h>
 
+#include "cluster_events.hpp"
 #include "random_client.hpp"
 
 using namespace pgproxy;
@@ -65,6 +66,9 @@ bool must_rerun(const config::Settings& settings, const Temper& temper, const We
          settings.pool_mode == config::PoolMode::transaction && !temper.leaves_residue &&
          !temper.runs_code && !temper.names_statements && weather.split == Weather::Split::whole;
 }
+
+/// One world in so many has several servers.
+constexpr std::uint64_t worlds_per_cluster = 4;
 
 void stir(World& world) {
   if (world.random.chance(40)) world.postgres.terminate_one();
@@ -136,26 +140,31 @@ class Operators {
 std::string run_world(std::uint64_t seed) {
   Random random(seed);
   const bool has_faults = random.chance(50);
+  const bool is_routed = seed % worlds_per_cluster == 0;
   config::Settings settings = random_settings(random);
   Limits limits(seed);
   limits.apply(settings);
   Operators operators(seed);
+  ClusterEvents cluster(seed);
+  if (is_routed) cluster.apply(settings);
   World world(settings, seed);
   world.client_weather = random_weather(random);
   world.server_weather = random_weather(random);
   const bool is_fine = world.client_weather.split == Weather::Split::bytes ||
                        world.server_weather.split == Weather::Split::bytes;
   Temper temper{.changes_settings = random.chance(80),
-                .leaves_residue = random.chance(50),
-                .runs_code = random.chance(30),
-                .names_statements = random.chance(50),
+                .leaves_residue = random.chance(50) && !is_routed,
+                .runs_code = random.chance(30) && !is_routed,
+                .names_statements = random.chance(50) && !is_routed,
                 .may_be_refused = settings.on_residue == config::OnResidue::error ||
                                   settings.max_pinned_fraction < 1,
                 .resets_settings = settings.pool_mode != config::PoolMode::session,
                 .asks_for_much = !is_fine,
-                .expects_faults = has_faults};
+                .expects_faults = has_faults || is_routed,
+                .is_routed = is_routed};
   temper.must_rerun = must_rerun(settings, temper, world.client_weather);
   if (random.chance(50)) world.postgres.question_time = Duration(random.below(4000));
+  if (is_routed) cluster.start(world);
   std::deque<RandomClient> clients;
   for (auto count = 2 + random.below(10); count > 0; --count) clients.emplace_back(world, temper);
   for (int round = 0; round < 30 && world.violations().empty(); ++round) {
@@ -163,11 +172,13 @@ std::string run_world(std::uint64_t seed) {
     if (has_faults) stir(world);
     limits.stir(world);
     operators.stir(world);
+    if (is_routed) cluster.stir(world);
     if (random.chance(20)) world.postgres.change_tables();
   }
   world.refuses_connections = false;
   Limits::lift(world);
   Operators::go_on(world);
+  if (is_routed) cluster.heal(world);
   for (RandomClient& client : clients) {
     client.stop();
     if (client.client() != nullptr) const_cast<Client*>(client.client())->link().set_reading(true);
@@ -179,6 +190,7 @@ std::string run_world(std::uint64_t seed) {
     world.complain("client " + std::to_string(client.client()->number()) + " still waits after " +
                    client.client()->received_text());
   }
+  if (is_routed) cluster.stop();
   world.drain();
   return world.violation_text();
 }
