@@ -1,8 +1,16 @@
 #include "cluster_events.hpp"
 
+#include <algorithm>
+
 namespace pgproxy::sim {
 
 using std::chrono::milliseconds;
+
+namespace {
+
+constexpr Duration slack = milliseconds(5);
+
+}  // namespace
 
 ClusterEvents::ClusterEvents(std::uint64_t seed)
     : random_(seed * 1'000'037), may_split_(random_.chance(50)) {}
@@ -20,7 +28,7 @@ void ClusterEvents::apply(config::Settings& settings) {
   settings.replica_pool_size = {.connections = 1 + static_cast<std::uint32_t>(random_.below(3))};
   settings.attempt_interval = milliseconds(5);
   // Without, a statement with a name would have to stay on its replica, and is refused.
-  if (settings.max_prepared_statements == 0) settings.max_prepared_statements = 1;
+  if (settings.max_prepared_statements == 0) settings.max_prepared_statements = 200;
 }
 
 void ClusterEvents::start(World& world) {
@@ -46,7 +54,27 @@ Node* ClusterEvents::candidate() {
   return found;
 }
 
+/// Nobody waits for a primary for longer than failover_hold.
+void ClusterEvents::check_hold(World& world) {
+  const auto lost_at = prober_->without_primary_since();
+  const TimePoint now = world.loop.now();
+  world.pools().for_each_even_retired([&](const pool::Pool& pool) {
+    const bool waits = lost_at && pool.kind() == pool::PoolKind::primary && pool.has_waiters() &&
+                       pool.hold() == pool::Hold::none;
+    if (!waits) {
+      waiting_.erase(&pool);
+      return;
+    }
+    TimePoint& since = waiting_.try_emplace(&pool, now).first->second;
+    since = std::max(since, *lost_at);
+    if (now - since > *world.settings().failover_hold + slack) {
+      world.complain("clients wait for a primary longer than failover_hold");
+    }
+  });
+}
+
 void ClusterEvents::stir(World& world) {
+  check_hold(world);
   for (Node& node : servers_->nodes()) stir(world, node);
   if (random_.chance(30)) world.postgres.terminate_one();
   const bool is_due =

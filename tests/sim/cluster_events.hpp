@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 
 #include "prober.hpp"
@@ -28,6 +29,7 @@ class ClusterEvents {
 
  private:
   void stir(World& world, Node& node);
+  void check_hold(World& world);
   void stop(World& world, Node& node);
   void bring_back(Node& node);
   Node* candidate();
@@ -35,6 +37,8 @@ class ClusterEvents {
   Random random_;
   std::unique_ptr<Replication> servers_;
   std::unique_ptr<Prober> prober_;
+  /// Pools in which clients wait for a primary, and since when.
+  std::map<const pool::Pool*, TimePoint> waiting_;
   bool may_split_ = false;  ///< a standby is promoted while the primary is up
 };
 

@@ -32,6 +32,7 @@ Prober::Prober(Loop& loop, Random& random, Replication& replication, pool::Pools
 }
 
 void Prober::start() {
+  without_primary_since_ = loop_.now();
   probe_all();
 }
 
@@ -110,6 +111,8 @@ void Prober::give_roles(const route::ClusterView& view) {
                       view.hosts[i].position.timeline);
     }
   }
+  if (!view.primary && !without_primary_since_) without_primary_since_ = loop_.now();
+  if (view.primary) without_primary_since_.reset();
   if (view.primary) replication_.announced_timeline = view.hosts[*view.primary].position.timeline;
 }
 

@@ -25,6 +25,8 @@ class Prober {
   void start();
   /// Asks no more.
   void stop() { is_over_ = true; }
+  /// nullopt: pgproxy was told of a primary.
+  std::optional<TimePoint> without_primary_since() const { return without_primary_since_; }
   /// The connection on which it is asked is lost.
   void lose(const Node& node);
 
@@ -61,6 +63,7 @@ class Prober {
   std::optional<std::size_t> chosen_;  ///< the primary of before
   std::uint32_t chosen_timeline_ = 0;
   route::ClusterViewRef published_;
+  std::optional<TimePoint> without_primary_since_;
   bool is_over_ = false;
 };
 

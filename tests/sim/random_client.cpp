@@ -19,6 +19,11 @@ bool changes_literals(std::string_view text) {
          (text.contains("search_path") && text.contains("set"));
 }
 
+bool changes_settings(std::string_view text) {
+  return text.starts_with("set") || text.starts_with("reset") || text.contains("set_config") ||
+         text.starts_with("discard") || text.starts_with("rollback to");
+}
+
 /// What goes back to startup settings does so, behind pgproxy, when its Query or cycle is over.
 bool is_reset(std::string_view text) {
   return text.starts_with("reset") || text.find("to default") != std::string_view::npos;
@@ -117,6 +122,7 @@ void RandomClient::batch() {
   Script script(client_->number());
   script.go_on_from(number_);
   script.status = client_->status();
+  if (script.status == 'I') has_changed_settings_ = false;
   if (unfinished_ != Unfinished::nothing) {
     go_on(script);
   } else if (is_stopping_) {
@@ -205,6 +211,7 @@ void RandomClient::transaction(Script& script) {
   if (has_savepoint_ && random.chance(40)) {
     const std::string text = "rollback to savepoint s /* " + script.tag() + " */";
     session_->run(text);
+    has_changed_settings_ = true;
     script.status = 'T';
     return script.query(text, {"C:ROLLBACK"});
   }
@@ -312,6 +319,7 @@ void RandomClient::say(Script& script, const std::vector<std::string>& texts) {
   session_->begin();
   for (const std::string& text : texts) {
     query += (query.empty() ? "" : "; ") + text;
+    has_changed_settings_ |= changes_settings(text);
     if (is_failed) continue;
     const std::vector<std::string> tokens = session_->run(text)->tokens();
     if (tokens.front().starts_with("D:")) answers.emplace_back("T");
@@ -373,6 +381,7 @@ void RandomClient::statement(Script& script) {
 }
 
 void RandomClient::run_unnamed(Script& script, const std::string& text, bool parses) {
+  has_changed_settings_ |= changes_settings(text);
   if (parses && !script.is_skipping) unnamed_ = text;
   if (parses && script.status == 'E') unnamed_.reset();  // it goes before the new one is refused
   std::vector<std::string> answers = {"D:" + tag_of(text) + "|", "C:SELECT 1"};
@@ -398,6 +407,8 @@ void RandomClient::named_statement(Script& script) {
     if (!script.is_skipping) session_->close(name);
   } else if (known == nullptr && dice < 20) {
     script.failing_bind(name, "26000");
+  } else if (known == nullptr && is_read_only_ && has_changed_settings_) {
+    run_unnamed(script, "select '" + script.tag() + "', $1", true);
   } else if (known == nullptr) {
     prepare(script, name);
   } else if (dice < 20) {

@@ -89,6 +89,8 @@ class RandomClient {
   bool has_deferred_error_ = false;
   bool has_savepoint_ = false;
   bool is_read_only_ = false;  ///< this transaction
+  /// Since it began to say something: a replica cannot keep what is parsed behind that.
+  bool has_changed_settings_ = false;
   /// Startup settings can be given again, and cycles be run again: no COPY has left open how many
   /// answers are due.
   bool may_reset_ = true;

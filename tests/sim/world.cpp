@@ -14,6 +14,8 @@ using std::chrono::seconds;
 
 /// More would only repeat the first.
 constexpr std::size_t max_violations = 5;
+/// So much later a timeout may be seen.
+constexpr Duration wait_slack = std::chrono::milliseconds(5);
 /// How often the costlier checks are made.
 constexpr unsigned steps_between_rows = 16;
 
@@ -170,6 +172,7 @@ void World::drain() {
   // Cleaning up a connection that nothing comes through ends with its timeout.
   if (postgres.has_black_hole()) loop.run_for(settings_.server_connect_timeout + seconds(1));
   if (sessions_.client_count() != 0) complain("a client is still there after all have left");
+  if (!sessions_.describe_waits().empty()) complain("a client still waits after all have left");
   pools_.for_each_even_retired([&](const pool::Pool& pool) {
     if (pool.has_waiters()) complain("a waiter is left");
     if (pool.client_count != 0) complain("a pool still counts clients");
@@ -239,7 +242,9 @@ void World::check_rows() {
   std::set<std::uint64_t> links;
   for (const ConnectionRow& row : sessions_.describe()) {
     if (row.link != 0 && !links.insert(row.link).second) complain("a server has two clients");
-    if (row.wait > settings_.query_wait_timeout + seconds(1))
+  }
+  for (const WaitRow& row : sessions_.describe_waits()) {
+    if (row.waits_for != "replay" && row.wait > settings_.query_wait_timeout + wait_slack)
       complain("a waiter is past its deadline");
   }
 }
