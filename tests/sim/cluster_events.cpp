@@ -20,7 +20,7 @@ void ClusterEvents::apply(config::Settings& settings) {
   settings.pool_mode = config::PoolMode::transaction;
   settings.routing = config::Routing::read_only_transactions;
   settings.read_consistency =
-      random_.chance(70) ? config::ReadConsistency::session : config::ReadConsistency::eventual;
+      random_.chance(80) ? config::ReadConsistency::session : config::ReadConsistency::eventual;
   settings.on_no_replica = static_cast<config::OnNoReplica>(random_.below(3));
   settings.failover_hold = milliseconds(1 + random_.below(60));
   if (random_.chance(20)) settings.max_replica_lag = milliseconds(10);
@@ -35,7 +35,7 @@ void ClusterEvents::start(World& world) {
   const config::Settings& settings = world.settings();
   servers_ = std::make_unique<Replication>(world.loop, random_, settings.databases[0].hosts);
   servers_->promises_own_writes = settings.read_consistency == config::ReadConsistency::session;
-  for (Node& node : servers_->nodes()) node.replay_delay = milliseconds(random_.below(20));
+  for (Node& node : servers_->nodes()) node.replay_delay = milliseconds(random_.below(50));
   world.postgres.replication = servers_.get();
   prober_ =
       std::make_unique<Prober>(world.loop, random_, *servers_, world.pools(), world.sessions());
@@ -78,14 +78,14 @@ void ClusterEvents::stir(World& world) {
   for (Node& node : servers_->nodes()) stir(world, node);
   if (random_.chance(30)) world.postgres.terminate_one();
   const bool is_due =
-      servers_->primary() == nullptr ? random_.chance(40) : may_split_ && random_.chance(4);
+      servers_->primary() == nullptr ? random_.chance(40) : may_split_ && random_.chance(6);
   if (Node* const next = candidate(); is_due && next != nullptr) servers_->promote(*next);
 }
 
 void ClusterEvents::stir(World& world, Node& node) {
-  if (random_.chance(10)) node.replay_delay = milliseconds(random_.below(20));
+  if (random_.chance(10)) node.replay_delay = milliseconds(random_.below(50));
   const bool is_old = node.is_up && !node.is_standby && &node != servers_->primary();
-  const unsigned likely = is_old || servers_->is_stuck(node) ? 25 : 6;
+  const unsigned likely = is_old || servers_->is_stuck(node) ? 12 : 5;
   if (!node.is_up) {
     if (random_.chance(25)) bring_back(node);
   } else if (random_.chance(likely)) {
@@ -110,6 +110,7 @@ void ClusterEvents::bring_back(Node& node) {
 }
 
 void ClusterEvents::heal(World& world) {
+  prober_->interval = std::chrono::seconds(1);  // there is nothing new any more
   for (Node& node : servers_->nodes()) {
     const bool is_old = !node.is_standby && node.position.timeline < servers_->newest_timeline();
     if (!is_old && !servers_->is_stuck(node)) {

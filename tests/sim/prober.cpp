@@ -113,7 +113,10 @@ void Prober::give_roles(const route::ClusterView& view) {
   }
   if (!view.primary && !without_primary_since_) without_primary_since_ = loop_.now();
   if (view.primary) without_primary_since_.reset();
-  if (view.primary) replication_.announced_timeline = view.hosts[*view.primary].position.timeline;
+  if (view.primary) {
+    replication_.announced_timeline =
+        std::max(replication_.announced_timeline, view.hosts[*view.primary].position.timeline);
+  }
 }
 
 void Prober::sample_all() {

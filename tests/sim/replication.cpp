@@ -58,8 +58,8 @@ void Replication::catch_up(Node& node) {
     if (node.era != era || is_stuck(node)) return;
     const Node* const source = primary();
     if (source == nullptr) return catch_up(node);  // once there is one
-    node.position.timeline = newest_;
-    node.position.lsn = std::max(node.position.lsn, source->position.lsn);
+    node.position.timeline = newest_;              // it is received, not replayed yet
+    follow(node);
   });
 }
 

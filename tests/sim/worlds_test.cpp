@@ -167,7 +167,7 @@ std::string run_world(std::uint64_t seed) {
   if (is_routed) cluster.start(world);
   std::deque<RandomClient> clients;
   for (auto count = 2 + random.below(10); count > 0; --count) clients.emplace_back(world, temper);
-  for (int round = 0; round < 30 && world.violations().empty(); ++round) {
+  for (int round = 0; round < (is_routed ? 45 : 30) && world.violations().empty(); ++round) {
     world.loop.run_for(std::chrono::milliseconds(10));
     if (has_faults) stir(world);
     limits.stir(world);
