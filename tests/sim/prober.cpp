@@ -65,7 +65,10 @@ void Prober::answer(Host& host, const Node& node) {
   if (!node.is_up) return;
   host.view.role = node.is_standby ? Role::standby : Role::primary;
   host.view.position = node.position;
-  if (node.is_standby) host.view.lag = node.replay_delay;
+  if (!node.is_standby) return;
+  const Node* const source = replication_.primary();
+  const bool has_all = source != nullptr && replication_.has(node, source->position);
+  host.view.lag = has_all ? Duration::zero() : node.replay_delay;
 }
 
 void Prober::lose(const Node& node) {

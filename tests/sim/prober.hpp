@@ -45,7 +45,7 @@ class Prober {
 
   void probe_all();
   void probe(Host& host);
-  static void answer(Host& host, const Node& node);
+  void answer(Host& host, const Node& node);
   void doubt(std::string_view server);
   void publish();
   void give_roles(const route::ClusterView& view);

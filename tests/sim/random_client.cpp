@@ -103,7 +103,8 @@ void RandomClient::arrive() {
 /// While replies are on their way.
 void RandomClient::interfere() {
   Random& random = world_.random;
-  if (temper_.vanishes && random.chance(1)) {
+  const bool stays = temper_.is_routed && is_stopping_;  // a wait without an end would not be seen
+  if (temper_.vanishes && !stays && random.chance(1)) {
     Script script(client_->number());
     script.select();
     client_->send(script.bytes.substr(0, random.below(script.bytes.size())));

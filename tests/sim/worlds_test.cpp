@@ -3,6 +3,10 @@
 #include <cstdlib>
 #include <deque>
 #include <doctest/doctest.h>
+#include <iostream>
+#include <string>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "cluster_events.hpp"
 #include "random_client.hpp"
@@ -137,6 +141,15 @@ class Operators {
   bool are_there_;
 };
 
+void complain_of_waiting(World& world, const std::deque<RandomClient>& clients) {
+  for (const RandomClient& client : clients) {
+    if (client.client() == nullptr || client.client()->is_closed()) continue;
+    if (client.client()->is_content()) continue;
+    world.complain("client " + std::to_string(client.client()->number()) + " still waits after " +
+                   client.client()->received_text());
+  }
+}
+
 std::string run_world(std::uint64_t seed) {
   Random random(seed);
   const bool has_faults = random.chance(50);
@@ -183,16 +196,43 @@ std::string run_world(std::uint64_t seed) {
     client.stop();
     if (client.client() != nullptr) const_cast<Client*>(client.client())->link().set_reading(true);
   }
-  world.loop.run_for(seconds(200));
-  for (const RandomClient& client : clients) {
-    if (client.client() == nullptr || client.client()->is_closed()) continue;
-    if (client.client()->is_content()) continue;
-    world.complain("client " + std::to_string(client.client()->number()) + " still waits after " +
-                   client.client()->received_text());
+  if (is_routed) {
+    // Each has its server now, unless it is told nothing about the one that it had.
+    world.loop.run_for(seconds(10));
+    if (!world.postgres.has_black_hole()) complain_of_waiting(world, clients);
   }
+  world.loop.run_for(seconds(200));
+  complain_of_waiting(world, clients);
   if (is_routed) cluster.stop();
   world.drain();
   return world.violation_text();
+}
+
+/// In a process of its own: what goes by the order of addresses (which pool comes first) does not
+/// hang on the worlds before, and one that aborts is named.
+std::string run_apart(std::uint64_t seed) {
+  std::array<int, 2> ends{};
+  REQUIRE(pipe(ends.data()) == 0);
+  std::cout.flush();
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    const std::string violations = run_world(seed);
+    const bool is_told = write(ends[1], violations.data(), violations.size()) >= 0;
+    std::exit(is_told ? 0 : 1);
+  }
+  close(ends[1]);
+  std::string violations;
+  std::array<char, 4096> part{};
+  for (ssize_t size = 1; size > 0;) {
+    size = read(ends[0], part.data(), part.size());
+    if (size > 0) violations.append(part.data(), static_cast<std::size_t>(size));
+  }
+  close(ends[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  if (status != 0) violations += "its process ended with status " + std::to_string(status) + "\n";
+  return violations;
 }
 
 }  // namespace
@@ -203,7 +243,7 @@ TEST_CASE("nobody gets another's replies, settings or session in any world") {
   const std::uint64_t count = only != 0 ? 1 : number_from_environment("PGPROXY_SIM_SEEDS", 300);
   const std::uint64_t step = number_from_environment("PGPROXY_SIM_STEP", 1);
   for (std::uint64_t seed = first; seed < first + count; seed += step) {
-    const std::string violations = run_world(seed);
+    const std::string violations = only != 0 ? run_world(seed) : run_apart(seed);
     CHECK_MESSAGE(violations.empty(), "repeat with PGPROXY_SIM_SEED=" << seed << "\n"
                                                                       << violations);
   }
