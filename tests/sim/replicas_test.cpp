@@ -39,12 +39,7 @@ struct ReplicaWorld {
 /// A client that says one cycle after the other, from its BEGIN READ ONLY on.
 class Reader {
  public:
-  explicit Reader(World& world) : world_(world), client_(world.ready_client()) {
-    Script script = next();
-    script.status = 'T';
-    script.query("begin read only /* " + script.tag() + " */", {"C:BEGIN"});
-    play(script);
-  }
+  explicit Reader(World& world) : world_(world), client_(world.ready_client()) { begin(); }
   void say(const std::string& text, std::vector<std::string> answers) {
     Script script = next();
     script.query(text + " /* " + script.tag() + " */", std::move(answers));
@@ -62,6 +57,12 @@ class Reader {
     script.extended(change + " /* " + script.tag() + " */", {"C:SET"});
     script.parse(name, text);
     script.sync();
+    play(script);
+  }
+  void begin() {
+    Script script = next();
+    script.status = 'T';
+    script.query("begin read only /* " + script.tag() + " */", {"C:BEGIN"});
     play(script);
   }
   void end() {
@@ -122,6 +123,30 @@ TEST_CASE("without prepared statements in transaction mode a replica does not ta
   reader.parse("n0", "select 'mine', $1", "0A000");
   reader.end();
   reader.write();
+  at.world.drain();
+  CHECK(at.world.violation_text() == "");
+}
+
+TEST_CASE("a recovering primary is tried though replicas' idle connections use up a limit") {
+  config::Settings settings = replica_settings();
+  settings.max_db_connections = 1;
+  settings.while_recovering = config::WhileRecovering::queue;
+  settings.attempt_interval = milliseconds(5);
+  ReplicaWorld at(settings);
+  Client& writer = at.world.ready_client();
+  Reader reader(at.world);
+  reader.end();
+  at.world.refusing_hosts = {"10.0.0.1"};
+  Script script(writer.number());
+  script.query("insert into w values (1) /* " + script.tag() + " */", {"C:INSERT 0 1"});
+  writer.play(script);
+  at.world.run();
+  reader.begin();
+  reader.end();
+  CHECK_FALSE(writer.is_content());
+  at.world.refusing_hosts.clear();
+  at.world.loop.run_for(milliseconds(20));
+  CHECK(writer.is_content());
   at.world.drain();
   CHECK(at.world.violation_text() == "");
 }
