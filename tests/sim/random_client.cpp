@@ -491,10 +491,10 @@ void RandomClient::judge() {
   // Behind a COPY that failed with a Sync in it nothing is run again.
   const bool is_sure = doubt_ == Doubt::stale_plan && temper_.must_rerun && may_reset_ &&
                        script.status == 'I' && tables_before_ == world_.postgres.table_version();
-  const bool may_fail = script.status != 'E' && !is_sure;
+  const bool has_no_server = temper_.is_routed && is_refusal(got.front());
+  const bool may_fail = script.status != 'E' && (!is_sure || has_no_server);
   const bool is_known = (got.front() == "E:0A000" && doubt_ != Doubt::no_server) ||
-                        (got.front() == "E:53400" && doubt_ == Doubt::refusal) ||
-                        (temper_.is_routed && is_refusal(got.front()));
+                        (got.front() == "E:53400" && doubt_ == Doubt::refusal) || has_no_server;
   if (may_fail && is_known && got.size() == 2 && got.back() == behind) {
     unnamed_.reset();
     if (script.status == 'I') is_read_only_ = false;
