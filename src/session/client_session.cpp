@@ -306,8 +306,12 @@ void ClientSession::release_if_possible() {
   }
   if (traces_ != nullptr && ask_what_is_left()) return;
   if (traces_ == nullptr || !traces_->is_asked_about()) end_doubt();
-  const bool keeps_server = is_pinned() || body_left_ > 0 || keeps_server_for_good();
-  if (keeps_server || !server_->is_releasable()) {
+  // Where the next transaction belongs to may be elsewhere: what cannot be moved ends here.
+  const bool leaves_replica = is_pinned() && is_on_replica();
+  const bool keeps_server =
+      (is_pinned() && !leaves_replica) || body_left_ > 0 || keeps_server_for_good();
+  const bool is_free = leaves_replica ? server_->is_settled() : server_->is_releasable();
+  if (keeps_server || !is_free) {
     pool_->client_idle_queue().arm(timer_, pool_->loop().now());
     if (is_draining_) shut_down();
     return;
@@ -320,7 +324,10 @@ void ClientSession::release_if_possible() {
   state_ = ClientState::idle;
   pool_->client_idle_queue().arm(timer_, now);
   const config::Settings& settings = sessions_.settings();
-  if (must_scrub_) {
+  if (leaves_replica) {
+    unpin();
+    server.pool().close(server, "it holds what its client cannot take along");
+  } else if (must_scrub_) {
     must_scrub_ = false;
     server.pool().reset(server, "RESET ALL; DISCARD SEQUENCES");
   } else {
