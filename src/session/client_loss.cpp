@@ -1,12 +1,14 @@
 // What becomes of a client whose server is lost.
 #include <utility>
 
+#include "session/beginning.hpp"
 #include "session/client_login.hpp"
 #include "session/client_session.hpp"
 #include "session/prepared_statements.hpp"
 #include "session/routing.hpp"
 #include "session/session_traces.hpp"
 
+#include "pgproxy/base/text.hpp"
 #include "pgproxy/session/sessions.hpp"
 #include "pgproxy/wire/encode.hpp"
 
@@ -41,30 +43,43 @@ void ClientSession::outlive(pool::ServerConnection& server, const Error& error) 
   if (state_ == ClientState::replaying) {  // nothing of the client's was sent yet
     has_server_error_ = false;
     login_.reset();
-    return look_again();
+    state_ = ClientState::idle;
+    timer_.disarm();
+    return go_on_later();
   }
   const Error told{.sqlstate = error.sqlstate,
                    .message = error.message,
                    .detail =
-                       "The transaction on it is lost; if that was about to be committed, "
-                       "whether it was is not known. The connection to pgproxy goes on.",
+                       "The transaction is lost; of a COMMIT that was sent it is not known "
+                       "whether it took effect.",
                    .hint = error.hint};
   log::line(log::Level::warning, subject(), "the transaction is lost, the client stays: {}",
             told.message);
-  tell_former_settings(*server.session_state());
+  const bool is_open = server.transaction_status() != wire::TransactionStatus::idle;
+  routing_->is_block_lost = routing_->is_block_sent.value_or(is_open);
+  std::string settings = former_settings(*server.session_state());
   if (in_cycle_) {
     note_error(told);
+    send(settings);
     answer_for(server, told);
   } else {
-    routing_->loss = std::make_unique<Error>(told);
+    routing_->loss =
+        std::make_unique<SessionRouting::Loss>(SessionRouting::Loss{told, std::move(settings)});
   }
   forget_transaction(server);
   pool_->client_idle_queue().arm(timer_, pool_->loop().now());
-  if (inbox_ != nullptr) process_inbox();
+  go_on_later();
 }
 
-/// What the lost transaction has changed of them, and the client was told.
-void ClientSession::tell_former_settings(const pool::SessionState& there) {
+/// Other connections to that server may be about to be closed, too.
+void ClientSession::go_on_later() {
+  if (inbox_ == nullptr) return;
+  io::Loop& loop = pool_->loop();
+  loop.timeouts().queue(std::chrono::milliseconds(1)).arm(routing_->go_on, loop.now());
+}
+
+/// Of what the lost transaction has changed of them, and the client was told.
+std::string ClientSession::former_settings(const pool::SessionState& there) const {
   std::string out;
   for (const pool::Setting& setting : there.settings()) {
     const pool::Setting* own = session_state_->find(setting.name);
@@ -72,11 +87,11 @@ void ClientSession::tell_former_settings(const pool::SessionState& there) {
     if (is_on_replica() && pool::is_read_only_setting(setting.name)) continue;
     wire::put_parameter_status(out, own->name, own->value);
   }
-  if (!out.empty()) send(out);
+  return out;
 }
 
-/// Each Query and Sync is answered by an error and its ReadyForQuery; a cycle without its Sync is
-/// dropped up to that.
+/// Each Query and Sync is answered by an error, also behind another one, and its ReadyForQuery; a
+/// cycle without its Sync is dropped up to that.
 void ClientSession::answer_for(pool::ServerConnection& server, const Error& told) {
   pool::ExpectedReplies& expected = server.expected();
   const bool is_open = expected.needs_sync() || routing_->is_ending_early;
@@ -86,7 +101,7 @@ void ClientSession::answer_for(pool::ServerConnection& server, const Error& told
   std::string out;
   for (; ready_count > 0; --ready_count) {
     out += error;
-    wire::put_ready_for_query(out, wire::TransactionStatus::idle);
+    wire::put_ready_for_query(out, status_without_server());
   }
   if (is_open) {
     out += error;
@@ -94,6 +109,54 @@ void ClientSession::answer_for(pool::ServerConnection& server, const Error& told
   }
   send(out);
   cycle_.has_failed = true;
+}
+
+/// What a statement of a routed client makes of the transaction block.
+void ClientSession::note_block(const sql::Facts& facts) {
+  if (facts.kind == sql::StatementKind::several) {
+    routing_->is_block_sent.reset();
+  } else if (facts.starts_transaction != sql::TransactionStart::none) {
+    routing_->is_block_sent = true;
+  } else if (facts.ends_transaction) {
+    routing_->is_block_sent = facts.chains;
+  }
+}
+
+/// What a client sent before it heard of the loss was meant for that block, and must not run
+/// outside of it: as PostgreSQL has it of a block that has failed, nothing but its end is taken.
+/// True: it is ROLLBACK, for which any server will do.
+bool ClientSession::leaves_lost_block(const Pass& pass, const wire::Header& header, Bytes body) {
+  const Beginning next = read_beginning(pass, header, body);
+  const sql::Facts* const facts = next.shape != nullptr ? &next.shape->facts : nullptr;
+  const bool ends = facts != nullptr && facts->ends_transaction && !facts->chains;
+  const auto loss = std::move(routing_->loss);
+  if (loss != nullptr) send(loss->settings);
+  routing_->is_block_lost = !ends;
+  const bool rolls_back =
+      contains_ignoring_case(next.text, "rollback") || contains_ignoring_case(next.text, "abort");
+  if (ends && rolls_back && !contains_ignoring_case(next.text, "commit")) return true;
+  refuse_waiting(loss != nullptr
+                     ? loss->error
+                     : Error{.sqlstate = "25P02",
+                             .message = "current transaction is aborted, commands ignored until "
+                                        "end of transaction block",
+                             .detail = "It was lost with its server."});
+  return false;
+}
+
+/// Where a Sync is all that comes.
+void ClientSession::tell_loss() {
+  if (routing_ == nullptr || routing_->loss == nullptr) return;
+  const auto loss = std::move(routing_->loss);
+  std::string out = loss->settings;
+  wire::put_error(out, wire::Severity::error, loss->error);
+  send(out);
+  note_error(loss->error);
+}
+
+wire::TransactionStatus ClientSession::status_without_server() const {
+  const bool is_failed = routing_ != nullptr && routing_->is_block_lost;
+  return is_failed ? wire::TransactionStatus::failed : wire::TransactionStatus::idle;
 }
 
 /// Between transactions again, as if the one that was lost had not been.

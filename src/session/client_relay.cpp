@@ -215,7 +215,7 @@ bool ClientSession::discard_one(Pass& pass, const wire::Header& header, std::siz
     discard_ = Discard::nothing;
     std::string out;
     wire::put_ready_for_query(
-        out, server_ != nullptr ? server_->transaction_status() : wire::TransactionStatus::idle);
+        out, server_ != nullptr ? server_->transaction_status() : status_without_server());
     send(out);
   }
   body_left_ = static_cast<std::uint32_t>(header.total_bytes() - there);
@@ -539,8 +539,9 @@ void ClientSession::restore_skipped_unnamed() {
 
 ClientSession::Step ClientSession::on_sync() {
   if (server_ == nullptr && state_ == ClientState::idle) {
+    tell_loss();
     std::string out;
-    wire::put_ready_for_query(out, wire::TransactionStatus::idle);
+    wire::put_ready_for_query(out, status_without_server());
     send(out);
     return Step::drop;
   }

@@ -1,6 +1,7 @@
 // Which of its cluster's servers a client's next transaction goes to.
 #include <algorithm>
 
+#include "session/beginning.hpp"
 #include "session/client_pass.hpp"
 #include "session/prepared_statements.hpp"
 #include "session/routing.hpp"
@@ -69,16 +70,10 @@ bool is_by_standby(const wire::ErrorFields& fields) {
 
 }  // namespace
 
-/// The statement that a transaction begins with.
-struct ClientSession::Beginning {
-  sql::Shape* shape = nullptr;  ///< nullptr: not known
-  std::string_view text = {};
-  bool is_alone = false;  ///< and ends with, unless it opens a block
-};
-
 void ClientSession::begin_routing() {
   Routing* const shared = sessions_.routing(*pool_);
-  if (shared != nullptr) routing_ = std::make_unique<SessionRouting>(*shared);
+  TimeoutListener& self = *this;
+  if (shared != nullptr) routing_ = std::make_unique<SessionRouting>(*shared, self);
 }
 
 ClientSession::Beginning ClientSession::read_beginning(const Pass& pass, const wire::Header& header,
@@ -122,10 +117,7 @@ ClientSession::Beginning ClientSession::read_beginning(const Pass& pass, const w
 /// or was refused one.
 bool ClientSession::choose_target(Pass& pass, const wire::Header& header, Bytes body) {
   target_ = pool_;
-  if (const auto loss = std::move(routing_->loss)) {
-    refuse_waiting(*loss);
-    return false;
-  }
+  if (routing_->is_block_lost && !leaves_lost_block(pass, header, body)) return false;
   routing_->is_waiting = routing_->may_rerun = false;
   const bool was_refused = std::exchange(routing_->was_refused, false);
   const Beginning beginning = read_beginning(pass, header, body);

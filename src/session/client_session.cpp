@@ -79,6 +79,7 @@ bool ClientSession::take(pool::ServerConnection& server) {
   if (routing_ != nullptr) {
     routing_->shared.count(routing_->target, routing_->reason, routing_->fingerprint, attached_at_);
     routing_->has_ended = routing_->is_end_bound = routing_->has_ended_one = false;
+    routing_->is_block_sent.reset();
   }
   if (server.session_state() == session_state_) {
     state_ = ClientState::active;
@@ -359,6 +360,7 @@ void ClientSession::on_timeout(Timeout& timeout) {
                  .message = std::string(setting) + ": " + std::move(what),
                  .hint = "Raise " + std::string(setting) + ", or set it to 0 to switch it off."};
   };
+  if (routing_ != nullptr && &timeout == &routing_->go_on) return process_inbox();
   if (&timeout == &transaction_timer_) {
     return fail(error("transaction_timeout", "25P04", "transaction took too long"));
   }

@@ -367,9 +367,14 @@ class ClientSession final : public io::Disposable,
   // Its loss (client_loss.cpp).
   bool survives_loss(pool::ServerConnection& server) const;
   void outlive(pool::ServerConnection& server, const Error& error);
-  void tell_former_settings(const pool::SessionState& there);
+  std::string former_settings(const pool::SessionState& there) const;
   void answer_for(pool::ServerConnection& server, const Error& told);
   void forget_transaction(pool::ServerConnection& server);
+  void go_on_later();
+  void tell_loss();
+  void note_block(const sql::Facts& facts);
+  bool leaves_lost_block(const Pass& pass, const wire::Header& header, Bytes body);
+  wire::TransactionStatus status_without_server() const;
 
   // Server connection: getting, keeping, giving back (client_session.cpp).
   bool attach();

@@ -17,6 +17,7 @@ double seconds(Duration duration) {
 void ClientSession::note_statement(const sql::ShapeRef& shape) {
   cycle_.note_statement(shape, workload_->several);
   if (shape->facts.may_write) may_have_written_ = true;
+  if (routing_ != nullptr && shape->facts.controls_transaction) note_block(shape->facts);
 }
 
 void ClientSession::on_command(std::string_view tag) {

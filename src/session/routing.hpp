@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "pgproxy/base/result.hpp"
+#include "pgproxy/base/timeouts.hpp"
 #include "pgproxy/config/settings.hpp"
 #include "pgproxy/pool/pool.hpp"
 #include "pgproxy/route/choose.hpp"
@@ -56,17 +57,26 @@ struct Routing {
 
 /// What routing knows of one client.
 struct SessionRouting {
-  explicit SessionRouting(Routing& routing) : shared(routing) {}
+  SessionRouting(Routing& routing, TimeoutListener& client) : shared(routing), go_on(client) {}
 
   Routing& shared;
+  Timeout go_on;  ///< its server was lost: what it sent since is looked at
   /// The number of the question whose answer covers what it wrote last; 0: it has not written.
   std::uint64_t written = 0;
   std::optional<route::WalPosition> fence;             ///< that answer
   route::Target target = route::Target::primary;       ///< of the transaction at hand
   route::Reason reason = route::Reason::unknown_text;  ///< likewise
   std::uint64_t fingerprint = 0;                       ///< of its first statement; 0: not known
-  /// A transaction was lost with its server, and the client has yet to hear of it.
-  std::unique_ptr<Error> loss;
+  /// By the statements sent to the server at hand there is a transaction block behind them, or
+  /// none; not set: as ReadyForQuery has it.
+  std::optional<bool> is_block_sent;
+  /// A transaction block was lost with its server: it counts as one that has failed, until its end.
+  bool is_block_lost = false;
+  struct Loss {
+    Error error;
+    std::string settings;  ///< ParameterStatus of what the transaction had changed
+  };
+  std::unique_ptr<Loss> loss;  ///< and the client has yet to hear of it
   bool has_ended_one = false;  ///< on the server at hand a transaction has ended
   // The end of the transaction on a replica.
   bool is_end_bound = false;     ///< what the last Bind was for is COMMIT or ROLLBACK

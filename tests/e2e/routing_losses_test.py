@@ -33,14 +33,14 @@ class Losses(unittest.TestCase):
         eventually(lambda: self.cluster.primary.execute(running), "it runs")
         self.cluster.primary.terminate_backends()
 
-    def assert_lost(self, reply, tags):
+    def assert_lost(self, reply, tags, status=b"I"):
         """Whatever came of the reply before."""
         self.assertEqual(raw.tags(reply).lstrip("12T"), tags)
         for fields in (message.fields() for message in reply if message.tag == "E"):
             self.assertEqual((fields["S"], fields["C"], fields["M"]), ("ERROR", "57P01", LOST))
             self.assertIn("is lost", fields["D"])
         if tags.endswith("Z"):
-            self.assertEqual(reply[-1].body, b"I")
+            self.assertEqual(reply[-1].body, status)
 
     def test_a_statement(self):
         with self.pooler.raw() as client:
@@ -68,13 +68,33 @@ class Losses(unittest.TestCase):
             self.assertEqual(client.value("select count(*) from counters"), "0")
 
     def test_between_two_statements_of_a_transaction(self):
-        for end in ("commit", "insert into counters values (3, 3)", None):
+        for end in ("commit", "end", "insert into counters values (3, 3)", None):
             with self.subTest(end), self.pooler.raw() as client:
                 client.query("begin")
                 client.query("insert into counters values (1, 1)")
                 self.cluster.primary.terminate_backends()
                 reply = client.query(end) if end else client.ask(raw.statement("select 1"), raw.SYNC)
-                self.assert_lost(reply, "EZ")
+                self.assert_lost(reply, "EZ", b"I" if end in ("commit", "end") else b"E")
+                if reply[-1].body == b"E":
+                    reply = client.query("rollback")
+                    self.assertEqual((raw.tags(reply), reply[-1].body), ("CZ", b"I"))
+                self.assertEqual(client.value("select count(*) from counters"), "0")
+
+    def test_nothing_runs_outside_of_the_block_that_it_was_meant_for(self):
+        insert = "insert into counters values (5, 5)"
+        for end, status in (("rollback", b"I"), ("commit", b"I"), ("rollback to s", b"E")):
+            with self.subTest(end), self.pooler.raw() as client:
+                client.query("begin")
+                client.send(raw.query("select pg_sleep(20), 'block'"))
+                self.terminate_while_it_runs("block")
+                self.assert_lost(client.read_until("Z"), "EZ", b"E")
+                for reply in (client.query(insert), client.ask(raw.statement(insert), raw.SYNC)):
+                    self.assertEqual((raw.error(reply)["C"], reply[-1].body), ("25P02", b"E"))
+                self.assertEqual(client.ask(raw.SYNC)[-1].body, b"E")
+                reply = client.query(end)
+                self.assertEqual((raw.tags(reply), reply[-1].body), ("CZ" if end == "rollback" else "EZ", status))
+                reply = client.ask(raw.statement("rollback"), raw.SYNC)
+                self.assertEqual((raw.tags(reply), reply[-1].body), ("12CZ", b"I"))
                 self.assertEqual(client.value("select count(*) from counters"), "0")
 
     def test_rows_that_are_on_their_way(self):
@@ -104,8 +124,7 @@ class Losses(unittest.TestCase):
             client.query("set timezone = 'Europe/Rome'")
             client.query("set app.tenant = '8'")
             self.cluster.primary.terminate_backends()
-            reply = client.query("select 1")
-            self.assertEqual(raw.tags(reply), "EZ")
+            self.assertEqual(raw.tags(client.query("rollback")), "CZ")  # it need not hear of the loss at all
             self.assertEqual(client.query("show timezone")[1].row(), ("Asia/Tokyo",))
             self.assertEqual(client.value("show app.tenant"), "7")
 
@@ -115,6 +134,7 @@ class Losses(unittest.TestCase):
             client.query("begin")
             self.cluster.primary.terminate_backends()
             client.query("select 1")
+            client.query("rollback")
             self.assertEqual(raw.rows(client.ask(raw.bind(5, name="before"), raw.execute(), raw.SYNC)), [("6",)])
             client.send(raw.parse("select pg_sleep(20)", "within") + raw.bind(name="within") + raw.execute() + raw.SYNC)
             self.terminate_while_it_runs("pg_sleep")
@@ -127,7 +147,8 @@ class Losses(unittest.TestCase):
             place = client.value("select current_setting('listen_addresses')")
             standby = next(server for server in self.cluster.standbys if server.address == place)
             standby.terminate_backends()
-            self.assert_lost(client.query("select 1"), "EZ")
+            self.assert_lost(client.query("select 1"), "EZ", b"E")
+            client.query("rollback")
             client.query("insert into counters values (4, 4)")
             self.assertEqual(client.value("select count(*) from counters"), "1")
 

@@ -132,7 +132,7 @@ void Script::sync() {
 
 bool is_refusal(std::string_view token) {
   // The last one: what a new connection is asked first was not answered in time.
-  return token == "E:57P03" || token == "E:08006" || token == "E:57014";
+  return token == "E:57P03" || token == "E:08006" || token == "E:57P01" || token == "E:57014";
 }
 
 Client::Client(std::shared_ptr<Link> link, unsigned number,

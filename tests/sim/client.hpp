@@ -56,7 +56,8 @@ class Script {
   unsigned number_ = 0;
 };
 
-/// The error with which pgproxy refuses a transaction that it has no server for.
+/// The error with which pgproxy refuses a transaction that it has no server for, or tells that it
+/// was lost with its server.
 bool is_refusal(std::string_view token);
 
 /// A client of pgproxy: sends what it is told, checks each reply against what it expects.

@@ -102,7 +102,16 @@ TEST_CASE("who has a transaction on a server that was replaced is told, and all 
   busy.collect();
   busy.send(query);
   at.world.run();
-  CHECK(busy.collected() == std::vector<std::string>{"E:57P03", "Z:I"});
+  CHECK(busy.collected() == std::vector<std::string>{"E:57P03", "Z:E"});
+  busy.collect();
+  busy.send(query);
+  at.world.run();
+  CHECK(busy.collected() == std::vector<std::string>{"E:25P02", "Z:E"});
+  wire::put_query(query = "", "COMMIT");
+  busy.collect();
+  busy.send(query);
+  at.world.run();
+  CHECK(busy.collected() == std::vector<std::string>{"E:25P02", "Z:I"});
   at.ask(busy);
   CHECK(busy.is_content());
   CHECK(at.world.connects == std::vector<std::string>{"10.0.0.2"});

@@ -136,6 +136,12 @@ void Backend::fall_silent() {
   is_gone_ = true;
   sleep_.reset();
   if (session_) session_->end();
+  // In a cluster the client may live on, without the transaction.
+  const auto client = postgres_.references_.find(transaction_owner_);
+  if (node_ == nullptr || client == postgres_.references_.end()) return;
+  if (client->second.place != this) return;
+  client->second.session.roll_back();
+  client->second.is_unsure = true;
 }
 
 void Backend::on_end() {

@@ -73,6 +73,7 @@ class Postgres {
     Session session;
     const Backend* place = nullptr;           ///< where its last transaction is, or was
     std::vector<route::WalPosition> written;  ///< by its transactions
+    bool is_unsure = false;  ///< it lost a server, and may not know what took effect there
   };
   Backend* random_ready();
   void cancel(std::uint32_t pid, std::string_view secret);

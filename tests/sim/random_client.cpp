@@ -115,7 +115,7 @@ void RandomClient::interfere() {
     client_->allow_cancel(true);
     cancel_ = &world_.cancel(*client_);
   }
-  if (random.chance(5)) client_->link().set_reading(false);
+  if (random.chance(5) && !stays) client_->link().set_reading(false);
   if (random.chance(20)) client_->link().set_reading(true);
 }
 
@@ -491,11 +491,14 @@ void RandomClient::judge() {
   // Behind a COPY that failed with a Sync in it nothing is run again.
   const bool is_sure = doubt_ == Doubt::stale_plan && temper_.must_rerun && may_reset_ &&
                        script.status == 'I' && tables_before_ == world_.postgres.table_version();
-  const bool has_no_server = temper_.is_routed && is_refusal(got.front());
+  const bool has_no_server = temper_.is_routed && std::ranges::any_of(got, is_refusal);
   const bool may_fail = script.status != 'E' && (!is_sure || has_no_server);
   const bool is_known = (got.front() == "E:0A000" && doubt_ != Doubt::no_server) ||
                         (got.front() == "E:53400" && doubt_ == Doubt::refusal) || has_no_server;
-  if (may_fail && is_known && got.size() == 2 && got.back() == behind) {
+  // Of a transaction that was lost what came before is right.
+  if (has_no_server && (script.status != 'I' || got.back() != behind)) return client_->terminate();
+  const bool is_short = got.size() == 2 || has_no_server;
+  if (may_fail && is_known && is_short && got.back() == behind) {
     unnamed_.reset();
     if (script.status == 'I') is_read_only_ = false;
     return;

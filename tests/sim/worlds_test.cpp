@@ -199,7 +199,8 @@ std::string run_world(std::uint64_t seed) {
   if (is_routed) {
     // Each has its server now, unless it is told nothing about the one that it had.
     world.loop.run_for(seconds(10));
-    if (!world.postgres.has_black_hole()) complain_of_waiting(world, clients);
+    // Byte by byte what it is told takes longer than that.
+    if (!world.postgres.has_black_hole() && !is_fine) complain_of_waiting(world, clients);
   }
   world.loop.run_for(seconds(200));
   complain_of_waiting(world, clients);
