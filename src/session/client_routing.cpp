@@ -17,20 +17,35 @@ using config::ReadConsistency;
 using route::Reason;
 using route::Target;
 
-/// The messages from `in` on up to the first Sync run one statement once, and are all there.
+/// The messages from `in` on up to the first Sync run once what the first of them names, and
+/// nothing else, and are all there.
 bool is_one_statement(Bytes in) {
   std::size_t parses = 0;
+  std::size_t binds = 0;
   std::size_t executes = 0;
+  std::string_view parsed;
+  std::string_view bound;
   wire::Header header;
   while (wire::parse_header(in, header) == wire::HeaderStatus::complete &&
          header.total_bytes() <= in.size()) {
+    const Bytes body = in.subspan(wire::header_bytes, header.body_bytes);
     switch (header.type) {
-      case 'P': ++parses; break;
+      case 'P':
+        ++parses;
+        parsed = wire::Cursor(body).c_string();
+        break;
+      case 'B': {
+        const auto names = wire::decode_bind_names(body);
+        if (!names) return false;
+        ++binds;
+        bound = names->statement;
+        break;
+      }
       case 'E': ++executes; break;
-      case 'B':
       case 'D':
       case 'C': break;
-      case 'S': return parses <= 1 && executes == 1;
+      case 'S':
+        return binds == 1 && executes == 1 && (parses == 0 || (parses == 1 && parsed == bound));
       default: return false;
     }
     in = in.subspan(header.total_bytes());
@@ -147,7 +162,9 @@ bool ClientSession::choose_target(Pass& pass, const wire::Header& header, Bytes 
   if (!find_replica()) return !refuses_primary();
   routing_->reason = decision.reason;
   routing_->target = Target::replica;
-  if (!opens_block && sessions_.settings().rerun_on.replica_refusal) keep_for_primary(pass);
+  if (beginning.is_alone && !opens_block && sessions_.settings().rerun_on.replica_refusal) {
+    keep_for_primary(pass);
+  }
   return true;
 }
 

@@ -101,6 +101,17 @@ class Selects(RoutingTest):
             both = raw.parse(f"select {PLACE}") + raw.bind() + raw.execute()
             self.assertEqual({row[0] for row in raw.rows(client.ask(both, both, raw.SYNC))}, {self.cluster.primary.address})
 
+    def test_the_statement_that_a_cycle_runs_decides(self):
+        pooler = self.start()
+        with pooler.raw() as client, pooler.connect() as warm:
+            eventually(lambda: where(warm) in self.addresses, "the catalog is known")
+            client.ask(raw.parse("insert into counters values (400, 1)", "writes"), raw.SYNC)
+            reply = client.ask(raw.parse("select 1", "reads"), raw.bind(name="writes"), raw.execute(), raw.SYNC)
+            self.assertEqual(raw.tags(reply), "12CZ")
+            reply = client.ask(raw.bind(name="reads", portal="a"), raw.bind(name="writes"), raw.execute(), raw.SYNC)
+            self.assertEqual(raw.error(reply)["C"], "23505")
+            client.query("delete from counters where id = 400")
+
     def test_own_writes_are_seen(self):
         for consistency, sees in (("session", True), ("eventual", False)):
             with self.subTest(consistency):
@@ -209,6 +220,13 @@ class Refusals(RoutingTest):
             self.assertEqual(raw.tags(client.read_until("Z")), "TDCZ")
             self.assertEqual(raw.tags(client.read_until("Z")), "CZ")
         self.assertEqual(self.noted(), 4)
+
+    def test_nothing_is_held_of_what_a_flush_asks_for(self):
+        pooler = self.start_and_warm()
+        with pooler.raw() as client:
+            client.send(raw.parse("/* pgproxy: replica */ select 1"), raw.describe("S"), raw.FLUSH)
+            self.assertEqual(raw.tags(client.read_until("T")), "1tT")
+            self.assertEqual(raw.tags(client.ask(raw.bind(), raw.execute(), raw.SYNC)), "2DCZ")
 
     def test_other_errors_are_the_client_s(self):
         pooler = self.start_and_warm()
