@@ -137,8 +137,7 @@ ClientSession::Beginning ClientSession::read_beginning(const Pass& pass, const w
 /// or was refused one.
 bool ClientSession::choose_target(Pass& pass, const wire::Header& header, Bytes body) {
   target_ = pool_;
-  routing_->is_waiting = routing_->may_rerun = false;
-  const bool was_refused = std::exchange(routing_->was_refused, false);
+  routing_->is_waiting = routing_->may_rerun = is_kept_ = false;
   const Beginning beginning = read_beginning(pass, header, body);
   routing_->target = Target::primary;
   routing_->reason = Reason::unknown_text;
@@ -152,7 +151,7 @@ bool ClientSession::choose_target(Pass& pass, const wire::Header& header, Bytes 
       .defaults_to_serializable =
           session_state_->value("default_transaction_isolation") == "serializable",
       .is_alone = beginning.is_alone || opens_block,
-      .was_refused = was_refused || beginning.shape->is_refused_by_standbys};
+      .was_refused = routing_->was_refused || beginning.shape->is_refused_by_standbys};
   const Routing& shared = routing_->shared;
   const route::Decision decision =
       route::decide(mode_of(shared.settings.routing), facts, sql::route_hint(beginning.text),
@@ -178,17 +177,18 @@ void ClientSession::keep_for_primary(Pass& pass) {
 /// True: it is kept until it is known that the statement does not fail.
 bool ClientSession::hold_reply(Bytes first, Bytes second) {
   std::string& held = routing_->held_reply;
-  if (held.empty() && first.empty() && !is_head(second)) {
-    routing_->may_rerun = false;
-    return false;
+  const std::size_t before = held.size();
+  const bool is_short = before + first.size() + second.size() <= max_held_bytes;
+  if (is_short && (before + first.size() > 0 || is_head(second))) {
+    held += as_text(first);
+    held += as_text(second);
+    if (is_head(as_bytes(held))) return true;
+    held.resize(before);
   }
-  held += as_text(first);
-  held += as_text(second);
-  if (is_head(as_bytes(held))) return true;
   routing_->may_rerun = false;
-  send(held);
-  held.clear();
-  return true;
+  const std::string head = std::exchange(held, {});  // an idle client holds no buffer
+  if (!head.empty()) send(head);
+  return false;
 }
 
 bool ClientSession::may_run_on_primary(pool::ServerConnection& server) const {
@@ -203,11 +203,11 @@ bool ClientSession::may_run_on_primary(pool::ServerConnection& server) const {
 void ClientSession::note_replica_error(pool::ServerConnection& server,
                                        const wire::ErrorFields& fields) {
   routing_->has_early_error |= routing_->is_ending_early;
+  // A COMMIT that was sent behind what failed is skipped.
+  if (!routing_->is_ending_early) routing_->has_ended = false;
   if (!std::exchange(routing_->may_rerun, false)) return;
-  if (!is_by_standby(fields) || !may_run_on_primary(server)) {
-    send(routing_->held_reply);
-    return;
-  }
+  const std::string held = std::exchange(routing_->held_reply, {});
+  if (!is_by_standby(fields) || !may_run_on_primary(server)) return send(held);
   routing_->is_rerun_due = true;
   server.replace_error("");
   server.expected().swallow_ready();
@@ -222,6 +222,24 @@ void ClientSession::note_replica_error(pool::ServerConnection& server,
       cycle_.shape->fingerprint, server.host().name(), fields.sqlstate, fields.message);
 }
 
+/// The messages in `cycle`, which a standby has seen, do not count; nor is anything prepared by
+/// them.
+void ClientSession::take_back(Bytes cycle) {
+  PoolCounters& counters = pool_->counters();
+  counters.bytes_received -= cycle.size();
+  wire::Header header;
+  while (wire::parse_header(cycle, header) == wire::HeaderStatus::complete &&
+         header.total_bytes() <= cycle.size()) {
+    const Bytes body = cycle.subspan(wire::header_bytes, header.body_bytes);
+    if (header.type == 'B') --counters.bind_count;
+    if (header.type == 'P') {
+      --counters.client_parse_count;
+      if (prepared_ != nullptr) prepared_->forget(wire::Cursor(body).c_string());
+    }
+    cycle = cycle.subspan(header.total_bytes());
+  }
+}
+
 /// The cycle once more from its first message, which counts once.
 void ClientSession::run_on_primary() {
   routing_->is_rerun_due = is_kept_ = in_cycle_ = cycle_.has_failed = false;
@@ -232,7 +250,7 @@ void ClientSession::run_on_primary() {
   ++counters.rerun_count;
   --counters.query_count;
   if (cycle_.shape != nullptr) --cycle_.shape->counts.calls;
-  counters.bytes_received -= bytes->size();
+  take_back(as_bytes(*bytes));
   if (inbox_ != nullptr) {
     bytes->append(*inbox_);
     sessions_.give_back(std::move(inbox_));
@@ -389,6 +407,7 @@ bool ClientSession::refuse_waiting(const Error& error) {
   const bool may = state_ == ClientState::waiting || state_ == ClientState::replaying ||
                    (state_ == ClientState::idle && pass_ != nullptr);
   if (!may || discard_ != Discard::nothing) return false;
+  if (routing_ != nullptr) routing_->was_refused = false;
   const char first = pass_ != nullptr && pass_->pos < pass_->in.size()
                          ? static_cast<char>(pass_->in[pass_->pos])
                      : inbox_ != nullptr && !inbox_->empty() ? inbox_->front()

@@ -1,5 +1,6 @@
 """Single SELECTs on replicas, what a replica's refusal leads to, and EXPLAIN ROUTE."""
 
+import signal
 import threading
 import unittest
 
@@ -221,12 +222,38 @@ class Refusals(RoutingTest):
             self.assertEqual(raw.tags(client.read_until("Z")), "CZ")
         self.assertEqual(self.noted(), 4)
 
+    def test_a_statement_that_its_cycle_prepares(self):
+        pooler = self.start_and_warm()
+        with pooler.raw() as client:
+            reply = client.ask(raw.parse("select $1::int ### 1, 'at once'", "S_1") + raw.bind(1001, name="S_1") + raw.describe() +
+                               raw.execute() + raw.SYNC)
+            self.assertEqual((raw.tags(reply), raw.rows(reply)), ("12TDCZ", [("1001", "at once")]))
+            reply = client.ask(raw.bind(1002, name="S_1"), raw.execute(), raw.SYNC)
+            self.assertEqual((raw.tags(reply), raw.rows(reply)), ("2DCZ", [("1002", "at once")]))
+            self.assertEqual(raw.error(client.ask(raw.parse("select 1", "S_1"), raw.SYNC))["C"], "42P05")
+            stats, = (row for row in pooler.console("show stats_totals") if row["database"] == "test")
+            self.assertEqual((stats["client_parse_count"], stats["bind_count"]), ("2", "2"))
+        self.assertEqual(self.noted(), 2)
+
     def test_nothing_is_held_of_what_a_flush_asks_for(self):
         pooler = self.start_and_warm()
         with pooler.raw() as client:
             client.send(raw.parse("/* pgproxy: replica */ select 1"), raw.describe("S"), raw.FLUSH)
             self.assertEqual(raw.tags(client.read_until("T")), "1tT")
             self.assertEqual(raw.tags(client.ask(raw.bind(), raw.execute(), raw.SYNC)), "2DCZ")
+
+    def test_who_waits_for_it_still_gets_it_when_the_pooler_ends(self):
+        pooler = self.start({"rerun_on": "replica_refusal", "safe_functions": "pg_sleep"})
+        with pooler.connect() as warm:
+            eventually(lambda: where(warm) in self.addresses, "the catalog is known")
+        with pooler.raw() as client:
+            client.send(raw.query("select 1001 ### 1, 'late' from pg_sleep(1)"))
+            running = "select 1 from pg_stat_activity where usename = 'app' and state = 'active'"
+            eventually(lambda: any(standby.execute(running) for standby in self.cluster.standbys), "it runs on a standby")
+            pooler.process.send_signal(signal.SIGTERM)
+            reply = client.read_to_end()
+            self.assertEqual((raw.rows(reply), raw.error(reply)["C"]), ([("1001", "late")], "57P01"))
+        self.assertEqual(self.noted(), 1)
 
     def test_other_errors_are_the_client_s(self):
         pooler = self.start_and_warm()
