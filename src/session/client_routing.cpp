@@ -368,6 +368,18 @@ void ClientSession::note_early_end() {
   if (std::exchange(routing_->has_early_error, false)) discard_ = Discard::until_sync;
 }
 
+/// It runs code on the primary of which nobody can say that it writes nothing, whatever the form of
+/// the statement: that of a view, or of an operator, because of which a standby has refused it.
+bool ClientSession::may_write_unseen(const sql::Shape& shape) const {
+  if (routing_ == nullptr || is_on_replica()) return false;
+  const Routing& shared = routing_->shared;
+  if (shared.settings.read_consistency != ReadConsistency::session) return false;
+  if (shape.is_refused_by_standbys) return true;
+  if (shared.catalog == nullptr || !shape.facts.touches_relations) return false;
+  const route::Catalog* const catalog = shared.catalog->get();
+  return catalog == nullptr || !shape.facts.is_plain_query || catalog->may_run_code(shape.facts);
+}
+
 /// Servers may be others now: a client that waits for a replica looks again.
 void ClientSession::on_cluster_changed() {
   if (routing_ == nullptr || !routing_->is_waiting || state_ != ClientState::waiting) return;

@@ -16,7 +16,8 @@ double seconds(Duration duration) {
 /// A statement of this shape is about to run.
 void ClientSession::note_statement(const sql::ShapeRef& shape) {
   cycle_.note_statement(shape, workload_->several);
-  if (shape->facts.may_write) may_have_written_ = true;
+  if (may_have_written_) return;
+  may_have_written_ = shape->facts.may_write || may_write_unseen(*shape);
 }
 
 void ClientSession::on_command(std::string_view tag) {

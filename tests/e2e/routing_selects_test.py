@@ -25,6 +25,7 @@ create unlogged table unlogged(n int);
 create table later(n int);
 create function noted(a int, b int) returns int language plpgsql volatile as 'begin insert into counters values (a, b); return a; end';
 create operator ### (leftarg = int, rightarg = int, function = noted);
+create view noting_view as select noted(2000, 1) as n;
 grant create on schema public to app;
 grant all on all tables in schema public to app;
 grant all on all sequences in schema public to app;
@@ -234,6 +235,28 @@ class Refusals(RoutingTest):
             stats, = (row for row in pooler.console("show stats_totals") if row["database"] == "test")
             self.assertEqual((stats["client_parse_count"], stats["bind_count"]), ("2", "2"))
         self.assertEqual(self.noted(), 2)
+
+    def test_what_such_a_statement_wrote_is_seen(self):
+        pooler = self.start_and_warm()
+        count = "select count(*) from counters where id > 1000"
+        try:
+            for standby in self.cluster.standbys:
+                standby.pause_replay()
+            for number, steps in enumerate((["select 1001 ### 1, 'seen'"], ["select 1002 ### 1, 'seen'"],
+                                            ["begin", "select 1003 ### 1, 'seen'", "commit"], ["select * from noting_view"]), 1):
+                with pooler.connect() as writer, pooler.connect() as other:
+                    for sql in steps:
+                        writer.execute(sql)
+                    self.assertEqual(writer.execute(count).fetchone(), (number,), steps)
+                    self.assertEqual(other.execute(count).fetchone(), (0,))  # it need not see that
+            self.cluster.primary.execute("delete from counters where id = 2000", database="test")
+            with pooler.connect() as writer:
+                for sql in ("begin", "select * from noting_view", "commit"):
+                    writer.execute(sql)
+                self.assertEqual(writer.execute(count).fetchone(), (4,))
+        finally:
+            for standby in self.cluster.standbys:
+                standby.resume_replay()
 
     def test_nothing_is_held_of_what_a_flush_asks_for(self):
         pooler = self.start_and_warm()
