@@ -74,12 +74,14 @@ bool is_head(Bytes reply) {
   return true;
 }
 
-/// A standby refuses what writes (25006) and tables that are not replicated; what stands in the way
-/// of its replay it ends with 40001.
+/// A standby refuses what writes (25006), tables that are not replicated, and everything in
+/// sessions that are serializable by default; what stands in the way of its replay it ends with
+/// 40001.
 bool is_by_standby(const wire::ErrorFields& fields) {
   if (fields.is_fatal()) return false;
-  return fields.sqlstate == "25006" || fields.sqlstate == "40001" ||
-         (fields.sqlstate == "0A000" && fields.routine == "get_relation_info");
+  if (fields.sqlstate == "25006" || fields.sqlstate == "40001") return true;
+  return fields.sqlstate == "0A000" && (fields.routine == "get_relation_info" ||
+                                        fields.routine == "GetSerializableTransactionSnapshot");
 }
 
 }  // namespace

@@ -265,6 +265,16 @@ class Refusals(RoutingTest):
             self.assertEqual(raw.tags(client.read_until("T")), "1tT")
             self.assertEqual(raw.tags(client.ask(raw.bind(), raw.execute(), raw.SYNC)), "2DCZ")
 
+    def test_sessions_that_are_serializable_by_default(self):
+        self.cluster.primary.execute("alter role app set default_transaction_isolation = serializable")
+        self.addCleanup(self.cluster.primary.execute, "alter role app reset default_transaction_isolation")
+        self.cluster.wait_until_replayed()
+        pooler = self.start({"rerun_on": "replica_refusal"})
+        with pooler.connect() as connection:
+            eventually(lambda: ("primary", "refused_before") in self.reasons(pooler) or not connection.execute("select 7, 'serializable'"),
+                       "the catalog is known")
+            self.assertEqual(connection.execute("show transaction_isolation").fetchone(), ("serializable",))
+
     def test_who_waits_for_it_still_gets_it_when_the_pooler_ends(self):
         pooler = self.start({"rerun_on": "replica_refusal", "safe_functions": "pg_sleep"})
         with pooler.connect() as warm:
