@@ -138,7 +138,10 @@ void ClusterProbes::log_changes(const Probed& probed, const route::ClusterView& 
   const route::ClusterView* const before = probed.published.get();
   for (std::size_t i = 0; i < view.hosts.size(); ++i) {
     const route::HostView& host = view.hosts[i];
-    if (before != nullptr && before->hosts[i].role == host.role) continue;
+    // One that has missed a promotion says that it is a primary: its role is not what it says.
+    const bool is_news = probed.hosts[i]->view.role != host.role && before != nullptr &&
+                         before->hosts[i].evidence != host.evidence;
+    if (before != nullptr && before->hosts[i].role == host.role && !is_news) continue;
     if (before == nullptr && host.role == route::Role::unknown && host.evidence.empty()) continue;
     log::line(log::Level::log, "server {} is {}: {}", host.name, role_word(host.role),
               host.evidence);
@@ -163,24 +166,26 @@ void ClusterProbes::sample(std::string_view cluster, bool is_on) {
 }
 
 /// One question at a time, so that a slow server is not asked faster than it answers.
-void ClusterProbes::sample(Probed& probed, Host& host) {
-  if (host.view.role == route::Role::unknown || std::exchange(host.is_sampled, true)) return;
-  const bool is_primary = host.view.role == route::Role::primary;
+void ClusterProbes::sample(Probed& probed, std::size_t index) {
+  if (probed.published == nullptr) return;
+  Host& host = *probed.hosts[index];
+  const route::Role asked = role_to_sample(*probed.published, index);
+  if (asked == route::Role::unknown || std::exchange(host.is_sampled, true)) return;
+  const bool is_primary = asked == route::Role::primary;
   std::uint64_t number = 0;
   if (is_primary) {
     number = probed.cluster.next_question();
     probed.cluster.set_next_question(number + 1);
   }
   const std::string& sql = is_primary ? primary_position_question : standby_position_question;
-  host.connection->ask(sql, {}, [this, &probed, &host, is_primary, number](const Answer& answer) {
+  host.connection->ask(sql, {}, [this, &probed, &host, asked, number](const Answer& answer) {
     host.is_sampled = false;
     const auto position = read_position(answer, host.view.position.timeline);
-    const route::Role asked = is_primary ? route::Role::primary : route::Role::standby;
     if (host.view.role != asked) return;
     // Lost while it was asked, or a primary no more: nobody else hears of that here.
     if (!position) return probe_now(host.view.name);
     host.view.position = *position;
-    if (is_primary) return probed.cluster.on_primary_position(number, *position);
+    if (asked == route::Role::primary) return probed.cluster.on_primary_position(number, *position);
     publish(probed);
   });
 }
@@ -197,7 +202,7 @@ void ClusterProbes::on_timeout(Timeout& timeout) {
   for (const auto& probed : clusters_) {
     if (!probed->is_sampling) continue;
     is_on = true;
-    for (const auto& host : probed->hosts) sample(*probed, *host);
+    for (std::size_t i = 0; i < probed->hosts.size(); ++i) sample(*probed, i);
   }
   if (!is_on) return;
   services_.loop.timeouts().queue(sampling_interval).arm(sampling_, services_.loop.now());

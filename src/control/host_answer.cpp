@@ -144,6 +144,12 @@ bool choose_primary(route::ClusterView& view, std::optional<Chosen> before, std:
   return true;
 }
 
+route::Role role_to_sample(const route::ClusterView& view, std::size_t host) {
+  const route::Role role = view.hosts[host].role;
+  const bool is_another = role == route::Role::primary && view.primary != host;
+  return is_another ? route::Role::unknown : role;
+}
+
 void measure_lag(route::ClusterView& view) {
   if (!view.primary) return;
   const route::WalPosition at = view.hosts[*view.primary].position;

@@ -32,6 +32,9 @@ std::uint32_t latest_timeline(const route::ClusterView& view);
 /// many: the one that was chosen `before` stays while its role is known, and none takes its place
 /// until it stands by. False: there is such a second one.
 bool choose_primary(route::ClusterView& view, std::optional<Chosen> before, std::uint32_t seen);
+/// As what a server is asked for its position; unknown: not at all. One that takes writes and is
+/// not the primary has none that says anything about what clients wrote.
+route::Role role_to_sample(const route::ClusterView& view, std::size_t host);
 /// How far the standbys are behind it.
 void measure_lag(route::ClusterView& view);
 

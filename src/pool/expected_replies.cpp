@@ -161,6 +161,17 @@ char ExpectedReplies::take_local() {
   return type;
 }
 
+std::size_t ExpectedReplies::ready_count() {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < count_; ++i) {
+    const ReplyKind kind = at(i).kind;
+    count += kind == ReplyKind::query || kind == ReplyKind::function_call || kind == ReplyKind::sync
+                 ? 1
+                 : 0;
+  }
+  return count;
+}
+
 void ExpectedReplies::swallow_ready() {
   const bool ends = count_ > 0 && (at(0).kind == ReplyKind::sync || at(0).kind == ReplyKind::query);
   if (ends) at(0).kind = ReplyKind::injected_sync;

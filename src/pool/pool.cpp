@@ -246,6 +246,10 @@ bool Pool::attempt(ServerHost& host) {
       std::ranges::find_if(hosts_, [&](const auto& at) { return &at.host == &host; });
   if (place == hosts_.end() || pools_.is_growth_held() || hold_ != Hold::none) return false;
   auto permit = capacity_.try_reserve(false, place->budgets());
+  // What another pool does not need, as for any connection that somebody waits for.
+  if (!permit && has_waiters() && pools_.evict_for(*this, *place)) {
+    permit = capacity_.try_reserve(false, place->budgets());
+  }
   if (!permit) return false;
   ++attempts_;
   start_login(std::move(*permit), host, true);

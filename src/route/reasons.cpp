@@ -15,7 +15,6 @@ struct Words {
 /// In the order of the enumeration.
 constexpr std::array<Words, reason_count> all_words = {{
     {Reason::routing_off, "routing_off", "routing = primary_only"},
-    {Reason::in_transaction, "in_transaction", "a transaction stays on the server it began on"},
     {Reason::pinned, "pinned", "the client has a server of its own"},
     {Reason::too_long, "too_long", "the text is too long to be looked at"},
     {Reason::unknown_text, "unknown_text", "what the text does cannot be told"},

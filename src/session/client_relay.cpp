@@ -365,6 +365,8 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
     if (!objection && is_unnamed && shape != nullptr && maps_names()) {
       objection = name_in_bind(shape, parse.query);
     }
+    const bool is_failed = server_->transaction_status() == wire::TransactionStatus::failed;
+    if (!is_unnamed && is_on_replica() && !is_failed) objection = objection_on_replica(*shape);
     if (!is_unnamed) {
       provide_unnamed(false);
       if (!objection) pin_for_good();
@@ -549,7 +551,10 @@ ClientSession::Step ClientSession::on_sync() {
 /// CopyData, CopyDone, CopyFail: PostgreSQL ignores them outside of COPY, since a client may still
 /// be sending when the COPY has failed; without a server connection we do.
 ClientSession::Step ClientSession::on_copy_message(char type) {
-  if (server_ == nullptr || !in_cycle_) return Step::drop;
+  if (server_ == nullptr) return Step::drop;
+  // Where it is not known how many ReadyForQuery are to come, one of them may have looked like the
+  // end; outside of a COPY the server ignores these by itself.
+  if (!in_cycle_ && !server_->expected().is_uncertain()) return Step::drop;
   if (type != 'd') server_->expect(*this, pool::ReplyKind::copy_end);
   return Step::forward;
 }

@@ -198,7 +198,8 @@ void ClientSession::pin_for_good(std::uint64_t fingerprint) {
 
 /// A statement whose literals only this server has read may keep it for the client.
 bool ClientSession::may_pin_for_literals() const {
-  return pool_->settings().on_residue != config::OnResidue::error && !is_cap_reached();
+  return !is_on_replica() && pool_->settings().on_residue != config::OnResidue::error &&
+         !is_cap_reached();
 }
 
 std::optional<Error> ClientSession::objection(const sql::Shape& shape, ResidueSet leaves) {

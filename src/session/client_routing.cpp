@@ -139,6 +139,10 @@ ClientSession::Beginning ClientSession::read_beginning(const Pass& pass, const w
 /// or was refused one.
 bool ClientSession::choose_target(Pass& pass, const wire::Header& header, Bytes body) {
   target_ = pool_;
+  if (const auto loss = std::move(routing_->loss)) {
+    refuse_waiting(*loss);
+    return false;
+  }
   routing_->is_waiting = routing_->may_rerun = is_kept_ = false;
   const Beginning beginning = read_beginning(pass, header, body);
   routing_->target = Target::primary;
@@ -260,6 +264,12 @@ void ClientSession::run_on_primary() {
   inbox_ = std::move(bytes);
   release_if_possible();
   if (inbox_ != nullptr && may_process()) process_inbox();
+}
+
+/// A transaction that begins on the server at hand.
+void ClientSession::count_undecided() {
+  routing_->shared.count(is_on_replica() ? Target::replica : Target::primary,
+                         is_pinned() ? Reason::pinned : Reason::pipeline, 0, request_at_);
 }
 
 /// What a replica has to have replayed. Nullopt: nothing, or that is not known yet.

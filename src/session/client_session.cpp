@@ -78,7 +78,8 @@ bool ClientSession::take(pool::ServerConnection& server) {
   cycle_.is_first = true;
   if (routing_ != nullptr) {
     routing_->shared.count(routing_->target, routing_->reason, routing_->fingerprint, attached_at_);
-    routing_->has_ended = routing_->is_end_bound = routing_->was_refused = false;
+    routing_->has_ended = routing_->is_end_bound = false;
+    routing_->has_ended_one = routing_->was_refused = false;
   }
   if (server.session_state() == session_state_) {
     state_ = ClientState::active;
@@ -149,7 +150,10 @@ void ClientSession::start_cycle() {
   if (in_cycle_) return;
   in_cycle_ = true;
   request_at_ = pool_->loop().now();
-  if (server_->transaction_status() == wire::TransactionStatus::idle) transaction_at_ = request_at_;
+  if (server_->transaction_status() == wire::TransactionStatus::idle) {
+    transaction_at_ = request_at_;
+    if (routing_ != nullptr && !cycle_.is_first) count_undecided();
+  }
   ++pool_->counters().query_count;
   if (!transaction_timer_.is_armed()) {
     pool_->transaction_queue().arm(transaction_timer_, request_at_);
@@ -190,6 +194,7 @@ void ClientSession::on_reply_error(pool::ServerConnection& server,
     if (naming_ != nullptr && !fields.is_fatal()) note_naming_error(server);
     if (prepared_ != nullptr) on_statement_error(server, fields);
     if (routing_ != nullptr) note_replica_error(server, fields);
+    if (fields.is_fatal() && survives_loss(server)) server.replace_error("");  // told by us
     return;
   }
   has_server_error_ = true;
@@ -251,6 +256,7 @@ void ClientSession::on_replies_done(pool::ServerConnection& server) {
   }
   transaction_timer_.disarm();
   is_leak_known_ = false;
+  if (routing_ != nullptr) routing_->has_ended_one = true;
   if (may_have_written_) note_write_end();
   if (changes_code_) {
     changes_code_ = false;
@@ -301,8 +307,12 @@ void ClientSession::release_if_possible() {
   }
   if (traces_ != nullptr && ask_what_is_left()) return;
   if (traces_ == nullptr || !traces_->is_asked_about()) end_doubt();
-  const bool keeps_server = is_pinned() || body_left_ > 0 || keeps_server_for_good();
-  if (keeps_server || !server_->is_releasable()) {
+  // Where the next transaction belongs to may be elsewhere: what cannot be moved ends here.
+  const bool leaves_replica = is_pinned() && is_on_replica();
+  const bool keeps_server =
+      (is_pinned() && !leaves_replica) || body_left_ > 0 || keeps_server_for_good();
+  const bool is_free = leaves_replica ? server_->is_settled() : server_->is_releasable();
+  if (keeps_server || !is_free) {
     pool_->client_idle_queue().arm(timer_, pool_->loop().now());
     if (is_draining_) shut_down();
     return;
@@ -315,7 +325,10 @@ void ClientSession::release_if_possible() {
   state_ = ClientState::idle;
   pool_->client_idle_queue().arm(timer_, now);
   const config::Settings& settings = sessions_.settings();
-  if (must_scrub_) {
+  if (leaves_replica) {
+    unpin();
+    server.pool().close(server, "it holds what its client cannot take along");
+  } else if (must_scrub_) {
     must_scrub_ = false;
     server.pool().reset(server, "RESET ALL; DISCARD SEQUENCES");
   } else {
@@ -334,14 +347,6 @@ void ClientSession::on_server_drained(pool::ServerConnection& /*server*/) {
 void ClientSession::on_drained() {
   resume_server();
   if (state_ == ClientState::idle) process_inbox();
-}
-
-void ClientSession::on_server_lost(pool::ServerConnection& server, const Error& error,
-                                   bool was_told) {
-  server_ = nullptr;
-  const bool can_tell = !was_told && !server.is_mid_message();
-  const bool hears_nothing = state_ != ClientState::active;
-  close(error.message, can_tell || hears_nothing ? &error : nullptr, true);
 }
 
 void ClientSession::on_closed(const std::string& reason) {

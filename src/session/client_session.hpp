@@ -348,6 +348,7 @@ class ClientSession final : public io::Disposable,
   std::optional<route::WalPosition> fence();
   bool is_on_replica() const { return target_ != pool_; }
   bool refuses_primary();
+  void count_undecided();
   void keep_for_primary(Pass& pass);
   bool hold_reply(Bytes first, Bytes second);
   bool may_run_on_primary(pool::ServerConnection& server) const;
@@ -364,6 +365,13 @@ class ClientSession final : public io::Disposable,
   void note_write_end();
   bool refuse_waiting(const Error& error);
   pool::StateRef as_on_replica(const pool::SessionState& model, pool::StateRef state) const;
+
+  // Its loss (client_loss.cpp).
+  bool survives_loss(pool::ServerConnection& server) const;
+  void outlive(pool::ServerConnection& server, const Error& error);
+  void tell_former_settings(const pool::SessionState& there);
+  void answer_for(pool::ServerConnection& server, const Error& told);
+  void forget_transaction(pool::ServerConnection& server);
 
   // Server connection: getting, keeping, giving back (client_session.cpp).
   bool attach();

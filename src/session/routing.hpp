@@ -3,10 +3,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "pgproxy/base/result.hpp"
 #include "pgproxy/config/settings.hpp"
 #include "pgproxy/pool/pool.hpp"
 #include "pgproxy/route/choose.hpp"
@@ -63,6 +65,9 @@ struct SessionRouting {
   route::Target target = route::Target::primary;       ///< of the transaction at hand
   route::Reason reason = route::Reason::unknown_text;  ///< likewise
   std::uint64_t fingerprint = 0;                       ///< of its first statement; 0: not known
+  /// A transaction was lost with its server, and the client has yet to hear of it.
+  std::unique_ptr<Error> loss;
+  bool has_ended_one = false;  ///< on the server at hand a transaction has ended
   // The end of the transaction on a replica.
   bool is_end_bound = false;     ///< what the last Bind was for is COMMIT or ROLLBACK
   bool has_ended = false;        ///< that was executed

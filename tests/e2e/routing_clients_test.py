@@ -98,6 +98,8 @@ class Clients(unittest.TestCase):
             self.assertEqual(connection.execute("select n from mine").fetchone(), (42,))
             self.assertEqual(where(connection), self.cluster.primary.address)
             connection.execute("commit")
+            counts = {(row["target"], row["reason"]): int(row["count"]) for row in pooler.console("show routing")}
+            self.assertGreaterEqual(counts[("primary", "pinned")], 1)
             connection.execute("drop table mine")
             eventually(lambda: self.place_of(connection, "begin read only") in self.addresses, "the pin is gone")
 

@@ -130,6 +130,11 @@ void Script::sync() {
   replies.push_back(std::string("Z:") + status);
 }
 
+bool is_refusal(std::string_view token) {
+  // The last one: what a new connection is asked first was not answered in time.
+  return token == "E:57P03" || token == "E:08006" || token == "E:57014";
+}
+
 Client::Client(std::shared_ptr<Link> link, unsigned number,
                std::function<void(std::string)> violation)
     : link_(std::move(link)), number_(number), violation_(std::move(violation)) {
@@ -251,6 +256,7 @@ void Client::on_token(const std::string& token) {
     return;
   }
   if (!expected_.empty() && expected_.front() == token) return expected_.pop_front();
+  if (may_be_refused && is_refusal(token)) return terminate();
   violation_("client " + std::to_string(number_) + " got " + token.substr(0, 60) + " instead of " +
              (expected_.empty() ? "nothing" : expected_.front().substr(0, 60)) + " after " +
              received_text());

@@ -56,6 +56,9 @@ class Script {
   unsigned number_ = 0;
 };
 
+/// The error with which pgproxy refuses a transaction that it has no server for.
+bool is_refusal(std::string_view token);
+
 /// A client of pgproxy: sends what it is told, checks each reply against what it expects.
 class Client final : public Peer {
  public:
@@ -87,6 +90,8 @@ class Client final : public Peer {
   bool is_content() const { return expected_.empty() && !is_collecting_; }
   /// pgproxy may end the connection with a FATAL, or by closing it, at any time.
   bool may_lose_connection = false;
+  /// There may be no server for it: it leaves when it is told so.
+  bool may_be_refused = false;
   /// What it gets is not looked at.
   bool is_hostile = false;
   const std::vector<std::string>& received() const { return received_; }

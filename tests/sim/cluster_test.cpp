@@ -83,24 +83,58 @@ TEST_CASE("while the primary is in doubt clients wait, and go on with the same c
   CHECK(at.world.violation_text() == "");
 }
 
-TEST_CASE("who has a transaction on a server that was replaced is told, the others go over") {
+TEST_CASE("who has a transaction on a server that was replaced is told, and all go over") {
   ClusterWorld at;
   at.roles(ServerRole::primary, ServerRole::standby);
   Client& busy = at.world.ready_client();
-  busy.may_lose_connection = true;
   Script begin(busy.number());
   begin.begin();
   busy.play(begin);
   Client& idle = at.world.ready_client();
   at.ask(idle);
   at.roles(ServerRole::unknown, ServerRole::standby);
-  CHECK(busy.fatal() == "");  // it may be the primary still
   at.roles(ServerRole::unknown, ServerRole::primary);
-  CHECK(busy.fatal() == "57P03");
   at.world.connects.clear();
   at.ask(idle);
   CHECK(idle.is_content());
+  std::string query;
+  wire::put_query(query, "SELECT 1");
+  busy.collect();
+  busy.send(query);
+  at.world.run();
+  CHECK(busy.collected() == std::vector<std::string>{"E:57P03", "Z:I"});
+  at.ask(busy);
+  CHECK(busy.is_content());
   CHECK(at.world.connects == std::vector<std::string>{"10.0.0.2"});
+  at.world.drain();
+  CHECK(at.world.violation_text() == "");
+}
+
+TEST_CASE("a cycle that was lost with its server is answered once, and dropped up to its Sync") {
+  ClusterWorld at;
+  at.roles(ServerRole::primary, ServerRole::standby);
+  Client& client = at.world.ready_client();
+  std::string front;
+  wire::put_message(front, 'P', std::string("\0SELECT 1\0\0\0", 12));
+  std::string rest;
+  wire::put_message(rest, 'P', std::string("\0SELECT 2\0\0\0", 12));
+  std::string sync;
+  wire::put_message(sync, 'S');
+  client.collect();
+  client.send(front);
+  at.world.run();
+  at.roles(ServerRole::unknown, ServerRole::primary);
+  client.send(rest);
+  at.world.run();
+  REQUIRE_FALSE(client.collected().empty());
+  CHECK(client.collected().back() == "E:57P03");
+  const std::size_t count = client.collected().size();
+  client.send(sync);
+  at.world.run();
+  CHECK(client.collected().size() == count + 1);
+  CHECK(client.collected().back() == "Z:I");
+  at.ask(client);
+  CHECK(client.is_content());
   at.world.drain();
   CHECK(at.world.violation_text() == "");
 }

@@ -17,9 +17,21 @@ Postgres::~Postgres() {
   for (const auto& backend : backends_) backend->link_->set_peer(nullptr);
 }
 
-void Postgres::accept(std::shared_ptr<Link> link) {
+void Postgres::accept(std::shared_ptr<Link> link, Node* node) {
   const auto pid = static_cast<std::uint32_t>(backends_.size() + 1);
-  backends_.push_back(std::make_unique<Backend>(*this, std::move(link), pid));
+  backends_.push_back(std::make_unique<Backend>(*this, std::move(link), pid, node));
+}
+
+void Postgres::stop(const Node& node) {
+  for (const auto& backend : backends_) {
+    if (backend->node_ != &node || backend->is_gone_) continue;
+    if (backend->is_ready() && random_.chance(50)) {
+      backend->fatal("57P01", "terminating connection");
+    } else {
+      backend->fall_silent();
+      backend->link_->end(random_.chance(50));
+    }
+  }
 }
 
 void Postgres::cancel(std::uint32_t pid, std::string_view secret) {
@@ -82,8 +94,8 @@ void Postgres::register_client(unsigned number, const std::string& user, const N
   references_.try_emplace(number, user, startup);
 }
 
-Backend::Backend(Postgres& postgres, std::shared_ptr<Link> link, std::uint32_t pid)
-    : postgres_(postgres), link_(std::move(link)), pid_(pid) {
+Backend::Backend(Postgres& postgres, std::shared_ptr<Link> link, std::uint32_t pid, Node* node)
+    : postgres_(postgres), link_(std::move(link)), pid_(pid), node_(node) {
   wire::put_u32(secret_, static_cast<std::uint32_t>(postgres.random_.next()));
   link_->set_peer(this);
 }
@@ -157,11 +169,12 @@ bool Backend::take_startup() {
     return false;
   }
   if (postgres_.is_silent_at_login) return false;
-  const NameMap settings(startup->settings.begin(), startup->settings.end());
+  NameMap settings(startup->settings.begin(), startup->settings.end());
   if (const std::string sqlstate = Session::startup_error(settings); !sqlstate.empty()) {
     fatal(sqlstate, "bad startup setting");
     return false;
   }
+  if (is_on_standby()) settings["in_hot_standby"] = "on";
   session_.emplace(postgres_.cluster_, std::string(startup->user), settings);
   phase_ = Phase::password;
   if (!postgres_.is_password_wanted) log_in();
@@ -384,6 +397,7 @@ void Backend::ready() {
 
 /// Right before ReadyForQuery, as PostgreSQL since 14.
 void Backend::report() {
+  if (!is_on_standby()) session_->leave_recovery();
   for (const auto& [name, value] : session_->reported()) {
     const auto [known, is_new] = reported_.try_emplace(name, value);
     if (!is_new && std::exchange(known->second, value) == value) continue;

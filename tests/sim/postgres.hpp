@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "network.hpp"
+#include "replication.hpp"
 #include "session.hpp"
 
 #include "pgproxy/base/result.hpp"
@@ -30,7 +31,10 @@ class Postgres {
   Postgres(Loop& loop, Random& random, std::function<void(std::string)> violation);
   ~Postgres();
 
-  void accept(std::shared_ptr<Link> link);
+  /// `node`: whose backend it becomes; nullptr: there is one server only.
+  void accept(std::shared_ptr<Link> link, Node* node = nullptr);
+  /// All backends of `node` end, some without a word.
+  void stop(const Node& node);
   /// Kills a random backend as an administrator would: FATAL 57P01, then EOF.
   void terminate_one();
   /// Cuts the connection of a random backend.
@@ -50,6 +54,7 @@ class Postgres {
   void check_clean() const;
   void for_each(const std::function<void(Backend&)>& visit) const;
 
+  Replication* replication = nullptr;         ///< what the servers are to one another
   std::optional<Error> login_error;           ///< every login ends with it
   bool is_password_wanted = false;            ///< AuthenticationCleartextPassword first
   bool is_silent_at_login = false;            ///< accepts and never answers
@@ -66,6 +71,8 @@ class Postgres {
     Reference(const std::string& user, const NameMap& startup) : session(cluster, user, startup) {}
     Cluster cluster;
     Session session;
+    const Backend* place = nullptr;           ///< where its last transaction is, or was
+    std::vector<route::WalPosition> written;  ///< by its transactions
   };
   Backend* random_ready();
   void cancel(std::uint32_t pid, std::string_view secret);
@@ -81,7 +88,7 @@ class Postgres {
 /// One backend process.
 class Backend final : public Peer {
  public:
-  Backend(Postgres& postgres, std::shared_ptr<Link> link, std::uint32_t pid);
+  Backend(Postgres& postgres, std::shared_ptr<Link> link, std::uint32_t pid, Node* node);
   Link& link() { return *link_; }
   bool is_ready() const { return phase_ == Phase::ready && !is_gone_; }
   bool is_open() const { return !is_gone_ && phase_ != Phase::startup && link_->is_open_near(); }
@@ -131,6 +138,12 @@ class Backend final : public Peer {
   void on_sync();
   Outcome execute(const std::string& text, const std::string& parameter, bool is_simple);
   Outcome control(const std::string& text, bool is_simple);
+  // As one of a cluster's servers (places.cpp).
+  bool is_on_standby() const { return node_ != nullptr && node_->is_standby; }
+  bool begins_by_default_read_only() const;
+  void check_place(const std::string& text, Postgres::Reference& client);
+  Outcome answer_role(const std::string& text);
+  void write_commit();
   Outcome select(const std::string& text, const std::string& parameter, bool is_simple);
   std::optional<Outcome> run_in_session(const std::string& text, bool is_simple);
   /// The proxy's own questions (question.cpp).
@@ -163,6 +176,7 @@ class Backend final : public Peer {
   Postgres& postgres_;
   std::shared_ptr<Link> link_;
   std::uint32_t pid_;
+  Node* node_;
   std::string secret_;
   Phase phase_ = Phase::startup;
   std::string input_;
@@ -180,10 +194,16 @@ class Backend final : public Peer {
   std::optional<bool> copy_in_;  ///< whether by a Query
   bool is_copy_cancelled_ = false;
   bool has_deferred_error_ = false;
+  // Of this transaction:
+  bool has_written_ = false;
+  bool is_read_only_ = false;
+  bool is_begun_read_only_ = false;  ///< its BEGIN says so
   unsigned transaction_owner_ = 0;
   std::vector<std::string> history_;
 };
 
+/// A transaction that says that it is READ ONLY.
+bool begins_read_only(std::string_view text);
 /// The client number in 'c<number>.'; 0: the text has no tag.
 unsigned owner_of(std::string_view text);
 /// The tag itself, "c<number>.<sequence>".

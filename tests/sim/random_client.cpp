@@ -19,6 +19,11 @@ bool changes_literals(std::string_view text) {
          (text.contains("search_path") && text.contains("set"));
 }
 
+bool changes_settings(std::string_view text) {
+  return text.starts_with("set") || text.starts_with("reset") || text.contains("set_config") ||
+         text.starts_with("discard") || text.starts_with("rollback to");
+}
+
 /// What goes back to startup settings does so, behind pgproxy, when its Query or cycle is over.
 bool is_reset(std::string_view text) {
   return text.starts_with("reset") || text.find("to default") != std::string_view::npos;
@@ -80,6 +85,7 @@ void RandomClient::arrive() {
   client_ = &world_.client(startup, user);
   session_ = std::make_unique<Session>(cluster_, user, startup);
   client_->may_lose_connection = temper_.expects_faults;
+  client_->may_be_refused = temper_.is_routed;
   number_ = 0;
   batches_left_ = 1 + static_cast<unsigned>(random.below(12));
   unfinished_ = Unfinished::nothing;
@@ -87,6 +93,7 @@ void RandomClient::arrive() {
   unjudged_ = {};
   has_deferred_error_ = false;
   has_savepoint_ = false;
+  is_read_only_ = false;
   may_reset_ = temper_.resets_settings;
   is_sleeping_ = false;
   cancel_ = nullptr;
@@ -96,7 +103,8 @@ void RandomClient::arrive() {
 /// While replies are on their way.
 void RandomClient::interfere() {
   Random& random = world_.random;
-  if (temper_.vanishes && random.chance(1)) {
+  const bool stays = temper_.is_routed && is_stopping_;  // a wait without an end would not be seen
+  if (temper_.vanishes && !stays && random.chance(1)) {
     Script script(client_->number());
     script.select();
     client_->send(script.bytes.substr(0, random.below(script.bytes.size())));
@@ -115,10 +123,13 @@ void RandomClient::batch() {
   Script script(client_->number());
   script.go_on_from(number_);
   script.status = client_->status();
+  if (script.status == 'I') has_changed_settings_ = false;
   if (unfinished_ != Unfinished::nothing) {
     go_on(script);
   } else if (is_stopping_) {
     transaction(script);
+  } else if (temper_.is_routed && script.status == 'I' && world_.random.chance(40)) {
+    begin_alone(script);
   } else {
     for (auto count = world_.random.chance(30) ? 1 + world_.random.below(4) : 1; count > 0;
          --count) {
@@ -155,6 +166,7 @@ void RandomClient::cycle(Script& script) {
 void RandomClient::simple(Script& script) {
   Random& random = world_.random;
   unnamed_.reset();
+  if (temper_.is_routed && random.chance(25)) return insert(script);
   const auto dice = random.below(100);
   if (dice < 50) return script.select();
   if (dice < 60) return script.failing_query();
@@ -177,6 +189,9 @@ void RandomClient::transaction(Script& script) {
   Random& random = world_.random;
   unnamed_.reset();
   if (script.status == 'I') {
+    if (temper_.is_routed && random.chance(60)) {
+      return random.chance(30) ? read_in_one_cycle(script) : begin_read_only(script);
+    }
     script.begin();
     session_->begin();
     has_deferred_error_ = false;
@@ -184,8 +199,9 @@ void RandomClient::transaction(Script& script) {
     return;
   }
   if (random.chance(10) && script.status == 'T' && !is_stopping_) {
-    script.query("insert into deferred values (1) /* " + script.tag() + " */", {"C:INSERT 0 1"});
-    has_deferred_error_ = true;
+    has_deferred_error_ = !is_read_only_;
+    script.query("insert into deferred values (1) /* " + script.tag() + " */",
+                 {is_read_only_ ? "E:25006" : "C:INSERT 0 1"});
     return;
   }
   if (random.chance(20) && script.status == 'T' && !is_stopping_) {
@@ -196,11 +212,13 @@ void RandomClient::transaction(Script& script) {
   if (has_savepoint_ && random.chance(40)) {
     const std::string text = "rollback to savepoint s /* " + script.tag() + " */";
     session_->run(text);
+    has_changed_settings_ = true;
     script.status = 'T';
     return script.query(text, {"C:ROLLBACK"});
   }
   const bool commits = random.chance(70);
   const bool is_failed = script.status == 'E';
+  is_read_only_ = false;
   if (commits && has_deferred_error_ && !is_failed) {
     session_->roll_back();
     script.status = 'I';
@@ -209,6 +227,72 @@ void RandomClient::transaction(Script& script) {
     commits && !is_failed ? session_->commit() : session_->roll_back();
     script.end(commits);
   }
+}
+
+/// In any spelling and either protocol.
+void RandomClient::begin_read_only(Script& script) {
+  Random& random = world_.random;
+  static const std::vector<std::string> texts = {
+      "begin read only", "begin transaction isolation level repeatable read, read only",
+      "start transaction read only"};
+  const std::string text = texts[random.below(texts.size())] + " /* " + script.tag() + " */";
+  open_read_only(script, text, random.chance(40));
+}
+
+void RandomClient::open_read_only(Script& script, const std::string& text, bool is_extended) {
+  const std::string answer = text.starts_with("begin") ? "C:BEGIN" : "C:START TRANSACTION";
+  unnamed_.reset();
+  if (is_extended) script.extended(text, {answer});
+  script.status = 'T';
+  session_->begin();
+  has_deferred_error_ = false;
+  has_savepoint_ = false;
+  is_read_only_ = true;
+  is_extended ? script.sync() : script.query(text, {answer});
+}
+
+/// A whole transaction in front of one Sync.
+void RandomClient::read_in_one_cycle(Script& script) {
+  script.extended("begin read only /* " + script.tag() + " */", {"C:BEGIN"});
+  script.status = 'T';
+  session_->begin();
+  for (auto count = world_.random.below(3); count > 0 && !script.is_skipping; --count) {
+    const bool fails = world_.random.chance(15);
+    run_unnamed(script, (fails ? "select 1/0, '" : "select '") + script.tag() + "', $1", true);
+  }
+  unnamed_.reset();
+  if (!script.is_skipping) {
+    script.extended("commit /* " + script.tag() + " */", {"C:COMMIT"});
+    script.status = 'I';
+  }
+  has_deferred_error_ = false;
+  has_savepoint_ = false;
+  is_read_only_ = script.status != 'I';
+  sync(script);
+}
+
+void RandomClient::insert(Script& script) {
+  script.query("insert into w values (1) /* " + script.tag() + " */",
+               {is_read_only_ ? "E:25006" : "C:INSERT 0 1"});
+}
+
+/// What needs a server, which there may not be: the client stays when it is told so.
+void RandomClient::begin_alone(Script& script) {
+  Random& random = world_.random;
+  const std::string tag = script.tag();
+  const bool is_extended = random.chance(40);
+  if (random.chance(50)) {
+    const std::string text = "begin read only /* " + tag + " */";
+    return ask_alone(script, Doubt::no_server, [this, text, is_extended](Script& to) {
+      open_read_only(to, text, is_extended);
+    });
+  }
+  ask_alone(script, Doubt::no_server, [this, is_extended, tag](Script& to) {
+    unnamed_.reset();
+    if (!is_extended) return insert(to);
+    run_unnamed(to, "insert into w values ($1) /* " + tag + " */", true);
+    sync(to);
+  });
 }
 
 /// A statement that changes the session or asks for what it holds.
@@ -236,6 +320,7 @@ void RandomClient::say(Script& script, const std::vector<std::string>& texts) {
   session_->begin();
   for (const std::string& text : texts) {
     query += (query.empty() ? "" : "; ") + text;
+    has_changed_settings_ |= changes_settings(text);
     if (is_failed) continue;
     const std::vector<std::string> tokens = session_->run(text)->tokens();
     if (tokens.front().starts_with("D:")) answers.emplace_back("T");
@@ -287,6 +372,9 @@ void RandomClient::statement(Script& script) {
     text = random.chance(40)
                ? state_text(script)
                : (random.chance(15) ? "select 1/0, '" : "select '") + script.tag() + "', $1";
+    if (temper_.is_routed && random.chance(25)) {
+      text = "insert into w values ($1) /* " + script.tag() + " */";
+    }
   } else {
     text = *unnamed_;
   }
@@ -294,10 +382,12 @@ void RandomClient::statement(Script& script) {
 }
 
 void RandomClient::run_unnamed(Script& script, const std::string& text, bool parses) {
+  has_changed_settings_ |= changes_settings(text);
   if (parses && !script.is_skipping) unnamed_ = text;
   if (parses && script.status == 'E') unnamed_.reset();  // it goes before the new one is refused
   std::vector<std::string> answers = {"D:" + tag_of(text) + "|", "C:SELECT 1"};
   if (text.starts_with("select 1/0")) answers = {"E:22012"};
+  if (text.starts_with("insert")) answers = {is_read_only_ ? "E:25006" : "C:INSERT 0 1"};
   if (!script.is_skipping && script.status != 'E') {
     session_->begin();
     if (const auto answer = session_->run(text)) answers = answer->tokens();
@@ -318,6 +408,8 @@ void RandomClient::named_statement(Script& script) {
     if (!script.is_skipping) session_->close(name);
   } else if (known == nullptr && dice < 20) {
     script.failing_bind(name, "26000");
+  } else if (known == nullptr && is_read_only_ && has_changed_settings_) {
+    run_unnamed(script, "select '" + script.tag() + "', $1", true);
   } else if (known == nullptr) {
     prepare(script, name);
   } else if (dice < 20) {
@@ -399,11 +491,13 @@ void RandomClient::judge() {
   // Behind a COPY that failed with a Sync in it nothing is run again.
   const bool is_sure = doubt_ == Doubt::stale_plan && temper_.must_rerun && may_reset_ &&
                        script.status == 'I' && tables_before_ == world_.postgres.table_version();
-  const bool may_fail = script.status != 'E' && !is_sure;
-  const bool is_known =
-      got.front() == "E:0A000" || (got.front() == "E:53400" && doubt_ == Doubt::refusal);
+  const bool has_no_server = temper_.is_routed && is_refusal(got.front());
+  const bool may_fail = script.status != 'E' && (!is_sure || has_no_server);
+  const bool is_known = (got.front() == "E:0A000" && doubt_ != Doubt::no_server) ||
+                        (got.front() == "E:53400" && doubt_ == Doubt::refusal) || has_no_server;
   if (may_fail && is_known && got.size() == 2 && got.back() == behind) {
     unnamed_.reset();
+    if (script.status == 'I') is_read_only_ = false;
     return;
   }
   build(script);
@@ -416,6 +510,7 @@ void RandomClient::judge() {
 }
 
 void RandomClient::copy_in(Script& script, bool is_extended) {
+  if (is_read_only_) return simple(script);
   const std::string text = "copy t from stdin /* " + script.tag() + " */";
   if (is_extended) {
     unnamed_ = text;

@@ -24,6 +24,7 @@ struct Temper {
   bool vanishes = true;
   bool uses_transactions = true;  ///< not in statement mode
   bool expects_faults = false;    ///< may be told FATAL at any time
+  bool is_routed = false;         ///< writes, reads only, and may be told that there is no server
 };
 
 /// A seat at which one client after the other does legal things by chance, until told to stop.
@@ -43,6 +44,11 @@ class RandomClient {
   void cycle(Script& script);
   void simple(Script& script);
   void transaction(Script& script);
+  void begin_read_only(Script& script);
+  void open_read_only(Script& script, const std::string& text, bool is_extended);
+  void read_in_one_cycle(Script& script);
+  void insert(Script& script);
+  void begin_alone(Script& script);
   void extended(Script& script);
   void statement(Script& script);
   void run_unnamed(Script& script, const std::string& text, bool parses);
@@ -52,7 +58,7 @@ class RandomClient {
   void alone(Script& script);
   /// Why an answer cannot be foretold: the configuration may refuse the statement, or DDL may have
   /// made its plan stale.
-  enum class Doubt { refusal, stale_plan };
+  enum class Doubt { refusal, stale_plan, no_server };
   void ask_alone(Script& script, Doubt doubt, std::function<void(Script&)> build);
   void judge();
   void copy_in(Script& script, bool is_extended);
@@ -82,6 +88,9 @@ class RandomClient {
   unsigned tables_before_ = 0;
   bool has_deferred_error_ = false;
   bool has_savepoint_ = false;
+  bool is_read_only_ = false;  ///< this transaction
+  /// Since it began to say something: a replica cannot keep what is parsed behind that.
+  bool has_changed_settings_ = false;
   /// Startup settings can be given again, and cycles be run again: no COPY has left open how many
   /// answers are due.
   bool may_reset_ = true;

@@ -342,6 +342,36 @@ TEST_CASE("after a COPY that failed the messages behind it are answered as Postg
   check_usable(world);
 }
 
+TEST_CASE("a COPY in a pipeline some time after one that failed with a Sync in it gets its data") {
+  World world(one_server());
+  Client& client = world.ready_client();
+  Script failing(client.number());
+  failing.extended("copy t from stdin /* " + failing.tag() + " */", {"G"});
+  failing.message('S');
+  client.play(failing);
+  world.run();
+  Script rest(client.number());
+  rest.message('d', "bad line");
+  rest.expect({"E:22P04"});
+  rest.sync();
+  client.play(rest);
+  world.run();
+  Script pipeline = select(client, 20);
+  wire::put_query(pipeline.bytes, "copy t from stdin /* " + pipeline.tag() + " */");
+  pipeline.expect({"G"});
+  client.play(pipeline);
+  world.run();
+  Script data(client.number());
+  data.message('d', "a line");
+  data.message('c');
+  data.expect({"C:COPY 1", "Z:I"});
+  client.play(data);
+  world.run();
+  CHECK(client.is_content());
+  client.terminate();
+  check_usable(world);
+}
+
 TEST_CASE("an error in the first of many Syncs leaves the others alone") {
   World world(one_server());
   Client& client = world.ready_client();

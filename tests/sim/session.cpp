@@ -90,6 +90,7 @@ const NameMap& Session::defaults() {
       {"array_nulls", "on"},     {"transform_null_equals", "off"},
       {"lc_monetary", "C"},      {"timezone_abbreviations", "Default"},
       {"xmloption", "content"},  {"backslash_quote", "safe_encoding"},
+      {"in_hot_standby", "off"}, {"default_transaction_read_only", "off"},
   };
   return defaults;
 }
@@ -340,7 +341,8 @@ NameMap Session::reported() const {
   NameMap values;
   for (const char* name :
        {"application_name", "client_encoding", "DateStyle", "standard_conforming_strings",
-        "session_authorization", "TimeZone", "is_superuser", "server_version"}) {
+        "session_authorization", "TimeZone", "is_superuser", "server_version", "in_hot_standby",
+        "default_transaction_read_only"}) {
     values[name] = *setting(name);
   }
   return values;

@@ -72,6 +72,8 @@ class Session {
   std::optional<std::string> setting(const std::string& name) const;
   /// Those of pg_show_all_settings() whose source is the session.
   std::vector<std::pair<std::string, std::string>> settings_of_session() const;
+  /// The server is no standby, or no more.
+  void leave_recovery() { startup_["in_hot_standby"] = "off"; }
   /// What the session has been told to report.
   NameMap reported() const;
   bool has_temporary_tables() const { return !now_.tables.empty(); }

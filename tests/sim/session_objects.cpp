@@ -324,6 +324,9 @@ std::string Session::difference(const Session& wanted) const {
   for (const std::string& name : names) {
     const std::string found = setting(name).value_or("");
     const std::string right = wanted.setting(name).value_or("");
+    // Connections to a standby are read-only by default, whatever the client wants.
+    const bool is_of_standby = name == "default_transaction_read_only" && startup_.at(name) == "on";
+    if (name == "in_hot_standby" || is_of_standby) continue;
     if (found != right) return name + " = '" + found + "' instead of '" + right + "'";
   }
   const bool is_same = now_.tables == wanted.now_.tables && now_.channels == wanted.now_.channels &&

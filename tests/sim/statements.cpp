@@ -60,6 +60,9 @@ void Backend::begin_if_needed() {
   if (status_ != 'I') return;
   status_ = 'T';
   is_implicit_ = true;
+  is_read_only_ = begins_by_default_read_only();
+  is_begun_read_only_ = false;
+  has_written_ = false;
   session_->begin();
 }
 
@@ -80,8 +83,10 @@ void Backend::check_owner(const std::string& text, const std::string& parameter)
               std::to_string(transaction_owner_));
   }
   transaction_owner_ = owner;
-  Session* wanted = reference();
-  if (wanted == nullptr) return;
+  const auto client = postgres_.references_.find(owner);
+  if (client == postgres_.references_.end()) return;
+  Session* wanted = &client->second.session;
+  check_place(text, client->second);
   const std::string difference = session_->difference(*wanted);
   if (status_ != 'E' && !difference.empty()) violation(text + " found " + difference);
   wanted->begin();
@@ -103,6 +108,8 @@ Backend::Outcome Backend::execute(const std::string& text, const std::string& pa
       text.starts_with("select 1/0") || text.starts_with("select pg_sleep")) {
     return select(text, parameter, is_simple);
   }
+  const bool asks_for_role = text.starts_with("SELECT CASE WHEN pg_catalog.pg_is_in_recovery()");
+  if (asks_for_role && node_ != nullptr) return answer_role(text);
   if (const auto outcome = answer_question(text)) return *outcome;
   if (const auto outcome = run_in_session(text, is_simple)) return *outcome;
   return control(text, is_simple);
@@ -185,9 +192,17 @@ void Backend::finish_sleep(bool was_cancelled) {
 }
 
 Backend::Outcome Backend::control(const std::string& text, bool is_simple) {
-  if (text.starts_with("begin")) {
+  const bool writes = text.starts_with("insert") || text.starts_with("copy t from stdin");
+  if (writes && is_read_only_) {
+    error("25006", "cannot execute this in a read-only transaction", is_simple);
+    return Outcome::failed;
+  }
+  has_written_ |= writes;
+  if (text.starts_with("begin") || text.starts_with("start transaction")) {
     is_implicit_ = false;
-    complete("BEGIN");
+    is_begun_read_only_ = begins_read_only(text);
+    is_read_only_ |= is_begun_read_only_;
+    complete(text.starts_with("begin") ? "BEGIN" : "START TRANSACTION");
   } else if (text.starts_with("commit")) {
     const bool was_failed = status_ == 'E';
     if (was_failed) roll_back();
@@ -203,7 +218,7 @@ Backend::Outcome Backend::control(const std::string& text, bool is_simple) {
     is_implicit_ = false;
     complete("ROLLBACK");
   } else if (text.starts_with("insert")) {
-    has_deferred_error_ = text.find("deferred") != std::string::npos;
+    has_deferred_error_ |= text.find("deferred") != std::string::npos;
     complete("INSERT 0 1");
   } else if (text.starts_with("copy t from stdin")) {
     put('G', {"\0\0\0", 3});
@@ -227,6 +242,7 @@ bool Backend::commit() {
     roll_back();
     return false;
   }
+  write_commit();
   session_->commit();
   if (Session* wanted = reference()) wanted->commit();
   portals_.clear();

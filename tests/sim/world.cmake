@@ -5,4 +5,6 @@ file(GLOB world_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cpp)
 list(FILTER world_sources EXCLUDE REGEX "_test\\.cpp$")
 add_library(sim_world STATIC ${world_sources})
 target_include_directories(sim_world PUBLIC ${CMAKE_CURRENT_LIST_DIR})
-target_link_libraries(sim_world PUBLIC pgproxy_session)
+# What stands for the probes has `control` choose the primary.
+target_include_directories(sim_world PRIVATE ${CMAKE_CURRENT_LIST_DIR}/../../src)
+target_link_libraries(sim_world PUBLIC pgproxy_session pgproxy_control)

@@ -14,6 +14,8 @@ using std::chrono::seconds;
 
 /// More would only repeat the first.
 constexpr std::size_t max_violations = 5;
+/// So much later a timeout may be seen.
+constexpr Duration wait_slack = std::chrono::milliseconds(5);
 /// How often the costlier checks are made.
 constexpr unsigned steps_between_rows = 16;
 
@@ -81,11 +83,13 @@ std::unique_ptr<io::ConnectAttempt> World::connect(const io::ServerAddress& addr
   connects.push_back(address.host);
   loop.after(delay, [this, is_wanted, &listener, host = address.host] {
     if (!*is_wanted) return;
-    if (refuses_connections || refusing_hosts.contains(host))
+    Node* const node = postgres.replication != nullptr ? postgres.replication->find(host) : nullptr;
+    const bool is_down = node != nullptr && !node->is_up;
+    if (refuses_connections || refusing_hosts.contains(host) || is_down)
       return listener.on_connect_failed({"08001", "Connection refused"});
     auto link = std::make_shared<Link>(loop, random, server_weather);
     auto transport = link->make_transport();
-    postgres.accept(std::move(link));
+    postgres.accept(std::move(link), node);
     listener.on_connected(std::move(transport));
   });
   return std::make_unique<Attempt>(std::move(is_wanted));
@@ -168,6 +172,7 @@ void World::drain() {
   // Cleaning up a connection that nothing comes through ends with its timeout.
   if (postgres.has_black_hole()) loop.run_for(settings_.server_connect_timeout + seconds(1));
   if (sessions_.client_count() != 0) complain("a client is still there after all have left");
+  if (!sessions_.describe_waits().empty()) complain("a client still waits after all have left");
   pools_.for_each_even_retired([&](const pool::Pool& pool) {
     if (pool.has_waiters()) complain("a waiter is left");
     if (pool.client_count != 0) complain("a pool still counts clients");
@@ -237,7 +242,9 @@ void World::check_rows() {
   std::set<std::uint64_t> links;
   for (const ConnectionRow& row : sessions_.describe()) {
     if (row.link != 0 && !links.insert(row.link).second) complain("a server has two clients");
-    if (row.wait > settings_.query_wait_timeout + seconds(1))
+  }
+  for (const WaitRow& row : sessions_.describe_waits()) {
+    if (row.waits_for != "replay" && row.wait > settings_.query_wait_timeout + wait_slack)
       complain("a waiter is past its deadline");
   }
 }

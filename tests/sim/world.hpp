@@ -52,6 +52,7 @@ class World final : private io::Connector,
   std::string violation_text() const;
   void forget_violations() { violations_.clear(); }
   const pool::Pool& pool(const std::string& user = "u", const std::string& database = "db");
+  const config::Settings& settings() const { return settings_; }
   session::Sessions& sessions() { return sessions_; }
   pool::Pools& pools() { return pools_; }
   PoolRow row(const std::string& user = "u", const std::string& database = "db") {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
@@ -46,7 +47,7 @@ class ClusterProbes final : private TimeoutListener {
   void on_timeout(Timeout& timeout) override;
   void probe(Probed& probed, Host& host);
   void finish(Probed& probed, Host& host, TimePoint asked_at, const Answer& answer);
-  void sample(Probed& probed, Host& host);
+  void sample(Probed& probed, std::size_t index);
   void publish(Probed& probed);
   static void log_changes(const Probed& probed, const route::ClusterView& view);
 

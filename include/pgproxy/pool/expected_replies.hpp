@@ -64,6 +64,8 @@ class ExpectedReplies {
   /// Takes it off the queue; the type of the message, whose body is empty, to be given to
   /// next_owner() as it was before.
   char take_local();
+  /// How many ReadyForQuery are to be passed on.
+  std::size_t ready_count();
   /// Behind an error: the ReadyForQuery that comes next is not passed on.
   void swallow_ready();
 

@@ -18,10 +18,9 @@ enum class Mode : std::uint8_t { primary_only, read_only_transactions, selects }
 enum class Target : std::uint8_t { primary, replica };
 
 /// Why a transaction went where it went. The last four sent it to a replica, the others to the
-/// primary (or, in_transaction and pinned, to where its client already was).
+/// primary (or, pinned and pipeline, to where its client already was).
 enum class Reason : std::uint8_t {
   routing_off,
-  in_transaction,
   pinned,
   too_long,
   unknown_text,
@@ -48,7 +47,7 @@ enum class Reason : std::uint8_t {
   read_only_session,
   plain_query,
 };
-inline constexpr std::size_t reason_count = 27;
+inline constexpr std::size_t reason_count = 26;
 /// One word, as in the list above: for labels of metrics and columns.
 std::string_view to_string(Reason reason);
 /// A clause for people: "a function that it calls is volatile".

@@ -130,6 +130,21 @@ TEST_CASE("a second one on a timeline does not take the place of one that is onl
   CHECK(view.primary == 0);
 }
 
+TEST_CASE("positions are those of the primary, not of one that takes writes beside it") {
+  ClusterView view = view_of({host("a", Role::primary, 1), host("b", Role::primary, 2),
+                              host("c", Role::standby, 2), host("d", Role::unknown, 1)});
+  choose_primary(view, Chosen{0, 1}, 1);
+  CHECK(role_to_sample(view, 0) == Role::unknown);
+  CHECK(role_to_sample(view, 1) == Role::primary);
+  CHECK(role_to_sample(view, 2) == Role::standby);
+  CHECK(role_to_sample(view, 3) == Role::unknown);
+  // On the same timeline a second one keeps its role.
+  view = view_of({host("a", Role::primary, 2), host("b", Role::primary, 2)});
+  choose_primary(view, Chosen{1, 2}, 2);
+  CHECK(role_to_sample(view, 0) == Role::unknown);
+  CHECK(role_to_sample(view, 1) == Role::primary);
+}
+
 TEST_CASE("lag in bytes") {
   ClusterView view = view_of({host("a", Role::primary, 1, 500), host("b", Role::standby, 1, 200),
                               host("c", Role::standby, 1, 600), host("d", Role::unknown, 1, 1)});

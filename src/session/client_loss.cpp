@@ -1,0 +1,131 @@
+// What becomes of a client whose server is lost.
+#include <utility>
+
+#include "session/client_login.hpp"
+#include "session/client_session.hpp"
+#include "session/prepared_statements.hpp"
+#include "session/routing.hpp"
+#include "session/session_traces.hpp"
+
+#include "pgproxy/session/sessions.hpp"
+#include "pgproxy/wire/encode.hpp"
+
+namespace pgproxy::session {
+
+/// With several servers the next transaction can begin on another one, and a lost one takes nothing
+/// with it but the transaction that was under way: unless more of the client's was there than that,
+/// or what it has been told of it is not whole.
+bool ClientSession::survives_loss(pool::ServerConnection& server) const {
+  if (routing_ == nullptr || pass_ != nullptr || is_draining_) return false;
+  if (state_ == ClientState::replaying) return true;
+  if (state_ != ClientState::active || is_pinned() || keeps_server_for_good()) return false;
+  if (naming_ != nullptr || server.expected().is_uncertain()) return false;
+  const bool is_first = !routing_->has_ended_one;
+  return (traces_ == nullptr || is_first) && !server.is_mid_message();
+}
+
+void ClientSession::on_server_lost(pool::ServerConnection& server, const Error& error,
+                                   bool was_told) {
+  const bool survives = survives_loss(server);
+  server_ = nullptr;
+  if (survives) return outlive(server, error);
+  const bool can_tell = !was_told && !server.is_mid_message();
+  const bool hears_nothing = state_ != ClientState::active;
+  close(error.message, can_tell || hears_nothing ? &error : nullptr, true);
+}
+
+/// What was sent and not answered fails; a client that is between two statements of a transaction
+/// hears of it with the next one.
+void ClientSession::outlive(pool::ServerConnection& server, const Error& error) {
+  target_ = pool_;
+  if (state_ == ClientState::replaying) {  // nothing of the client's was sent yet
+    has_server_error_ = false;
+    login_.reset();
+    return look_again();
+  }
+  const Error told{.sqlstate = error.sqlstate,
+                   .message = error.message,
+                   .detail =
+                       "The transaction on it is lost; if that was about to be committed, "
+                       "whether it was is not known. The connection to pgproxy goes on.",
+                   .hint = error.hint};
+  log::line(log::Level::warning, subject(), "the transaction is lost, the client stays: {}",
+            told.message);
+  tell_former_settings(*server.session_state());
+  if (in_cycle_) {
+    note_error(told);
+    answer_for(server, told);
+  } else {
+    routing_->loss = std::make_unique<Error>(told);
+  }
+  forget_transaction(server);
+  pool_->client_idle_queue().arm(timer_, pool_->loop().now());
+  if (inbox_ != nullptr) process_inbox();
+}
+
+/// What the lost transaction has changed of them, and the client was told.
+void ClientSession::tell_former_settings(const pool::SessionState& there) {
+  std::string out;
+  for (const pool::Setting& setting : there.settings()) {
+    const pool::Setting* own = session_state_->find(setting.name);
+    if (!setting.is_reported || own == nullptr || own->value == setting.value) continue;
+    if (is_on_replica() && pool::is_read_only_setting(setting.name)) continue;
+    wire::put_parameter_status(out, own->name, own->value);
+  }
+  if (!out.empty()) send(out);
+}
+
+/// Each Query and Sync is answered by an error and its ReadyForQuery; a cycle without its Sync is
+/// dropped up to that.
+void ClientSession::answer_for(pool::ServerConnection& server, const Error& told) {
+  pool::ExpectedReplies& expected = server.expected();
+  const bool is_open = expected.needs_sync() || routing_->is_ending_early;
+  std::size_t ready_count = expected.ready_count() + (routing_->is_rerun_due ? 1 : 0);
+  std::string error;
+  wire::put_error(error, wire::Severity::error, told);
+  std::string out;
+  for (; ready_count > 0; --ready_count) {
+    out += error;
+    wire::put_ready_for_query(out, wire::TransactionStatus::idle);
+  }
+  if (is_open) {
+    out += error;
+    discard_ = Discard::until_sync;
+  }
+  send(out);
+  cycle_.has_failed = true;
+}
+
+/// Between transactions again, as if the one that was lost had not been.
+void ClientSession::forget_transaction(pool::ServerConnection& server) {
+  const TimePoint now = pool_->loop().now();
+  pool_->counters().note_transaction(now - attached_at_);
+  if (in_cycle_) note_cycle_end(now);
+  in_cycle_ = false;
+  state_ = ClientState::idle;
+  transaction_timer_.disarm();
+  drop_body_ |= body_left_ > 0;
+  routing_->may_rerun = routing_->is_rerun_due = false;
+  routing_->is_ending_early = routing_->has_early_error = false;
+  routing_->held_reply.clear();
+  is_kept_ = is_rerun_due_ = is_describing_ = names_in_doubt_ = false;
+  if (cycle_copy_ != nullptr) sessions_.give_back(std::move(cycle_copy_));
+  if (unnamed_changes_ != nullptr) {
+    unnamed_changes_.reset();
+    unnamed_.reset();
+  }
+  if (prepared_ != nullptr) {
+    pool::ExpectedReplies& expected = server.expected();
+    prepared_->take_back({.from = expected.oldest_number(), .to = expected.next_number()});
+    prepared_->settle(expected);
+    prepared_->take_read_in_doubt();
+  }
+  traces_.reset();
+  forget_doubt();
+  waits_for_restore_ = must_scrub_ = has_drawn_ = is_leak_known_ = false;
+  if (may_have_written_) note_write_end();
+  if (changes_code_) sessions_.forget_learned(*pool_);
+  changes_code_ = false;
+}
+
+}  // namespace pgproxy::session
