@@ -330,6 +330,23 @@ class Catalogs(RoutingTest):
                 self.assert_on_replica(connection, f"select {PLACE}, changing()", expected=False)
             owner.execute("drop function changing()")
 
+    def test_a_table_that_becomes_unlogged(self):
+        pooler = self.start()
+        with pooler.connect() as connection:
+            read = f"select {PLACE} from changing right join (select 1) s on true"
+            for create in ("create unlogged table changing (n int)", "create unlogged table changing as select 1 as n",
+                           "select 1 as n into unlogged changing"):
+                with pooler.connect() as owner:
+                    self.cluster.primary.execute("create table changing (n int); alter table changing owner to app", database="test")
+                    owner.execute("alter table changing set (fillfactor = 90)")  # has the catalog asked for
+                    self.cluster.wait_until_replayed()
+                    eventually(lambda: connection.execute(read).fetchone()[0] in self.addresses, "it is known")
+                    owner.execute("drop table changing")
+                    owner.execute(create)
+                    self.cluster.wait_until_replayed()
+                    self.assert_on_replica(connection, read, expected=False, msg=create)
+                    owner.execute("drop table changing")
+
     def test_without_access_it_is_told_and_queries_stay(self):
         self.cluster.primary.execute("revoke connect on database test from public; grant connect on database test to app", database="postgres")
         self.addCleanup(self.cluster.primary.execute, "grant connect on database test to public", database="postgres")
