@@ -39,14 +39,17 @@ Catalog::Catalog(std::span<const FunctionRow> functions, std::span<const Relatio
 }
 
 void Catalog::add_relation(const RelationRow& row, bool is_safe) {
-  const std::uint32_t unsafe_count = is_safe ? 0 : 1;
-  relations_[row.name] += unsafe_count;
-  relations_[qualified(row)] += unsafe_count;
+  for (Unsafe* const unsafe : {&relations_[row.name], &relations_[qualified(row)]}) {
+    unsafe->count += is_safe ? 0 : 1;
+    unsafe->code_count += row.definition ? 1 : 0;
+  }
 }
 
 void Catalog::make_safe(const RelationRow& row) {
-  --relations_[row.name];
-  --relations_[qualified(row)];
+  for (Unsafe* const unsafe : {&relations_[row.name], &relations_[qualified(row)]}) {
+    --unsafe->count;
+    --unsafe->code_count;
+  }
 }
 
 /// Everything with a definition is unsafe until all that it reads is known to be safe: what goes
@@ -88,7 +91,7 @@ std::optional<Reason> Catalog::doubt_function(std::string_view name) const {
 std::optional<Reason> Catalog::doubt_relation(std::string_view name) const {
   const auto found = relations_.find(name);
   if (found == relations_.end()) return Reason::relation_unknown;
-  if (found->second != 0) return Reason::relation_unsafe;
+  if (found->second.count != 0) return Reason::relation_unsafe;
   return std::nullopt;
 }
 
@@ -100,6 +103,13 @@ std::optional<Reason> Catalog::doubt(const sql::Facts& query) const {
     if (const auto reason = doubt_relation(name)) return reason;
   }
   return std::nullopt;
+}
+
+bool Catalog::may_run_code(const sql::Facts& query) const {
+  return std::ranges::any_of(query.relations, [this](const std::string& name) {
+    const auto found = relations_.find(name);
+    return found == relations_.end() || found->second.code_count != 0;
+  });
 }
 
 std::string_view functions_question() {

@@ -239,7 +239,9 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
       if (!attach()) return wait_or_stop();
       provide_unnamed(false);
       note_execute();
-      if (routing_ != nullptr) routing_->has_ended |= routing_->is_end_bound;
+      if (routing_ != nullptr && !server_->expected().is_skipping()) {
+        routing_->has_ended |= routing_->is_end_bound;
+      }
       return ask(pool::ReplyKind::execute);
     case 'F':
       // Large objects mostly, but any function can be called this way, by number.

@@ -18,20 +18,35 @@ using config::ReadConsistency;
 using route::Reason;
 using route::Target;
 
-/// The messages from `in` on up to the first Sync run one statement once, and are all there.
+/// The messages from `in` on up to the first Sync run once what the first of them names, and
+/// nothing else, and are all there.
 bool is_one_statement(Bytes in) {
   std::size_t parses = 0;
+  std::size_t binds = 0;
   std::size_t executes = 0;
+  std::string_view parsed;
+  std::string_view bound;
   wire::Header header;
   while (wire::parse_header(in, header) == wire::HeaderStatus::complete &&
          header.total_bytes() <= in.size()) {
+    const Bytes body = in.subspan(wire::header_bytes, header.body_bytes);
     switch (header.type) {
-      case 'P': ++parses; break;
+      case 'P':
+        ++parses;
+        parsed = wire::Cursor(body).c_string();
+        break;
+      case 'B': {
+        const auto names = wire::decode_bind_names(body);
+        if (!names) return false;
+        ++binds;
+        bound = names->statement;
+        break;
+      }
       case 'E': ++executes; break;
-      case 'B':
       case 'D':
       case 'C': break;
-      case 'S': return parses <= 1 && executes == 1;
+      case 'S':
+        return binds == 1 && executes == 1 && (parses == 0 || (parses == 1 && parsed == bound));
       default: return false;
     }
     in = in.subspan(header.total_bytes());
@@ -60,12 +75,14 @@ bool is_head(Bytes reply) {
   return true;
 }
 
-/// A standby refuses what writes (25006) and tables that are not replicated; what stands in the way
-/// of its replay it ends with 40001.
+/// A standby refuses what writes (25006), tables that are not replicated, and everything in
+/// sessions that are serializable by default; what stands in the way of its replay it ends with
+/// 40001.
 bool is_by_standby(const wire::ErrorFields& fields) {
   if (fields.is_fatal()) return false;
-  return fields.sqlstate == "25006" || fields.sqlstate == "40001" ||
-         (fields.sqlstate == "0A000" && fields.routine == "get_relation_info");
+  if (fields.sqlstate == "25006" || fields.sqlstate == "40001") return true;
+  return fields.sqlstate == "0A000" && (fields.routine == "get_relation_info" ||
+                                        fields.routine == "GetSerializableTransactionSnapshot");
 }
 
 }  // namespace
@@ -118,8 +135,7 @@ ClientSession::Beginning ClientSession::read_beginning(const Pass& pass, const w
 bool ClientSession::choose_target(Pass& pass, const wire::Header& header, Bytes body) {
   target_ = pool_;
   if (routing_->is_block_lost && !leaves_lost_block(pass, header, body)) return false;
-  routing_->is_waiting = routing_->may_rerun = false;
-  const bool was_refused = std::exchange(routing_->was_refused, false);
+  routing_->is_waiting = routing_->may_rerun = is_kept_ = false;
   const Beginning beginning = read_beginning(pass, header, body);
   routing_->target = Target::primary;
   routing_->reason = Reason::unknown_text;
@@ -133,7 +149,7 @@ bool ClientSession::choose_target(Pass& pass, const wire::Header& header, Bytes 
       .defaults_to_serializable =
           session_state_->value("default_transaction_isolation") == "serializable",
       .is_alone = beginning.is_alone || opens_block,
-      .was_refused = was_refused || beginning.shape->is_refused_by_standbys};
+      .was_refused = routing_->was_refused || beginning.shape->is_refused_by_standbys};
   const Routing& shared = routing_->shared;
   const route::Decision decision =
       route::decide(mode_of(shared.settings.routing), facts, sql::route_hint(beginning.text),
@@ -143,7 +159,9 @@ bool ClientSession::choose_target(Pass& pass, const wire::Header& header, Bytes 
   if (!find_replica()) return !refuses_primary();
   routing_->reason = decision.reason;
   routing_->target = Target::replica;
-  if (!opens_block && sessions_.settings().rerun_on.replica_refusal) keep_for_primary(pass);
+  if (beginning.is_alone && !opens_block && sessions_.settings().rerun_on.replica_refusal) {
+    keep_for_primary(pass);
+  }
   return true;
 }
 
@@ -157,17 +175,18 @@ void ClientSession::keep_for_primary(Pass& pass) {
 /// True: it is kept until it is known that the statement does not fail.
 bool ClientSession::hold_reply(Bytes first, Bytes second) {
   std::string& held = routing_->held_reply;
-  if (held.empty() && first.empty() && !is_head(second)) {
-    routing_->may_rerun = false;
-    return false;
+  const std::size_t before = held.size();
+  const bool is_short = before + first.size() + second.size() <= max_held_bytes;
+  if (is_short && (before + first.size() > 0 || is_head(second))) {
+    held += as_text(first);
+    held += as_text(second);
+    if (is_head(as_bytes(held))) return true;
+    held.resize(before);
   }
-  held += as_text(first);
-  held += as_text(second);
-  if (is_head(as_bytes(held))) return true;
   routing_->may_rerun = false;
-  send(held);
-  held.clear();
-  return true;
+  const std::string head = std::exchange(held, {});  // an idle client holds no buffer
+  if (!head.empty()) send(head);
+  return false;
 }
 
 bool ClientSession::may_run_on_primary(pool::ServerConnection& server) const {
@@ -182,11 +201,11 @@ bool ClientSession::may_run_on_primary(pool::ServerConnection& server) const {
 void ClientSession::note_replica_error(pool::ServerConnection& server,
                                        const wire::ErrorFields& fields) {
   routing_->has_early_error |= routing_->is_ending_early;
+  // A COMMIT that was sent behind what failed is skipped.
+  if (!routing_->is_ending_early) routing_->has_ended = false;
   if (!std::exchange(routing_->may_rerun, false)) return;
-  if (!is_by_standby(fields) || !may_run_on_primary(server)) {
-    send(routing_->held_reply);
-    return;
-  }
+  const std::string held = std::exchange(routing_->held_reply, {});
+  if (!is_by_standby(fields) || !may_run_on_primary(server)) return send(held);
   routing_->is_rerun_due = true;
   server.replace_error("");
   server.expected().swallow_ready();
@@ -201,6 +220,24 @@ void ClientSession::note_replica_error(pool::ServerConnection& server,
       cycle_.shape->fingerprint, server.host().name(), fields.sqlstate, fields.message);
 }
 
+/// The messages in `cycle`, which a standby has seen, do not count; nor is anything prepared by
+/// them.
+void ClientSession::take_back(Bytes cycle) {
+  PoolCounters& counters = pool_->counters();
+  counters.bytes_received -= cycle.size();
+  wire::Header header;
+  while (wire::parse_header(cycle, header) == wire::HeaderStatus::complete &&
+         header.total_bytes() <= cycle.size()) {
+    const Bytes body = cycle.subspan(wire::header_bytes, header.body_bytes);
+    if (header.type == 'B') --counters.bind_count;
+    if (header.type == 'P') {
+      --counters.client_parse_count;
+      if (prepared_ != nullptr) prepared_->forget(wire::Cursor(body).c_string());
+    }
+    cycle = cycle.subspan(header.total_bytes());
+  }
+}
+
 /// The cycle once more from its first message, which counts once.
 void ClientSession::run_on_primary() {
   routing_->is_rerun_due = is_kept_ = in_cycle_ = cycle_.has_failed = false;
@@ -211,7 +248,7 @@ void ClientSession::run_on_primary() {
   ++counters.rerun_count;
   --counters.query_count;
   if (cycle_.shape != nullptr) --cycle_.shape->counts.calls;
-  counters.bytes_received -= bytes->size();
+  take_back(as_bytes(*bytes));
   if (inbox_ != nullptr) {
     bytes->append(*inbox_);
     sessions_.give_back(std::move(inbox_));
@@ -335,6 +372,18 @@ void ClientSession::note_early_end() {
   if (std::exchange(routing_->has_early_error, false)) discard_ = Discard::until_sync;
 }
 
+/// It runs code on the primary of which nobody can say that it writes nothing, whatever the form of
+/// the statement: that of a view, or of an operator, because of which a standby has refused it.
+bool ClientSession::may_write_unseen(const sql::Shape& shape) const {
+  if (routing_ == nullptr || is_on_replica()) return false;
+  const Routing& shared = routing_->shared;
+  if (shared.settings.read_consistency != ReadConsistency::session) return false;
+  if (shape.is_refused_by_standbys) return true;
+  if (shared.catalog == nullptr || !shape.facts.touches_relations) return false;
+  const route::Catalog* const catalog = shared.catalog->get();
+  return catalog == nullptr || !shape.facts.is_plain_query || catalog->may_run_code(shape.facts);
+}
+
 /// Servers may be others now: a client that waits for a replica looks again.
 void ClientSession::on_cluster_changed() {
   if (routing_ == nullptr || !routing_->is_waiting || state_ != ClientState::waiting) return;
@@ -374,6 +423,7 @@ bool ClientSession::refuse_waiting(const Error& error) {
   const bool may = state_ == ClientState::waiting || state_ == ClientState::replaying ||
                    (state_ == ClientState::idle && pass_ != nullptr);
   if (!may || discard_ != Discard::nothing) return false;
+  if (routing_ != nullptr) routing_->was_refused = false;
   const char first = pass_ != nullptr && pass_->pos < pass_->in.size()
                          ? static_cast<char>(pass_->in[pass_->pos])
                      : inbox_ != nullptr && !inbox_->empty() ? inbox_->front()

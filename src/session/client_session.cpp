@@ -78,7 +78,8 @@ bool ClientSession::take(pool::ServerConnection& server) {
   cycle_.is_first = true;
   if (routing_ != nullptr) {
     routing_->shared.count(routing_->target, routing_->reason, routing_->fingerprint, attached_at_);
-    routing_->has_ended = routing_->is_end_bound = routing_->has_ended_one = false;
+    routing_->has_ended = routing_->is_end_bound = false;
+    routing_->has_ended_one = routing_->was_refused = false;
     routing_->is_block_sent.reset();
   }
   if (server.session_state() == session_state_) {
@@ -335,7 +336,8 @@ void ClientSession::release_if_possible() {
     server.pool().reset(server,
                         settings.server_reset_query_always ? settings.server_reset_query : "");
   }
-  if (is_draining_ && state_ == ClientState::idle) shut_down();
+  const bool is_rerun = routing_ != nullptr && routing_->was_refused;  // it goes on
+  if (is_draining_ && state_ == ClientState::idle && !is_rerun) shut_down();
 }
 
 void ClientSession::on_server_drained(pool::ServerConnection& /*server*/) {

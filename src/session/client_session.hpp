@@ -353,7 +353,9 @@ class ClientSession final : public io::Disposable,
   bool hold_reply(Bytes first, Bytes second);
   bool may_run_on_primary(pool::ServerConnection& server) const;
   void note_replica_error(pool::ServerConnection& server, const wire::ErrorFields& fields);
+  void take_back(Bytes cycle);
   void run_on_primary();
+  bool may_write_unseen(const sql::Shape& shape) const;
   void look_again();
   Error no_replica_error() const;
   static Error objection_on_replica(const sql::Shape& shape);

@@ -16,8 +16,9 @@ double seconds(Duration duration) {
 /// A statement of this shape is about to run.
 void ClientSession::note_statement(const sql::ShapeRef& shape) {
   cycle_.note_statement(shape, workload_->several);
-  if (shape->facts.may_write) may_have_written_ = true;
   if (routing_ != nullptr && shape->facts.controls_transaction) note_block(shape->facts);
+  if (may_have_written_) return;
+  may_have_written_ = shape->facts.may_write || may_write_unseen(*shape);
 }
 
 void ClientSession::on_command(std::string_view tag) {

@@ -88,7 +88,7 @@ struct SessionRouting {
   // What a replica refuses is run again (rerun_on = replica_refusal).
   bool may_rerun = false;  ///< the statement at hand, of whose reply nothing was passed on
   bool is_rerun_due = false;
-  bool was_refused = false;  ///< what comes next was: it is for the primary
+  bool was_refused = false;  ///< what comes next was: until it has a server it is for the primary
   std::string held_reply;    ///< what came before the first row
 };
 

@@ -355,6 +355,8 @@ void Analysis::table(const PgQuery__RangeVar& table) {
   facts_.touches_relations = true;
   // (Its schema is looked at as any name.)
   if (text_of(table.relpersistence) == "t") facts_.leaves |= {Residue::temporary_object};
+  // Created: a table of this name that standbys had may be one that they do not have.
+  facts_.changes_code |= text_of(table.relpersistence) == "u";
   const std::string_view name = text_of(table.relname);
   if (name == "pg_prepared_statements") facts_.names_prepared = true;
   facts_.speaks_of_server |= is_server_view(name);

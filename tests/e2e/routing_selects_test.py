@@ -1,5 +1,6 @@
 """Single SELECTs on replicas, what a replica's refusal leads to, and EXPLAIN ROUTE."""
 
+import signal
 import threading
 import unittest
 
@@ -24,6 +25,7 @@ create unlogged table unlogged(n int);
 create table later(n int);
 create function noted(a int, b int) returns int language plpgsql volatile as 'begin insert into counters values (a, b); return a; end';
 create operator ### (leftarg = int, rightarg = int, function = noted);
+create view noting_view as select noted(2000, 1) as n;
 grant create on schema public to app;
 grant all on all tables in schema public to app;
 grant all on all sequences in schema public to app;
@@ -100,6 +102,17 @@ class Selects(RoutingTest):
                 connection.execute("update counters set n = %s where id = 1", [number])
             both = raw.parse(f"select {PLACE}") + raw.bind() + raw.execute()
             self.assertEqual({row[0] for row in raw.rows(client.ask(both, both, raw.SYNC))}, {self.cluster.primary.address})
+
+    def test_the_statement_that_a_cycle_runs_decides(self):
+        pooler = self.start()
+        with pooler.raw() as client, pooler.connect() as warm:
+            eventually(lambda: where(warm) in self.addresses, "the catalog is known")
+            client.ask(raw.parse("insert into counters values (400, 1)", "writes"), raw.SYNC)
+            reply = client.ask(raw.parse("select 1", "reads"), raw.bind(name="writes"), raw.execute(), raw.SYNC)
+            self.assertEqual(raw.tags(reply), "12CZ")
+            reply = client.ask(raw.bind(name="reads", portal="a"), raw.bind(name="writes"), raw.execute(), raw.SYNC)
+            self.assertEqual(raw.error(reply)["C"], "23505")
+            client.query("delete from counters where id = 400")
 
     def test_own_writes_are_seen(self):
         for consistency, sees in (("session", True), ("eventual", False)):
@@ -210,6 +223,71 @@ class Refusals(RoutingTest):
             self.assertEqual(raw.tags(client.read_until("Z")), "CZ")
         self.assertEqual(self.noted(), 4)
 
+    def test_a_statement_that_its_cycle_prepares(self):
+        pooler = self.start_and_warm()
+        with pooler.raw() as client:
+            reply = client.ask(raw.parse("select $1::int ### 1, 'at once'", "S_1") + raw.bind(1001, name="S_1") + raw.describe() +
+                               raw.execute() + raw.SYNC)
+            self.assertEqual((raw.tags(reply), raw.rows(reply)), ("12TDCZ", [("1001", "at once")]))
+            reply = client.ask(raw.bind(1002, name="S_1"), raw.execute(), raw.SYNC)
+            self.assertEqual((raw.tags(reply), raw.rows(reply)), ("2DCZ", [("1002", "at once")]))
+            self.assertEqual(raw.error(client.ask(raw.parse("select 1", "S_1"), raw.SYNC))["C"], "42P05")
+            stats, = (row for row in pooler.console("show stats_totals") if row["database"] == "test")
+            self.assertEqual((stats["client_parse_count"], stats["bind_count"]), ("2", "2"))
+        self.assertEqual(self.noted(), 2)
+
+    def test_what_such_a_statement_wrote_is_seen(self):
+        pooler = self.start_and_warm()
+        count = "select count(*) from counters where id > 1000"
+        try:
+            for standby in self.cluster.standbys:
+                standby.pause_replay()
+            for number, steps in enumerate((["select 1001 ### 1, 'seen'"], ["select 1002 ### 1, 'seen'"],
+                                            ["begin", "select 1003 ### 1, 'seen'", "commit"], ["select * from noting_view"]), 1):
+                with pooler.connect() as writer, pooler.connect() as other:
+                    for sql in steps:
+                        writer.execute(sql)
+                    self.assertEqual(writer.execute(count).fetchone(), (number,), steps)
+                    self.assertEqual(other.execute(count).fetchone(), (0,))  # it need not see that
+            self.cluster.primary.execute("delete from counters where id = 2000", database="test")
+            with pooler.connect() as writer:
+                for sql in ("begin", "select * from noting_view", "commit"):
+                    writer.execute(sql)
+                self.assertEqual(writer.execute(count).fetchone(), (4,))
+        finally:
+            for standby in self.cluster.standbys:
+                standby.resume_replay()
+
+    def test_nothing_is_held_of_what_a_flush_asks_for(self):
+        pooler = self.start_and_warm()
+        with pooler.raw() as client:
+            client.send(raw.parse("/* pgproxy: replica */ select 1"), raw.describe("S"), raw.FLUSH)
+            self.assertEqual(raw.tags(client.read_until("T")), "1tT")
+            self.assertEqual(raw.tags(client.ask(raw.bind(), raw.execute(), raw.SYNC)), "2DCZ")
+
+    def test_sessions_that_are_serializable_by_default(self):
+        self.cluster.primary.execute("alter role app set default_transaction_isolation = serializable")
+        self.addCleanup(self.cluster.primary.execute, "alter role app reset default_transaction_isolation")
+        self.cluster.wait_until_replayed()
+        pooler = self.start({"rerun_on": "replica_refusal"})
+        with pooler.connect() as connection:
+            eventually(lambda: ("primary", "refused_before") in self.reasons(pooler) or not connection.execute("select 7, 'serializable'"),
+                       "the catalog is known")
+            self.assertEqual(connection.execute("show transaction_isolation").fetchone(), ("serializable",))
+
+    def test_who_waits_for_it_still_gets_it_when_the_pooler_ends(self):
+        pooler = self.start({"rerun_on": "replica_refusal", "safe_functions": "pg_sleep"})
+        with pooler.connect() as warm:
+            eventually(lambda: where(warm) in self.addresses, "the catalog is known")
+        with pooler.raw() as client:
+            client.send(raw.query("select 1001 ### 1, 'late' from pg_sleep(1)"))
+            running = "select 1 from pg_stat_activity where usename = 'app' and state = 'active'"
+            eventually(lambda: any(standby.execute(running) for standby in self.cluster.standbys), "it runs on a standby")
+            pooler.process.send_signal(signal.SIGTERM)
+            reply = client.read_to_end()
+            self.assertEqual((raw.rows(reply), raw.error(reply)["C"]), ([("1001", "late")], "57P01"))
+        self.assertEqual(self.noted(), 1)
+
     def test_other_errors_are_the_client_s(self):
         pooler = self.start_and_warm()
         with pooler.raw() as client:
@@ -251,6 +329,23 @@ class Catalogs(RoutingTest):
             for _ in range(20):
                 self.assert_on_replica(connection, f"select {PLACE}, changing()", expected=False)
             owner.execute("drop function changing()")
+
+    def test_a_table_that_becomes_unlogged(self):
+        pooler = self.start()
+        with pooler.connect() as connection:
+            read = f"select {PLACE} from changing right join (select 1) s on true"
+            for create in ("create unlogged table changing (n int)", "create unlogged table changing as select 1 as n",
+                           "select 1 as n into unlogged changing"):
+                with pooler.connect() as owner:
+                    self.cluster.primary.execute("create table changing (n int); alter table changing owner to app", database="test")
+                    owner.execute("alter table changing set (fillfactor = 90)")  # has the catalog asked for
+                    self.cluster.wait_until_replayed()
+                    eventually(lambda: connection.execute(read).fetchone()[0] in self.addresses, "it is known")
+                    owner.execute("drop table changing")
+                    owner.execute(create)
+                    self.cluster.wait_until_replayed()
+                    self.assert_on_replica(connection, read, expected=False, msg=create)
+                    owner.execute("drop table changing")
 
     def test_without_access_it_is_told_and_queries_stay(self):
         self.cluster.primary.execute("revoke connect on database test from public; grant connect on database test to app", database="postgres")

@@ -1,5 +1,6 @@
 """Which server of a cluster a transaction runs on: a primary and two standbys behind one entry."""
 
+import socket
 import threading
 import time
 import unittest
@@ -120,6 +121,27 @@ class Routing(unittest.TestCase):
             self.assertEqual((raw.error(reply)["C"], reply[-1].body), ("22012", b"I"))
             self.assertEqual(client.value("select n from counters where id = 79"), "2")
             client.query("delete from counters where id = 79")
+
+    def test_what_follows_a_pipeline_that_failed_in_front_of_its_commit(self):
+        pooler = self.start()
+        with pooler.raw() as client:
+            steps = ("begin read only", "select 1 / 0", "commit")
+            reply = client.ask(*(raw.statement(step) for step in steps), raw.SYNC)
+            self.assertEqual((raw.error(reply)["C"], reply[-1].body), ("22012", b"E"))
+            client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                for standby in self.cluster.standbys:
+                    standby.freeze()
+                client.send(raw.parse("select 1"), raw.bind())
+                pooler.console("show clients")  # it has been read
+                client.send(raw.execute(), raw.SYNC)
+                pooler.console("show clients")
+            finally:
+                for standby in self.cluster.standbys:
+                    standby.thaw()
+            self.assertEqual(raw.error(client.read_until("Z"))["C"], "25P02")
+            self.assertEqual(raw.tags(client.query("rollback")), "CZ")
+            self.assertEqual(raw.tags(client.query("select 1")), "TDCZ")
 
     def test_read_only_sessions(self):
         pooler = self.start()

@@ -54,6 +54,9 @@ class Catalog {
   /// Why a plain query may not be safe: function_volatile, function_unknown, relation_unsafe or
   /// relation_unknown. nullopt: it is. Allocates nothing. Thread safe.
   std::optional<Reason> doubt(const sql::Facts& query) const;
+  /// A plain query reads what may run anything: an unsafe view or policy, or what is not known.
+  /// Allocates nothing. Thread safe.
+  bool may_run_code(const sql::Facts& query) const;
 
   std::size_t function_count() const { return functions_.size(); }
   std::size_t relation_count() const { return relation_count_; }
@@ -76,8 +79,12 @@ class Catalog {
 
   Map<bool> functions_;  ///< by name: one of them is volatile
   std::unordered_set<std::string, Hash, std::equal_to<>> safe_functions_;
-  /// By "name" and by "schema.name": how many of them are unsafe.
-  Map<std::uint32_t> relations_;
+  /// How many relations of a name are unsafe; likewise, by what they run.
+  struct Unsafe {
+    std::uint32_t count = 0;
+    std::uint32_t code_count = 0;
+  };
+  Map<Unsafe> relations_;  ///< by "name" and by "schema.name"
   std::size_t relation_count_ = 0;
 };
 using CatalogRef = std::shared_ptr<const Catalog>;

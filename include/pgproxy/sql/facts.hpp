@@ -136,7 +136,8 @@ struct Facts {
   /// pg_advisory_unlock.
   bool may_remove_residue = false;
   /// Creates, alters or drops a function, procedure, trigger, rule, view, operator, cast, type,
-  /// domain, policy, extension, schema or database: what was learned of code is void.
+  /// domain, policy, extension, schema, database or unlogged table: what was learned of code, and
+  /// of what standbys have, is void.
   bool changes_code = false;
   /// Depends on the names of prepared statements: EXECUTE, DEALLOCATE name, pg_prepared_statements.
   bool names_prepared = false;

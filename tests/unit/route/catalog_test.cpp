@@ -109,6 +109,22 @@ TEST_CASE("views are what their queries are, whatever the order of the rows") {
   }
 }
 
+TEST_CASE("what may run anything") {
+  const Catalog catalog(
+      functions,
+      Relations{table("p", "t"), other("p", "q"), view("p", "v", "SELECT p.f()"),
+                view("p", "w", "TABLE p.t"), table("a", "n"), view("b", "n", "TABLE p.v")},
+      {});
+  const auto may_run_code = [&](std::string_view text) {
+    return catalog.may_run_code(pgproxy::sql::analyse(text));
+  };
+  CHECK(!may_run_code("SELECT f() FROM t, p.q, w, a.n"));
+  CHECK(may_run_code("SELECT 1 FROM t, v"));
+  CHECK(may_run_code("SELECT 1 FROM n"));
+  CHECK(may_run_code("SELECT 1 FROM b.n"));
+  CHECK(may_run_code("SELECT 1 FROM unknown"));
+}
+
 TEST_CASE("a table with row security is what its policies are") {
   RelationRow harmless = table("p", "a");
   harmless.definition = "SELECT ((b = now()) AND (EXISTS ( SELECT FROM p.t WHERE (t.a = a.a))))";

@@ -400,7 +400,10 @@ TEST_CASE("what changes code") {
               "CREATE TABLE t (LIKE u INCLUDING ALL)",
               "CREATE DATABASE d",
               "DROP VIEW v",
-              "DROP MATERIALIZED VIEW v"});
+              "DROP MATERIALIZED VIEW v",
+              "CREATE UNLOGGED TABLE t(a int)",
+              "CREATE UNLOGGED TABLE t AS SELECT 1",
+              "SELECT 1 INTO UNLOGGED t"});
   check_flag(&Facts::changes_code, false,
              {"SELECT f()", "CREATE TABLE t(a int DEFAULT 1)", "DROP TABLE t",
               "CREATE INDEX ON t (a)", "CREATE ROLE r", "ALTER ROLE r SET x = 1", "GRANT r TO s",
