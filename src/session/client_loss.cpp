@@ -123,8 +123,9 @@ void ClientSession::note_block(const sql::Facts& facts) {
 }
 
 /// What a client sent before it heard of the loss was meant for that block, and must not run
-/// outside of it: as PostgreSQL has it of a block that has failed, nothing but its end is taken.
-/// True: it is ROLLBACK, for which any server will do.
+/// outside of it: as PostgreSQL has it of a block that has failed, nothing but its end is taken,
+/// and COMMIT is ROLLBACK there. True: it is ROLLBACK in the extended protocol, for which any
+/// server will do; there COMMIT is an error.
 bool ClientSession::leaves_lost_block(const Pass& pass, const wire::Header& header, Bytes body) {
   const Beginning next = read_beginning(pass, header, body);
   const sql::Facts* const facts = next.shape != nullptr ? &next.shape->facts : nullptr;
@@ -134,7 +135,15 @@ bool ClientSession::leaves_lost_block(const Pass& pass, const wire::Header& head
   routing_->is_block_lost = !ends;
   const bool rolls_back =
       contains_ignoring_case(next.text, "rollback") || contains_ignoring_case(next.text, "abort");
-  if (ends && rolls_back && !contains_ignoring_case(next.text, "commit")) return true;
+  const bool is_rollback = rolls_back && !contains_ignoring_case(next.text, "commit");
+  if (ends && header.type == 'Q' && (is_rollback || loss == nullptr)) {
+    std::string out;
+    wire::put_command_complete(out, "ROLLBACK");
+    send(out);
+    discard_ = Discard::one_message;  // ReadyForQuery follows
+    return false;
+  }
+  if (ends && is_rollback) return true;
   refuse_waiting(loss != nullptr
                      ? loss->error
                      : Error{.sqlstate = "25P02",

@@ -92,7 +92,7 @@ class Losses(unittest.TestCase):
                     self.assertEqual((raw.error(reply)["C"], reply[-1].body), ("25P02", b"E"))
                 self.assertEqual(client.ask(raw.SYNC)[-1].body, b"E")
                 reply = client.query(end)
-                self.assertEqual((raw.tags(reply), reply[-1].body), ("CZ" if end == "rollback" else "EZ", status))
+                self.assertEqual((raw.tags(reply), reply[-1].body), ("CZ" if status == b"I" else "EZ", status))
                 reply = client.ask(raw.statement("rollback"), raw.SYNC)
                 self.assertEqual((raw.tags(reply), reply[-1].body), ("12CZ", b"I"))
                 self.assertEqual(client.value("select count(*) from counters"), "0")

@@ -381,6 +381,7 @@ class Failover(unittest.TestCase):
                             lost.append(error)
                             if connection.broken:
                                 raise
+                            connection.execute("rollback")
                         pauses.append(time.monotonic() - begun)
             except Exception as error:  # pylint: disable=broad-except
                 failures.append(error)
@@ -466,8 +467,7 @@ class Failover(unittest.TestCase):
                 self.assertTrue(server.terminate_backends())
                 with self.assertRaises(psycopg.OperationalError):
                     connection.execute("select 1")
-                connection = pooler.connect()
-                self.addCleanup(connection.close)
+                connection.execute("rollback")
                 self.assertEqual(other.execute("select 1").fetchone(), (1,))
             self.assertEqual(sorted(self.roles(pooler).values()), ["primary", "standby", "standby"])
 

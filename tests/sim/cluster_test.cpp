@@ -111,7 +111,7 @@ TEST_CASE("who has a transaction on a server that was replaced is told, and all 
   busy.collect();
   busy.send(query);
   at.world.run();
-  CHECK(busy.collected() == std::vector<std::string>{"E:25P02", "Z:I"});
+  CHECK(busy.collected() == std::vector<std::string>{"C:ROLLBACK", "Z:I"});
   at.ask(busy);
   CHECK(busy.is_content());
   CHECK(at.world.connects == std::vector<std::string>{"10.0.0.2"});
