@@ -53,6 +53,7 @@ struct CatalogQuestions::Known {
   std::vector<io::ServerAddress> servers;  ///< by place in the cluster's view
   std::string dbname;
   bool is_due = true;
+  bool is_changed = false;  ///< since it was asked for last
   std::optional<TimePoint> asked_at;
   std::optional<Error> failure;  ///< of the last question
   WallTime failing_since{};
@@ -101,7 +102,7 @@ void CatalogQuestions::ask(route::Cluster& cluster, const std::vector<io::Server
     return &known->cluster == &cluster && known->dbname == dbname;
   });
   if (at != known_.end()) {
-    (*at)->is_due = true;
+    (*at)->is_due = (*at)->is_changed = true;
   } else {
     known_.push_back(
         std::make_unique<Known>(Known{.cluster = cluster, .servers = servers, .dbname = dbname}));
@@ -150,7 +151,7 @@ void CatalogQuestions::ask_next() {
 }
 
 void CatalogQuestions::start(Known& known, std::size_t primary) {
-  known.is_due = false;
+  known.is_due = known.is_changed = false;
   known.asked_at = services_.loop.now();
   const io::ServerAddress& server = known.servers[primary];
   Target target = control_target(settings_, server.host, server.port);
@@ -190,7 +191,7 @@ void CatalogQuestions::on_relations(const Answer& answer) {
 void CatalogQuestions::finish(const route::CatalogRef& catalog) {
   Known& known = round_->known;
   const bool is_first = known.failure || known.cluster.want_catalog(known.dbname)->get() == nullptr;
-  if (!known.is_due) {
+  if (!known.is_changed) {
     known.cluster.set_catalog(known.dbname, catalog);
     log::line(is_first ? log::Level::log : log::Level::debug,
               "catalog of database \"{}\" at {}: {} functions and {} tables and views are known",
