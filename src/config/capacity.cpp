@@ -192,9 +192,7 @@ class Planner {
     for (const std::string& name : names) {
       HostPlan& at = host(name, database.port);
       CapacitySum& total = at.connections;
-      CapacitySum* of_database =
-          is_auto ? nullptr
-                  : &at.databases[database.dbname.empty() ? database.name : database.dbname];
+      CapacitySum* of_database = is_auto ? nullptr : &at.databases[database.server_dbname()];
       const auto add = [&](const CapacityTerm& term) {
         total.terms.push_back(term);
         if (of_database != nullptr) of_database->terms.push_back(term);
@@ -300,7 +298,7 @@ class Planner {
     };
     std::set<std::string> names;
     for (const Database& entry : settings_.databases) {
-      if (is_asked(entry)) names.insert(entry.dbname.empty() ? entry.name : entry.dbname);
+      if (is_asked(entry)) names.insert(entry.server_dbname());
     }
     for (const std::string& name : names) host.databases[name].terms.push_back(one);
     const bool is_auto = settings_.auto_database && is_asked(*settings_.auto_database);

@@ -30,10 +30,6 @@ bool is_hash(std::string_view secret) {
   return secret.starts_with("SCRAM-SHA-256$") || (secret.starts_with("md5") && secret.size() == 35);
 }
 
-std::string dbname_of(const Database& entry) {
-  return entry.dbname.empty() ? entry.name : entry.dbname;
-}
-
 /// Collects logins, each once.
 class LoginList {
  public:
@@ -259,15 +255,17 @@ class Fitter {
 
 std::vector<ImportLogin> import_logins(const Settings& settings) {
   LoginList list(settings);
-  const std::string first = settings.databases.empty() ? "" : dbname_of(settings.databases.front());
+  const std::string first =
+      settings.databases.empty() ? "" : settings.databases.front().server_dbname();
   for (const Database& entry : settings.databases) {
     if (entry.user.empty()) continue;
-    list.add(entry.user, entry.password, dbname_of(entry),
+    list.add(entry.user, entry.password, entry.server_dbname(),
              fmt::format("user= of entry {}", entry.name));
   }
   if (!settings.auth_user.empty()) {
     const Database* asked = settings.find_database(settings.auth_dbname);
-    list.add(settings.auth_user, "", asked != nullptr ? dbname_of(*asked) : first, "auth_user");
+    list.add(settings.auth_user, "", asked != nullptr ? asked->server_dbname() : first,
+             "auth_user");
   }
   for (const auto& [user, secret] : settings.secrets) list.add(user, "", first, "auth_file");
   return list.take();

@@ -366,7 +366,7 @@ Duration Pool::expiry_spacing() const {
 }
 
 const std::string& Pool::server_database() const {
-  return database_.config.dbname.empty() ? database_.config.name : database_.config.dbname;
+  return database_.config.server_dbname();
 }
 
 std::string Pool::server_password() const {

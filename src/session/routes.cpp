@@ -126,10 +126,9 @@ std::vector<RouteExplanation> Sessions::explain_route(std::string_view sql) cons
     route::Cluster* const cluster = find_cluster_(entry);
     if (cluster == nullptr) continue;
     const auto settings = config::routing_settings(settings_, entry, "");
-    const route::CatalogRef* const catalog =
-        settings.routing == config::Routing::selects
-            ? cluster->want_catalog(entry.dbname.empty() ? entry.name : entry.dbname)
-            : nullptr;
+    const route::CatalogRef* const catalog = settings.routing == config::Routing::selects
+                                                 ? cluster->want_catalog(entry.server_dbname())
+                                                 : nullptr;
     const route::Decision decision =
         route::decide(mode_of(settings.routing), shape->facts, sql::route_hint(sql), session,
                       catalog != nullptr ? catalog->get() : nullptr);

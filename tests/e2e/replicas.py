@@ -191,6 +191,12 @@ class ReplicatedCluster:
             server.stop()
 
 
+def create_counters(cluster):
+    """A table that app may read and write, on all servers."""
+    cluster.primary.execute("create table counters(id int primary key, n int); grant all on counters to app", database="test")
+    cluster.wait_until_replayed()
+
+
 def pooler(cluster, settings=None, entry="", **options):
     """A pgproxy in front of all of them."""
     hosts = ",".join(server.address for server in cluster.servers)

@@ -22,9 +22,7 @@ class Clients(unittest.TestCase):
     def setUpClass(cls):
         cls.cluster = replicas.ReplicatedCluster()
         cls.addClassCleanup(cls.cluster.stop)
-        cls.cluster.primary.execute("create table counters(id int primary key, n int); grant all on counters to app",
-                                    database="test")
-        cls.cluster.wait_until_replayed()
+        replicas.create_counters(cls.cluster)
         cls.addresses = {server.address for server in cls.cluster.standbys}
 
     def start(self, settings=None, **options):

@@ -19,9 +19,7 @@ class Losses(unittest.TestCase):
     def setUpClass(cls):
         cls.cluster = replicas.ReplicatedCluster()
         cls.addClassCleanup(cls.cluster.stop)
-        cls.cluster.primary.execute("create table counters(id int primary key, n int); grant all on counters to app",
-                                    database="test")
-        cls.cluster.wait_until_replayed()
+        replicas.create_counters(cls.cluster)
         cls.pooler = replicas.pooler(cls.cluster, {"attempt_interval": 0.1})
         cls.addClassCleanup(cls.pooler.stop)
 

@@ -17,9 +17,7 @@ class Outages(unittest.TestCase):
     def setUp(self):
         self.cluster = replicas.ReplicatedCluster()
         self.addCleanup(self.cluster.stop)
-        self.cluster.primary.execute("create table counters(id int primary key, n int); grant all on counters to app",
-                                     database="test")
-        self.cluster.wait_until_replayed()
+        replicas.create_counters(self.cluster)
 
     def start(self, **settings):
         pooler = replicas.pooler(self.cluster, {"attempt_interval": 0.1, "failover_hold": 25} | settings)

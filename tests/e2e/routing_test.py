@@ -14,11 +14,6 @@ from harness import eventually
 from replicas import where
 
 
-def create_counters(cluster):
-    cluster.primary.execute("create table counters(id int primary key, n int); grant all on counters to app", database="test")
-    cluster.wait_until_replayed()
-
-
 class Routing(unittest.TestCase):
     """On one cluster, whose roles nobody changes."""
 
@@ -26,7 +21,7 @@ class Routing(unittest.TestCase):
     def setUpClass(cls):
         cls.cluster = replicas.ReplicatedCluster()
         cls.addClassCleanup(cls.cluster.stop)
-        create_counters(cls.cluster)
+        replicas.create_counters(cls.cluster)
         cls.addresses = {server.address for server in cls.cluster.standbys}
 
     def start(self, settings=None, **options):
@@ -347,7 +342,7 @@ class Failover(unittest.TestCase):
     def setUp(self):
         self.cluster = replicas.ReplicatedCluster()
         self.addCleanup(self.cluster.stop)
-        create_counters(self.cluster)
+        replicas.create_counters(self.cluster)
 
     def start(self, **settings):
         pooler = replicas.pooler(self.cluster, {"attempt_interval": 0.1, "failover_hold": 25} | settings)

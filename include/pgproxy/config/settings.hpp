@@ -114,6 +114,8 @@ struct Database {
   /// server_settings: likewise, and verified at the first login.
   std::vector<std::pair<std::string, std::string>> server_settings;
   std::string place;  ///< "file:line" of the entry
+  /// What it is called on the server.
+  const std::string& server_dbname() const { return dbname.empty() ? name : dbname; }
 };
 
 /// One line of [users].
