@@ -22,6 +22,7 @@ REPORTS = "reports"  # another pool for the same database
 CLUSTER = "127.0.0.1,127.0.0.2,127.0.0.3"  # a primary and its standbys, fake or not
 SERVERS = 20
 IDLE_CLIENTS = 10_000
+YIELDING = ["nice", "-n", "19"]
 START_SECONDS = 10  # more than any program here needs to listen, or to stop
 
 
@@ -268,8 +269,10 @@ class Load:
     def __init__(self, machine, proxy, database=DATABASE, yields=False, **options):
         """`yields`: to whatever else its core has to do."""
         self.proxy = proxy
-        command = (["nice", "-n", "19"] if yields else []) + [machine.build / "bench/bench_load", "--port", proxy.port, "--user", USER,
+        command = [machine.build / "bench/bench_load", "--port", proxy.port, "--user", USER,
                    "--password", PASSWORD, "--database", database]
+        if yields:
+            command = [*YIELDING, *command]
         for name, value in options.items():
             command += ["--tls"] if name == "tls" else ["--" + name.replace("_", "-"), value]
         self.process = machine.start(machine.load_core, command, stdin=subprocess.PIPE,

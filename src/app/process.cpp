@@ -75,12 +75,28 @@ std::uint64_t needed_descriptors(const config::Settings& settings) {
   return settings.max_client_conn + servers + own;
 }
 
+namespace {
+
+/// Linux doubles a process' table of descriptors whenever it is full, and makes the caller wait for
+/// all processors meanwhile when there are threads: some 15 ms for each doubling, in the middle of
+/// a storm of connects. One descriptor as high as any will be lets it grow now; it stays that long
+/// when this one is closed.
+void grow_descriptor_table(std::uint64_t size) {
+  const int highest = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, static_cast<int>(size - 1));
+  if (highest >= 0) close(highest);
+}
+
+}  // namespace
+
 Result<void> ensure_descriptors(const config::Settings& settings) {
   const std::uint64_t needed = needed_descriptors(settings);
   rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) return {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return {};
   rlimit wanted{.rlim_cur = needed, .rlim_max = std::max<rlim_t>(limit.rlim_max, needed)};
-  if (setrlimit(RLIMIT_NOFILE, &wanted) == 0) return {};
+  if (limit.rlim_cur >= needed || setrlimit(RLIMIT_NOFILE, &wanted) == 0) {
+    grow_descriptor_table(needed);
+    return {};
+  }
   return failure(
       "only " + std::to_string(limit.rlim_max) + " file descriptors are allowed, " +
           std::to_string(needed) + " are needed: max_client_conn = " +

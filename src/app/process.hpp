@@ -14,8 +14,8 @@ Result<void> check_not_root(const config::Settings& settings);
 Result<void> become_user(const config::Settings& settings);
 /// File descriptors for max_client_conn, all that the pools may open, and the program's own.
 std::uint64_t needed_descriptors(const config::Settings& settings);
-/// Makes sure that the process may have as many, raising its limits as far as it is allowed to. The
-/// error says what to do.
+/// Makes sure that the process may have as many, raising its limits as far as it is allowed to, and
+/// that none of them has to wait for the kernel. The error says what to do.
 Result<void> ensure_descriptors(const config::Settings& settings);
 
 /// The pidfile of the setting of that name, removed at the end. A stale one is replaced, one of a

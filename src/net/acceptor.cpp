@@ -90,8 +90,9 @@ void Acceptor::accept_waiting() {
 bool Acceptor::accept_one() {
   FileDescriptor fd(::accept4(socket_.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!fd.is_open()) return handle_error(errno);
-  listener_.on_accepted(
-      std::make_unique<StreamTransport>(loop_, std::move(fd)));  // may destroy *this
+  auto newcomer = std::make_unique<StreamTransport>(loop_, std::move(fd));
+  newcomer->treat_as_newcomer();
+  listener_.on_accepted(std::move(newcomer));  // may destroy *this
   return true;
 }
 

@@ -5,9 +5,8 @@
 #include <pthread.h>
 #include <sys/resource.h>
 #include <utility>
-#include <uv.h>
 
-#include "net/uv_handle.hpp"
+#include "pgproxy/base/assert.hpp"
 
 namespace pgproxy::net {
 namespace {
@@ -46,9 +45,7 @@ class UvExecutor::Pending final : public io::PendingJob {
 };
 
 UvExecutor::UvExecutor(uv_loop_s& loop, unsigned thread_count)
-    : has_done_(make_handle<uv_async_t>(loop, this, uv_async_init, [](uv_async_t* handle) {
-        if (auto* self = static_cast<UvExecutor*>(handle->data)) self->finish_jobs();
-      })) {
+    : has_done_(loop, [this] { finish_jobs(); }) {
   PGPROXY_ASSERT(thread_count > 0);
   start_threads(thread_count);
 }
@@ -100,7 +97,10 @@ void UvExecutor::run_jobs(const std::stop_token& ending) {
     if (entry->is_wanted) entry->job->run();
     lock.lock();
     done_.push_back(std::move(entry));
-    if (done_.size() == 1) uv_async_send(has_done_.get());
+    if (done_.size() > 1) continue;  // the loop knows
+    lock.unlock();
+    has_done_.send();
+    lock.lock();
   }
 }
 

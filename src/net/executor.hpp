@@ -9,14 +9,14 @@
 #include <vector>
 
 #include "pgproxy/io/executor.hpp"
-#include "pgproxy/net/loop.hpp"
+#include "net/wakeup.hpp"
 
 namespace pgproxy::net {
 
 /// The threads of one loop. Jobs that ended come back to it together, however many there are.
 class UvExecutor final : public io::Executor {
  public:
-  /// Throws std::system_error when the system has no threads left.
+  /// Throws std::system_error when the system has no threads or file descriptors left.
   UvExecutor(uv_loop_s& loop, unsigned thread_count);
   /// Waits for the jobs that run; those that did not begin are freed without that.
   ~UvExecutor();
@@ -34,7 +34,7 @@ class UvExecutor final : public io::Executor {
   void run_jobs(const std::stop_token& ending);
   void finish_jobs();
 
-  HandlePtr<uv_async_s> has_done_;
+  Wakeup has_done_;
   std::mutex mutex_;  ///< guards what is waiting and what is done
   std::condition_variable_any has_news_;
   std::deque<std::unique_ptr<Entry>> waiting_;

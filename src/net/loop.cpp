@@ -13,11 +13,14 @@
 #include "net/lingering_close.hpp"
 #include "net/tls_transport.hpp"
 #include "net/uv_handle.hpp"
+#include "net/wakeup.hpp"
 
 namespace pgproxy::net {
 namespace {
 
 constexpr std::size_t read_buffer_bytes = 256 * 1024;
+/// A step of a login costs some twenty microseconds: everybody else waits less than a millisecond.
+constexpr int newcomers_per_round = 16;
 
 std::unique_ptr<uv_loop_t> make_loop() {
   auto loop = std::make_unique<uv_loop_t>();
@@ -36,18 +39,17 @@ UvLoop::UvLoop(const SocketOptions& options, unsigned thread_count)
       read_buffer_(std::make_unique_for_overwrite<std::uint8_t[]>(read_buffer_bytes)),
       alarm_(make_handle<uv_timer_t>(*loop_, this, uv_timer_init)),
       idle_(make_handle<uv_idle_t>(*loop_, this, uv_idle_init)),
-      mailbox_(make_handle<uv_async_t>(*loop_, this, uv_async_init,
-                                       [](uv_async_t* handle) {
-                                         if (auto* self = static_cast<UvLoop*>(handle->data))
-                                           self->run_posted();
-                                       })),
+      mailbox_(std::make_unique<Wakeup>(*loop_, [this] { run_posted(); })),
       before_poll_(make_handle<uv_prepare_t>(*loop_, this, uv_prepare_init)),
       connector_(std::make_unique<UvConnector>(*this)),
       executor_(std::make_unique<UvExecutor>(*loop_, thread_count)),
       handshakes_(std::make_unique<HandshakeQueue>(*executor_)) {
   std::signal(SIGPIPE, SIG_IGN);
   uv_prepare_start(before_poll_.get(), [](uv_prepare_t* handle) {
-    if (auto* self = static_cast<UvLoop*>(handle->data)) self->now_ = TimePoint{};
+    auto* self = static_cast<UvLoop*>(handle->data);
+    if (self == nullptr) return;
+    self->now_ = TimePoint{};
+    self->newcomers_left_ = newcomers_per_round;
   });
 }
 
@@ -97,8 +99,9 @@ void UvLoop::post(std::function<void()> task) {
   {
     const std::lock_guard lock(posted_mutex_);
     posted_.push_back(std::move(task));
+    if (posted_.size() > 1) return;  // the loop knows
   }
-  uv_async_send(mailbox_.get());
+  mailbox_->send();
 }
 
 void UvLoop::run_posted() {
@@ -182,6 +185,25 @@ void UvLoop::run_deferred() {
     next.unlink();
     next.on_deferred();
   }
+  serve_newcomers();
+}
+
+bool UvLoop::may_serve_newcomer() {
+  return newcomers_.empty() && newcomers_left_-- > 0;
+}
+
+void UvLoop::line_up(Deferred& newcomer) {
+  newcomers_.push_back(newcomer);
+  stay_awake();
+}
+
+void UvLoop::serve_newcomers() {
+  for (int left = newcomers_per_round; left > 0 && !newcomers_.empty(); --left) {
+    Deferred& next = newcomers_.front();
+    next.unlink();
+    next.on_deferred();
+  }
+  if (!newcomers_.empty()) stay_awake();
 }
 
 void UvLoop::close_gracefully(std::unique_ptr<io::Transport> transport) {

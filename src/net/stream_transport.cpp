@@ -18,6 +18,21 @@ struct StreamTransport::WriteQueue {
   Bytes rest() const { return Bytes(bytes).subspan(sent); }
 };
 
+/// In line while there is something to read, and the socket is not polled for it.
+class StreamTransport::Newcomer final : public Deferred {
+ public:
+  explicit Newcomer(StreamTransport& transport) : transport_(transport) {}
+
+  void on_deferred() override {
+    if (transport_.reading_ != Reading::active) return;
+    transport_.start_reading(Reading::active);
+    transport_.read_once();  // may destroy *this
+  }
+
+ private:
+  StreamTransport& transport_;
+};
+
 namespace {
 
 bool would_block(int error) {
@@ -96,7 +111,20 @@ void StreamTransport::on_poll(uv_poll_t* handle, int status, int events) {
   if (status < 0) self->set_interest(self->interest_);
   const bool may_write = status < 0 || (events & UV_WRITABLE) != 0;
   if (may_write && self->queue_ != nullptr) return self->flush_queue();
-  if ((self->interest_ & UV_READABLE) != 0) self->read_once();
+  if ((self->interest_ & UV_READABLE) == 0) return;
+  if (self->newcomer_ == nullptr || self->loop_.may_serve_newcomer()) return self->read_once();
+  self->set_interest(self->interest_ & ~UV_READABLE);
+  self->loop_.line_up(*self->newcomer_);
+}
+
+void StreamTransport::treat_as_newcomer() {
+  newcomer_ = std::make_unique<Newcomer>(*this);
+}
+
+void StreamTransport::admit() {
+  const bool is_in_line = newcomer_ != nullptr && newcomer_->is_linked();
+  newcomer_.reset();
+  if (is_in_line && reading_ == Reading::active) start_reading(Reading::active);
 }
 
 void StreamTransport::read_once() {

@@ -29,9 +29,12 @@ class StreamTransport final : public io::Transport {
   std::size_t queued_bytes() const override;
   void pause_reading() override;
   void resume_reading() override;
+  void admit() override;
   io::Endpoint peer() const override;
   io::Endpoint local() const override;
 
+  /// From now on, until admit(): see there.
+  void treat_as_newcomer();
   /// Sends FIN; nothing may be queued, nothing may be written any more.
   void finish_writing();
   /// What is read comes to its end by itself, as if the other side had said EOF; the bytes that the
@@ -47,6 +50,7 @@ class StreamTransport final : public io::Transport {
   //  not_started -> active <-> paused;   active, paused -> dropping;   active, dropping -> ended
   enum class Reading : std::uint8_t { not_started, active, paused, dropping, ended };
   struct WriteQueue;
+  class Newcomer;
 
   static void on_poll(uv_poll_t* handle, int status, int events);
 
@@ -64,6 +68,7 @@ class StreamTransport final : public io::Transport {
   HandlePtr<uv_poll_t> handle_;                ///< closed before fd_
   io::TransportListener* listener_ = nullptr;  ///< null before the first and after on_closed()
   std::unique_ptr<WriteQueue> queue_;          ///< only while the kernel refuses bytes
+  std::unique_ptr<Newcomer> newcomer_;         ///< nullptr: admitted
   int error_ = 0;                              ///< errno; not 0: broken
   int interest_ = 0;                           ///< UV_READABLE, UV_WRITABLE: what is polled for
   Reading reading_ = Reading::not_started;

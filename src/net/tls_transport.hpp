@@ -28,6 +28,7 @@ class TlsTransport final : public io::Transport,
   std::size_t queued_bytes() const override;
   void pause_reading() override;
   void resume_reading() override;
+  void admit() override { stream_->admit(); }
   io::Endpoint peer() const override { return stream_->peer(); }
   io::Endpoint local() const override { return stream_->local(); }
   const io::TlsInfo* tls() const override;

@@ -424,6 +424,7 @@ void ClientSession::finish_login(pool::ServerConnection* kept) {
   wire::put_backend_key(out, cancel_pid_, cancel_secret_);
   wire::put_ready_for_query(out, wire::TransactionStatus::idle);
   send(out);
+  transport_->admit();
   pool_->counters().logins.add(pool_->loop().now() - login_->since);
   login_.reset();
   state_ = ClientState::idle;
@@ -442,6 +443,7 @@ void ClientSession::enter_console() {
                  .message = "not allowed",
                  .hint = "Name the user in admin_users or stats_users."});
   }
+  transport_->admit();
   console_access_ = is_admin ? ConsoleAccess::admin : ConsoleAccess::stats;
   timer_.disarm();
   std::string out = std::move(login_->reply);

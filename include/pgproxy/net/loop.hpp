@@ -13,7 +13,6 @@
 #include "pgproxy/net/socket_options.hpp"
 
 // libuv's own types: its headers stay under src/net.
-struct uv_async_s;
 struct uv_idle_s;
 struct uv_loop_s;
 struct uv_prepare_s;
@@ -26,6 +25,7 @@ class HandshakeQueue;
 class LingeringClose;
 class UvConnector;
 class UvExecutor;
+class Wakeup;
 
 /// Closes a libuv handle and frees it where libuv allows it: in the close callback.
 struct CloseHandle {
@@ -89,6 +89,10 @@ class UvLoop final : public io::Loop, private AlarmSetter {
   HandshakeQueue& handshakes() { return *handshakes_; }
   /// Calls deferred.on_deferred() in the next round, unless it is destroyed before.
   void defer(Deferred& deferred);
+  /// True: a newcomer may be served at once. False: it has to line up.
+  bool may_serve_newcomer();
+  /// Calls newcomer.on_deferred() when it is its turn, unless it is destroyed before.
+  void line_up(Deferred& newcomer);
   void forget(std::list<LingeringClose>::iterator closed);
 
  private:
@@ -101,6 +105,7 @@ class UvLoop final : public io::Loop, private AlarmSetter {
   void run_posted();
   void stay_awake();
   void run_deferred();
+  void serve_newcomers();
 
   SocketOptions options_;
   Timeouts timeouts_;
@@ -110,13 +115,15 @@ class UvLoop final : public io::Loop, private AlarmSetter {
   std::string cipher_buffer_;
   HandlePtr<uv_timer_s> alarm_;
   HandlePtr<uv_idle_s> idle_;  ///< started while something is deferred: the loop does not sleep
-  HandlePtr<uv_async_s> mailbox_;
+  std::unique_ptr<Wakeup> mailbox_;
   HandlePtr<uv_prepare_s> before_poll_;
   mutable TimePoint now_{};  ///< zero: not read in this round
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;
   std::vector<std::unique_ptr<SignalWatch>> signals_;
   IntrusiveList<Deferred> deferred_;
+  IntrusiveList<Deferred> newcomers_;  ///< that wait, first come first served
+  int newcomers_left_ = 0;             ///< that may be served in this round
   std::vector<std::unique_ptr<io::Disposable>> doomed_;
   std::list<LingeringClose> lingering_;
   std::unique_ptr<UvConnector> connector_;
