@@ -3,25 +3,11 @@
 #include <atomic>
 #include <csignal>
 #include <pthread.h>
-#include <sys/resource.h>
 #include <utility>
 
 #include "pgproxy/base/assert.hpp"
 
 namespace pgproxy::net {
-namespace {
-
-/// Of the nice value: a tenth of the loop's share of a processor that both want. Jobs go on beside
-/// a loop that is never idle, but do not make it wait.
-constexpr int niceness = 10;
-
-/// Linux keeps a nice value for each thread: this changes that of the caller alone. Anybody may
-/// raise his own; on top of what the process was started with.
-void yield_to_loop() {
-  ::setpriority(PRIO_PROCESS, 0, ::getpriority(PRIO_PROCESS, 0) + niceness);
-}
-
-}  // namespace
 
 /// A job and whoever waits for it. The threads touch `job` and `is_wanted` only.
 struct UvExecutor::Entry {
@@ -87,7 +73,6 @@ void UvExecutor::start_threads(unsigned count) {
 }
 
 void UvExecutor::run_jobs(const std::stop_token& ending) {
-  yield_to_loop();
   std::unique_lock lock(mutex_);
   while (has_news_.wait(lock, ending, [this] { return !waiting_.empty(); })) {
     if (ending.stop_requested()) return;

@@ -8,8 +8,9 @@
 #include <thread>
 #include <vector>
 
-#include "pgproxy/io/executor.hpp"
 #include "net/wakeup.hpp"
+
+#include "pgproxy/io/executor.hpp"
 
 namespace pgproxy::net {
 

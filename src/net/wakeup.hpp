@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "net/file_descriptor.hpp"
+
 #include "pgproxy/net/loop.hpp"
 
 struct uv_poll_s;

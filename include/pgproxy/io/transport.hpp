@@ -82,7 +82,8 @@ class Transport {
   virtual void pause_reading() = 0;
   virtual void resume_reading() = 0;
   /// The other side is who it says it is. Until then an accepted connection is a newcomer: read
-  /// from behind all others, a few in each round of events, so that a storm of them holds up nobody.
+  /// from behind all others, a few in each round of events, so that a storm of them holds up
+  /// nobody.
   virtual void admit() {}
   /// Asked of the kernel each time: nothing is kept per idle connection.
   virtual Endpoint peer() const = 0;

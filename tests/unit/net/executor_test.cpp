@@ -1,10 +1,8 @@
 #include "pgproxy/io/executor.hpp"
 
-#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <future>
-#include <sys/resource.h>
 #include <thread>
 
 #include "net_fixture.hpp"
@@ -60,18 +58,6 @@ TEST_CASE("a job runs on another thread and its end is told on the loop's") {
   CHECK(told_on == std::this_thread::get_id());
   CHECK(ran_on != std::thread::id());
   CHECK(ran_on != told_on);
-}
-
-TEST_CASE("threads yield the processor to the loop, which keeps its own priority") {
-  const int before = ::getpriority(PRIO_PROCESS, 0);
-  Jobs jobs;
-  int of_thread = before;
-  bool is_done = false;
-  const auto pending =
-      jobs.submit([&] { of_thread = ::getpriority(PRIO_PROCESS, 0); }, [&] { is_done = true; });
-  jobs.test.run_until([&] { return is_done; });
-  CHECK(of_thread == std::min(before + 10, 19));  // 19: the lowest that there is
-  CHECK(::getpriority(PRIO_PROCESS, 0) == before);
 }
 
 TEST_CASE("jobs run in their order, and every end is told") {
