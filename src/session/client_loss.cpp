@@ -16,14 +16,17 @@ namespace pgproxy::session {
 
 /// With several servers the next transaction can begin on another one, and a lost one takes nothing
 /// with it but the transaction that was under way: unless more of the client's was there than that,
-/// or what it has been told of it is not whole.
+/// or what it has been told of it is not whole. Of what code may have left of an earlier
+/// transaction it is told that it is lost.
 bool ClientSession::survives_loss(pool::ServerConnection& server) const {
   if (routing_ == nullptr || pass_ != nullptr || is_draining_) return false;
   if (state_ == ClientState::replaying) return true;
-  if (state_ != ClientState::active || is_pinned() || keeps_server_for_good()) return false;
-  if (naming_ != nullptr || server.expected().is_uncertain()) return false;
+  if (is_pinned() || keeps_server_for_good() || naming_ != nullptr) return false;
+  if (state_ == ClientState::asking) return traces_->is_code_only();
+  if (state_ != ClientState::active || server.expected().is_uncertain()) return false;
   const bool is_first = !routing_->has_ended_one;
-  return (traces_ == nullptr || is_first) && !server.is_mid_message();
+  const bool is_bearable = traces_ == nullptr || is_first || traces_->is_code_only();
+  return is_bearable && !server.is_mid_message();
 }
 
 void ClientSession::on_server_lost(pool::ServerConnection& server, const Error& error,
@@ -40,23 +43,28 @@ void ClientSession::on_server_lost(pool::ServerConnection& server, const Error& 
 /// hears of it with the next one.
 void ClientSession::outlive(pool::ServerConnection& server, const Error& error) {
   target_ = pool_;
+  has_server_error_ = false;
+  login_.reset();
   if (state_ == ClientState::replaying) {  // nothing of the client's was sent yet
-    has_server_error_ = false;
-    login_.reset();
     state_ = ClientState::idle;
     timer_.disarm();
     return go_on_later();
   }
-  const Error told{.sqlstate = error.sqlstate,
-                   .message = error.message,
-                   .detail =
-                       "The transaction is lost; of a COMMIT that was sent it is not known "
-                       "whether it took effect.",
-                   .hint = error.hint};
-  log::line(log::Level::warning, subject(), "the transaction is lost, the client stays: {}",
+  const bool is_between = state_ == ClientState::asking;
+  const bool is_more_lost = traces_ != nullptr && routing_->has_ended_one;
+  std::string lost = is_between ? ""
+                                : "The transaction is lost; of a COMMIT that was sent it is not "
+                                  "known whether it took effect.";
+  if (is_more_lost) {
+    if (!lost.empty()) lost += ' ';
+    lost += "What functions or triggers of the one before may have set for the session is lost.";
+  }
+  const Error told{error.sqlstate, error.message, std::move(lost), error.hint};
+  log::line(log::Level::warning, subject(), "{} is lost, the client stays: {}",
+            is_between ? "what the last transaction may have left" : "the transaction",
             told.message);
   const bool is_open = server.transaction_status() != wire::TransactionStatus::idle;
-  routing_->is_block_lost = routing_->is_block_sent.value_or(is_open);
+  routing_->is_block_lost = !is_between && routing_->is_block_sent.value_or(is_open);
   std::string settings = former_settings(*server.session_state());
   if (in_cycle_) {
     note_error(told);
@@ -126,12 +134,16 @@ void ClientSession::note_block(const sql::Facts& facts) {
 /// outside of it: as PostgreSQL has it of a block that has failed, nothing but its end is taken,
 /// and COMMIT is ROLLBACK there. True: it is ROLLBACK in the extended protocol, for which any
 /// server will do; there COMMIT is an error.
-bool ClientSession::leaves_lost_block(const Pass& pass, const wire::Header& header, Bytes body) {
+bool ClientSession::goes_on_after_loss(const Pass& pass, const wire::Header& header, Bytes body) {
+  const auto loss = std::move(routing_->loss);
+  if (loss != nullptr) send(loss->settings);
+  if (!routing_->is_block_lost) {
+    refuse_waiting(loss->error);
+    return false;
+  }
   const Beginning next = read_beginning(pass, header, body);
   const sql::Facts* const facts = next.shape != nullptr ? &next.shape->facts : nullptr;
   const bool ends = facts != nullptr && facts->ends_transaction && !facts->chains;
-  const auto loss = std::move(routing_->loss);
-  if (loss != nullptr) send(loss->settings);
   routing_->is_block_lost = !ends;
   const bool rolls_back =
       contains_ignoring_case(next.text, "rollback") || contains_ignoring_case(next.text, "abort");

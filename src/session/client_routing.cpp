@@ -134,7 +134,8 @@ ClientSession::Beginning ClientSession::read_beginning(const Pass& pass, const w
 /// or was refused one.
 bool ClientSession::choose_target(Pass& pass, const wire::Header& header, Bytes body) {
   target_ = pool_;
-  if (routing_->is_block_lost && !leaves_lost_block(pass, header, body)) return false;
+  const bool hears_of_loss = routing_->is_block_lost || routing_->loss != nullptr;
+  if (hears_of_loss && !goes_on_after_loss(pass, header, body)) return false;
   routing_->is_waiting = routing_->may_rerun = is_kept_ = false;
   const Beginning beginning = read_beginning(pass, header, body);
   routing_->target = Target::primary;

@@ -375,7 +375,7 @@ class ClientSession final : public io::Disposable,
   void go_on_later();
   void tell_loss();
   void note_block(const sql::Facts& facts);
-  bool leaves_lost_block(const Pass& pass, const wire::Header& header, Bytes body);
+  bool goes_on_after_loss(const Pass& pass, const wire::Header& header, Bytes body);
   wire::TransactionStatus status_without_server() const;
 
   // Server connection: getting, keeping, giving back (client_session.cpp).

@@ -76,7 +76,7 @@ struct SessionRouting {
     Error error;
     std::string settings;  ///< ParameterStatus of what the transaction had changed
   };
-  std::unique_ptr<Loss> loss;  ///< and the client has yet to hear of it
+  std::unique_ptr<Loss> loss;  ///< of its server, of which the client has yet to hear
   bool has_ended_one = false;  ///< on the server at hand a transaction has ended
   // The end of the transaction on a replica.
   bool is_end_bound = false;     ///< what the last Bind was for is COMMIT or ROLLBACK

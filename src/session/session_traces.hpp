@@ -42,6 +42,11 @@ struct SessionTraces {
   bool is_asked_about() const {
     return !pending.empty() && !pinned_by.contains(sql::Residue::hidden);
   }
+  /// Nothing but code that is not known to be clean: what it did, if anything, nobody asked for.
+  bool is_code_only() const {
+    return (pending - sql::ResidueSet{sql::Residue::code}).empty() && pinned_by.empty() &&
+           settings.empty() && resets.empty() && !constant && !code_names_settings;
+  }
   bool is_empty() const {
     return pending.empty() && resets.empty() && !constant && pinned_by.empty();
   }

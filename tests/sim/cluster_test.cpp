@@ -148,6 +148,42 @@ TEST_CASE("a cycle that was lost with its server is answered once, and dropped u
   CHECK(at.world.violation_text() == "");
 }
 
+TEST_CASE("a client whose server is lost while it is asked what code has left hears of it and stays") {
+  ClusterWorld at;
+  at.roles(ServerRole::primary, ServerRole::standby);
+  at.world.postgres.question_time = std::chrono::milliseconds(50);
+  Client& client = at.world.ready_client();
+  client.may_lose_connection = true;
+  const auto say = [&](const char* text) {
+    std::string query;
+    wire::put_query(query, text);
+    client.collect();
+    client.send(query);
+    at.world.run();
+  };
+  const auto say_and_lose = [&](const char* text) {
+    at.world.postgres.question_faults.push_back(QuestionFault::death);
+    say(text);
+    at.roles(ServerRole::unknown, ServerRole::primary);
+    at.roles(ServerRole::primary, ServerRole::standby);
+  };
+  SUBCASE("code may have left something") {
+    say_and_lose("select public.note(1)");
+    CHECK(client.collected() == std::vector<std::string>{"T", "D:1", "C:SELECT 1", "Z:I"});
+    REQUIRE_FALSE(client.is_closed());
+    say("rollback");  // not taken for the end of a block: it has to hear of the loss
+    CHECK(client.collected() == std::vector<std::string>{"E:08006", "Z:I"});
+    at.ask(client);
+    CHECK(client.is_content());
+  }
+  SUBCASE("the statement has left something") {
+    say_and_lose("create temp table x (i int)");
+    CHECK(client.is_closed());
+  }
+  at.world.drain();
+  CHECK(at.world.violation_text() == "");
+}
+
 TEST_CASE("without a primary transactions fail after failover_hold, and their clients stay") {
   ClusterWorld at;
   at.roles(ServerRole::primary, ServerRole::standby);
