@@ -163,7 +163,7 @@ void Pools::set_limits(std::string_view server, const GivenLimits& limits) {
   enforce_limits();
   has_starving_ = false;  // whoever still is says so again
   for (const auto& [key, pool] : pools_) {
-    if (pool->uses(changed)) pool->grow();
+    if (pool->uses(changed) || pool->has_waiters()) pool->grow();
   }
   end_bites(Duration::zero());
 }

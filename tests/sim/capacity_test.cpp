@@ -137,6 +137,21 @@ TEST_CASE("a pool whose clients never end waiting makes room for one that has no
   CHECK(world.violation_text() == "");
 }
 
+TEST_CASE("who waits for a connection of the user's is not forgotten when another server's limits change") {
+  config::Settings settings = two_databases();
+  settings.databases[1].hosts = {"10.0.0.2"};
+  settings.max_user_connections = 1;
+  World world(settings);
+  Holders holder(world, 1);
+  Client& waiting = ask(world, "other");
+  CHECK_FALSE(waiting.is_logged_in());
+  world.pools().set_limits(host_name, allows(50));
+  holder.finish();
+  CHECK(waiting.is_logged_in());
+  world.drain();
+  CHECK(world.violation_text() == "");
+}
+
 TEST_CASE("limits of a role and of a database at the server hold for every pool that they are of") {
   World world(two_databases());
   pool::GivenLimits limits;
