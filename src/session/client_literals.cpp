@@ -287,10 +287,14 @@ bool ClientSession::is_unnamed_provision_certain() {
 }
 
 std::optional<Error> ClientSession::objection_to_unnamed() {
-  if (unnamed_ == nullptr || !maps_names()) return std::nullopt;
-  if (auto objection = name_in_bind(unnamed_->shape, unnamed_->query())) return objection;
+  if (unnamed_ == nullptr) return std::nullopt;
+  if (maps_names()) {
+    if (auto objection = name_in_bind(unnamed_->shape, unnamed_->query())) return objection;
+  }
   if (unnamed_there_ == UnnamedThere::ours) return std::nullopt;
-  return objection_to_reading(unnamed_reading());
+  const pool::ReadingRef reading = unnamed_reading();
+  if (unnamed_->is_reading_unknown && reading != nullptr) return unknown_reading();
+  return maps_names() ? objection_to_reading(reading) : std::nullopt;
 }
 
 /// As pool::Statement::reading(). It is parsed often, and seldom on a second server.
