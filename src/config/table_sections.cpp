@@ -124,11 +124,11 @@ constexpr Row<Settings> kRecovery[] = {
                    "spares applications the errors that follow a change of a table"),
      on_reload,
      "When a cycle of messages is run again, once, if it was outside of a transaction and nothing "
-     "of "
-     "its answer was passed on. stale_plan: it had failed at its first message with \"cached plan "
-     "must not change result type\". replica_refusal: a standby refused a statement that would "
-     "write (25006, unlogged tables), or ended it for what it had to replay (40001); then the "
-     "primary runs it."},
+     "of its answer was passed on. stale_plan: it had failed at its first message with \"cached "
+     "plan must not change result type\". replica_refusal: a standby refused a statement that "
+     "would write (25006, unlogged tables), ended it for what it had to replay (40001, 40P01), or "
+     "does not have what it names, perhaps not yet (42P01 and the like); then the primary runs "
+     "it."},
 };
 
 constexpr Row<Settings> kHealth[] = {

@@ -75,12 +75,26 @@ bool is_head(Bytes reply) {
   return true;
 }
 
+/// It may be that way for the moment only: what stands in the way of its replay a standby ends with
+/// 40001, or 40P01 for a lock on a buffer; and what was made a moment ago it does not have yet.
+bool is_for_now(std::string_view sqlstate) {
+  static constexpr std::string_view states[] = {
+      "3F000",  // invalid_schema_name
+      "40001",  // serialization_failure
+      "40P01",  // deadlock_detected
+      "42703",  // undefined_column
+      "42704",  // undefined_object
+      "42883",  // undefined_function
+      "42P01",  // undefined_table
+  };
+  return std::ranges::find(states, sqlstate) != std::end(states);
+}
+
 /// A standby refuses what writes (25006), tables that are not replicated, and everything in
-/// sessions that are serializable by default; what stands in the way of its replay it ends with
-/// 40001.
+/// sessions that are serializable by default.
 bool is_by_standby(const wire::ErrorFields& fields) {
   if (fields.is_fatal()) return false;
-  if (fields.sqlstate == "25006" || fields.sqlstate == "40001") return true;
+  if (fields.sqlstate == "25006" || is_for_now(fields.sqlstate)) return true;
   return fields.sqlstate == "0A000" && (fields.routine == "get_relation_info" ||
                                         fields.routine == "GetSerializableTransactionSnapshot");
 }
@@ -211,8 +225,7 @@ void ClientSession::note_replica_error(pool::ServerConnection& server,
   server.replace_error("");
   server.expected().swallow_ready();
   if (cycle_.shape == nullptr) return;
-  // What its replay stands in the way of may be different the next time.
-  cycle_.shape->is_refused_by_standbys |= fields.sqlstate != "40001";
+  cycle_.shape->is_refused_by_standbys |= !is_for_now(fields.sqlstate);
   if (std::exchange(cycle_.shape->is_rerun_told, true)) return;
   log::line(
       log::Level::log, subject(),

@@ -288,6 +288,29 @@ class Refusals(RoutingTest):
             self.assertEqual((raw.rows(reply), raw.error(reply)["C"]), ([("1001", "late")], "57P01"))
         self.assertEqual(self.noted(), 1)
 
+    def test_what_a_standby_does_not_have_yet(self):
+        """Another client's table, column and function; the catalog, which is the primary's, knows them."""
+        pooler = self.start_and_warm()
+        self.addCleanup(self.cluster.primary.execute, "drop table late; drop function later", database="test")
+        with pooler.connect() as writer, pooler.raw() as reader:
+            try:
+                for standby in self.cluster.standbys:
+                    standby.pause_replay()
+                writer.execute("create table late (n int)")
+                writer.execute("insert into late values (1)")
+                writer.execute("create function later() returns int language sql stable as 'select 2'")
+                for statement, value in (("select n, 77 from late", "1"), ("select later(), 77", "2")):
+                    eventually(lambda: pooler.console(f"explain route '{statement}'")[0]["reason"] == "plain_query", "the catalog has it")
+                    for reply in (reader.query(statement), reader.ask(raw.statement(statement), raw.SYNC)):
+                        self.assertEqual(raw.rows(reply), [(value, "77")])
+                    self.assertEqual(pooler.console(f"explain route '{statement}'")[0]["target"], "replica")  # it may have it the next time
+                self.assertEqual(raw.error(reader.query("select nothing from late"))["C"], "42703")  # the primary says so, too
+            finally:
+                for standby in self.cluster.standbys:
+                    standby.resume_replay()
+            self.cluster.wait_until_replayed()
+            self.assert_on_replica(writer, f"select {PLACE} from late")
+
     def test_other_errors_are_the_client_s(self):
         pooler = self.start_and_warm()
         with pooler.raw() as client:
