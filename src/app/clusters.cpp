@@ -11,8 +11,13 @@ constexpr Duration sampling_quiet_time = std::chrono::seconds(1);
 
 pool::ServerRole role_of(const route::ClusterView& view, std::size_t index) {
   if (view.primary == index) return pool::ServerRole::primary;
-  return view.hosts[index].role == route::Role::standby ? pool::ServerRole::standby
-                                                        : pool::ServerRole::unknown;
+  switch (view.hosts[index].role) {
+    case route::Role::standby: return pool::ServerRole::standby;
+    case route::Role::replaced: return pool::ServerRole::replaced;
+    case route::Role::unknown:
+    case route::Role::primary: return pool::ServerRole::unknown;
+  }
+  std::unreachable();
 }
 
 std::string lsn_text(std::uint64_t lsn) {

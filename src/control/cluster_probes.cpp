@@ -18,6 +18,7 @@ constexpr Duration sampling_interval = std::chrono::milliseconds(5);
 std::string_view role_word(route::Role role) {
   switch (role) {
     case route::Role::unknown: return "of unknown role";
+    case route::Role::replaced: return "a primary that was replaced";
     case route::Role::primary: return "a primary";
     case route::Role::standby: return "a standby";
   }
@@ -138,10 +139,7 @@ void ClusterProbes::log_changes(const Probed& probed, const route::ClusterView& 
   const route::ClusterView* const before = probed.published.get();
   for (std::size_t i = 0; i < view.hosts.size(); ++i) {
     const route::HostView& host = view.hosts[i];
-    // One that has missed a promotion says that it is a primary: its role is not what it says.
-    const bool is_news = probed.hosts[i]->view.role != host.role && before != nullptr &&
-                         before->hosts[i].evidence != host.evidence;
-    if (before != nullptr && before->hosts[i].role == host.role && !is_news) continue;
+    if (before != nullptr && before->hosts[i].role == host.role) continue;
     if (before == nullptr && host.role == route::Role::unknown && host.evidence.empty()) continue;
     log::line(log::Level::log, "server {} is {}: {}", host.name, role_word(host.role),
               host.evidence);

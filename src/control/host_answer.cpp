@@ -106,7 +106,7 @@ std::vector<std::size_t> candidates(route::ClusterView& view, std::uint32_t late
     }
     host.evidence = fmt::format("it takes writes on timeline {}, but there is timeline {} by now",
                                 host.position.timeline, latest);
-    host.role = route::Role::unknown;
+    host.role = route::Role::replaced;
     view.reason = host.name + ": " + host.evidence;
   }
   return found;
@@ -146,7 +146,7 @@ bool choose_primary(route::ClusterView& view, std::optional<Chosen> before, std:
 
 route::Role role_to_sample(const route::ClusterView& view, std::size_t host) {
   const route::Role role = view.hosts[host].role;
-  const bool is_another = role == route::Role::primary && view.primary != host;
+  const bool is_another = view.primary != host && role != route::Role::standby;
   return is_another ? route::Role::unknown : role;
 }
 

@@ -33,6 +33,7 @@ double seconds_of(Duration duration) {
 std::string_view to_string(ServerRole role) {
   switch (role) {
     case ServerRole::unknown: return "unknown";
+    case ServerRole::replaced: return "replaced";
     case ServerRole::primary: return "primary";
     case ServerRole::standby: return "standby";
   }

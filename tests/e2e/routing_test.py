@@ -448,7 +448,7 @@ class Failover(unittest.TestCase):
             connection.execute("insert into counters values (1, 1)")
         self.assertEqual(old.execute("select count(*) from counters", database="test"), [(0,)])
         hosts = {row["host"].split(":")[0]: row for row in pooler.console("show hosts")}
-        self.assertEqual(hosts[old.address]["role"], "unknown")
+        self.assertEqual(hosts[old.address]["role"], "replaced")
         self.assertIn("takes writes on timeline 1, but there is timeline 2", hosts[old.address]["evidence"])
 
     def test_a_terminated_backend_is_no_failover(self):

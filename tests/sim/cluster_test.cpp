@@ -119,6 +119,26 @@ TEST_CASE("who has a transaction on a server that was replaced is told, and all 
   CHECK(at.world.violation_text() == "");
 }
 
+TEST_CASE("who writes to a server that was replaced is told, though the new primary is away") {
+  ClusterWorld at;
+  at.roles(ServerRole::primary, ServerRole::standby);
+  Client& busy = at.world.ready_client();
+  Script begin(busy.number());
+  begin.begin();
+  busy.play(begin);
+  at.world.run();
+  at.roles(ServerRole::replaced, ServerRole::standby);  // which has the later timeline
+  std::string query;
+  wire::put_query(query, "COMMIT");
+  busy.collect();
+  busy.send(query);
+  at.world.run();
+  CHECK(busy.collected() == std::vector<std::string>{"E:57P03", "Z:I"});
+  CHECK(at.world.pool().server_count() == 0);
+  at.world.drain();
+  CHECK(at.world.violation_text() == "");
+}
+
 TEST_CASE("a cycle that was lost with its server is answered once, and dropped up to its Sync") {
   ClusterWorld at;
   at.roles(ServerRole::primary, ServerRole::standby);

@@ -109,6 +109,8 @@ void Prober::give_roles(const route::ClusterView& view) {
       const pool::ServerRole role = is_primary ? pool::ServerRole::primary
                                     : view.hosts[i].role == Role::standby
                                         ? pool::ServerRole::standby
+                                    : view.hosts[i].role == Role::replaced
+                                        ? pool::ServerRole::replaced
                                         : pool::ServerRole::unknown;
       pools_.set_role({.host = hosts_[i].node.host, .port = port}, role,
                       view.hosts[i].position.timeline);

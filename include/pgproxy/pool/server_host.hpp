@@ -29,7 +29,12 @@ enum class HostState : std::uint8_t {
 std::string_view to_string(HostState state);
 
 /// What a server is in its cluster, as it was told last (Pools::set_role).
-enum class ServerRole : std::uint8_t { unknown, primary, standby };
+enum class ServerRole : std::uint8_t {
+  unknown,
+  primary,
+  standby,
+  replaced,  ///< it takes writes still, but another was promoted: nobody may write to it
+};
 std::string_view to_string(ServerRole role);
 
 /// What the end of a login or of a connection says.

@@ -79,7 +79,7 @@ TEST_CASE("one that has missed a promotion is none") {
   ClusterView view = view_of({host("a", Role::primary, 1), host("b", Role::primary, 2)});
   choose_primary(view, Chosen{0, 1}, 1);
   CHECK(view.primary == 1);
-  CHECK(view.hosts[0].role == Role::unknown);
+  CHECK(view.hosts[0].role == Role::replaced);
   CHECK(view.hosts[0].evidence == "it takes writes on timeline 1, but there is timeline 2 by now");
   // Nor when the new one is away: what is written to it would be lost.
   view = view_of({host("a", Role::primary, 1), host("b", Role::unknown, 2)});
