@@ -113,7 +113,7 @@ bool Catalog::may_run_code(const sql::Facts& query) const {
 }
 
 std::string_view functions_question() {
-  // pg_proc calls every aggregate immutable.
+  // pg_proc calls every aggregate immutable, and tells nothing of what defaults of arguments call.
   return R"sql(
 SELECT f.proname::pg_catalog.text AS name, pg_catalog.bool_or(
     f.provolatile OPERATOR(pg_catalog.=) 'v'::pg_catalog."char"
@@ -122,7 +122,12 @@ SELECT f.proname::pg_catalog.text AS name, pg_catalog.bool_or(
         ON s.oid OPERATOR(pg_catalog.=) ANY (ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn,
           a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::pg_catalog.oid[])
       WHERE a.aggfnoid OPERATOR(pg_catalog.=) f.oid
-        AND s.provolatile OPERATOR(pg_catalog.=) 'v'::pg_catalog."char")) AS is_volatile
+        AND s.provolatile OPERATOR(pg_catalog.=) 'v'::pg_catalog."char")
+    OR EXISTS (
+      SELECT FROM pg_catalog.regexp_matches(f.proargdefaults::pg_catalog.text,
+          ':(?:op)?funcid (\d+)', 'g') AS called JOIN pg_catalog.pg_proc AS d
+        ON d.oid OPERATOR(pg_catalog.=) called[1]::pg_catalog.oid
+      WHERE d.provolatile OPERATOR(pg_catalog.=) 'v'::pg_catalog."char")) AS is_volatile
 FROM pg_catalog.pg_proc AS f
 WHERE f.prokind OPERATOR(pg_catalog.<>) 'p'::pg_catalog."char"
 GROUP BY 1)sql";

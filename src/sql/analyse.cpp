@@ -370,6 +370,10 @@ void Analysis::call(const PgQuery__FuncCall& call) {
   const bool is_ours = schema == "pg_catalog";
   facts_.speaks_of_server |= is_server_function(name);
   facts_.locks_server |= is_advisory_lock_function(name);
+  if (name == "current_setting") {
+    const auto setting = call.n_args > 0 ? string_constant(call.args[0]) : std::nullopt;
+    facts_.speaks_of_server |= !setting || is_server_setting(lower_case(*setting));
+  }
   if (name == "set_config") {
     call_set_config(call);
     if (is_ours) return;

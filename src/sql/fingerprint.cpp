@@ -49,7 +49,7 @@ enum class Word : std::uint8_t {
   constant,     ///< NULL, TRUE, FALSE, DEFAULT: within lists they are constants
   set,          ///< SET
   run,          ///< DO
-  set_config,   ///< set_config
+  setting,      ///< set_config, current_setting
   search_path,  ///< search_path, SCHEMA
   uescape,      ///< UESCAPE
 };
@@ -79,10 +79,13 @@ Word classify(std::string_view word) {
       if (word == "uescape") return Word::uescape;
       break;
     case 10:
-      if (word == "set_config") return Word::set_config;
+      if (word == "set_config") return Word::setting;
       break;
     case 11:
       if (word == "search_path") return Word::search_path;
+      break;
+    case 15:
+      if (word == "current_setting") return Word::setting;
       break;
     default: break;
   }
@@ -113,14 +116,14 @@ class Normaliser {
   /// Of an item in a list, what was seen so far.
   enum class Item : std::uint8_t { empty, sign, constant, other };
   /// What the token before this one opens or continues.
-  enum class Before : std::uint8_t { other, list_opener, set_config, uescape, row, row_comma };
+  enum class Before : std::uint8_t { other, list_opener, setting, uescape, row, row_comma };
 
   /// An open parenthesis or bracket; the outermost one is the text. Trivial: most are never used.
   struct Frame {
     char closer;
     bool is_list;
     bool is_row;         ///< behind a list opener, or one of several rows behind VALUES
-    bool is_set_config;  ///< its arguments
+    bool names_setting;  ///< arguments of set_config or current_setting
     bool keeps_constants;
     Item state;
     char* opener;  ///< where it was written
@@ -205,7 +208,7 @@ void Normaliser::word(std::string_view text) {
   switch (meaning) {
     case Word::other: break;
     case Word::list_opener: before_ = Before::list_opener; break;
-    case Word::set_config: before_ = Before::set_config; break;
+    case Word::setting: before_ = Before::setting; break;
     case Word::uescape: before_ = Before::uescape; break;
     case Word::constant:
       if (state == Item::empty && !keeps_constants()) top().state = Item::constant;
@@ -220,7 +223,7 @@ bool Normaliser::quoted_name(std::string_view text) {
   append(text);
   other();
   keeps_statement_ |= is_set_;  // it may be "search_path"
-  if (text == R"("set_config")") before_ = Before::set_config;
+  if (text == R"("set_config")" || text == R"("current_setting")") before_ = Before::setting;
   return is_plain(text);
 }
 
@@ -275,11 +278,11 @@ bool Normaliser::open(char closer) {
   // A row of a list of rows, or one behind VALUES, is a list, too.
   const bool is_nested_row = outer.is_list && outer.state == Item::empty;
   const bool is_row = before_ == Before::list_opener || before_ == Before::row_comma;
-  const bool keeps = outer.keeps_constants || before_ == Before::set_config;
+  const bool keeps = outer.keeps_constants || before_ == Before::setting;
   const Frame inner{.closer = closer,
                     .is_list = !keeps && (is_nested_row || is_row),
                     .is_row = is_row,
-                    .is_set_config = before_ == Before::set_config,
+                    .names_setting = before_ == Before::setting,
                     .keeps_constants = keeps,
                     .opener = out_,
                     .item = out_ + 1};
@@ -305,7 +308,7 @@ bool Normaliser::close(char closer) {
 void Normaliser::comma() {
   Frame& frame = top();
   if (frame.is_list) end_item();
-  if (frame.is_set_config) {
+  if (frame.names_setting) {
     // The value matters if the setting is, or may be, search_path.
     const std::string_view name(frame.item, out_);
     frame.keeps_constants =

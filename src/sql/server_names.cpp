@@ -63,6 +63,7 @@ constexpr std::string_view functions[] = {
     "pg_safe_snapshot_blocking_pids",
     "pg_sequence_last_value",
     "pg_show_all_file_settings",
+    "pg_show_all_settings",
     "pg_show_replication_origin_status",
     "pg_start_backup",
     "pg_stop_backup",
@@ -73,7 +74,7 @@ static_assert(std::ranges::is_sorted(functions));
 
 constexpr std::string_view view_prefixes[] = {"pg_replication_", "pg_stat_", "pg_statio_"};
 
-/// Sorted. pg_statistic and pg_stats are the database's; pg_settings is the session's.
+/// Sorted. pg_statistic and pg_stats are the database's.
 constexpr std::string_view views[] = {
     "pg_backend_memory_contexts",
     "pg_cursors",
@@ -84,6 +85,7 @@ constexpr std::string_view views[] = {
     "pg_prepared_statements",
     "pg_prepared_xacts",
     "pg_sequences",
+    "pg_settings",
     "pg_shmem_allocations",
 };
 static_assert(std::ranges::is_sorted(views));
@@ -101,6 +103,11 @@ bool is_server_function(std::string_view name) {
 
 bool is_server_view(std::string_view name) {
   return std::ranges::binary_search(views, name) || begins_with_one_of(name, view_prefixes);
+}
+
+bool is_server_setting(std::string_view name) {
+  return name == "transaction_read_only" || name == "default_transaction_read_only" ||
+         name == "in_hot_standby";
 }
 
 bool is_advisory_lock_function(std::string_view name) {

@@ -10,6 +10,8 @@ namespace pgproxy::sql {
 bool is_server_function(std::string_view name);
 /// Likewise.
 bool is_server_view(std::string_view name);
+/// A standby's sessions, which are read-only, have another value of it than their clients' own.
+bool is_server_setting(std::string_view name);
 /// pg_advisory_* and pg_try_advisory_*: a lock on one server excludes nobody on another.
 bool is_advisory_lock_function(std::string_view name);
 

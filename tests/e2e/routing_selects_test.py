@@ -19,6 +19,7 @@ insert into counters select i, i from generate_series(1, 100) i;
 create view plain_view as select id, n, {PLACE} as place from counters;
 create function volatile_one() returns int language sql volatile as 'select 1';
 create function stable_one() returns int language sql stable as 'select 1';
+create function defaulted(x int default volatile_one()) returns int language sql stable as 'select x';
 create view volatile_view as select volatile_one() as n, {PLACE} as place;
 create sequence numbers;
 create unlogged table unlogged(n int);
@@ -69,11 +70,13 @@ class Selects(RoutingTest):
             eventually(lambda: where(connection) in self.addresses, "the catalog is known")
             for sql in (f"select {PLACE} from counters where id = 1 for update", f"select {PLACE} from counters where id = 1 for share",
                         f"with w as (update counters set n = n where id = 1 returning 1) select {PLACE} from w",
-                        f"select {PLACE}, volatile_one()", "select place from volatile_view", f"select {PLACE}, nextval('numbers')",
+                        f"select {PLACE}, volatile_one()", f"select {PLACE}, defaulted()", "select place from volatile_view", f"select {PLACE}, nextval('numbers')",
                         f"select {PLACE}, count(*) from pg_stat_activity", f"select {PLACE}, count(*) from pg_locks",
                         f"select {PLACE}, pg_advisory_xact_lock(1)", f"select {PLACE}, pg_is_in_recovery()",
+                        f"select {PLACE}, current_setting('transaction_read_only')", f"select {PLACE}, count(*) from pg_settings",
                         f"/* pgproxy: primary */ select {PLACE}"):
-                self.assert_on_replica(connection, sql, expected=False)
+                with self.subTest(sql), pooler.connect() as fresh:  # has written nothing, which would keep it on the primary
+                    self.assert_on_replica(fresh, sql, expected=False)
             connection.execute("select 1 as n into made_here")
             connection.execute("drop table made_here")
 

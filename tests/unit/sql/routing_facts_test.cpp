@@ -190,11 +190,16 @@ TEST_CASE("what speaks of the server, or locks it") {
               "SELECT (SELECT 1 FROM pg_locks LIMIT 1)",
               "EXPLAIN ANALYZE SELECT pg_advisory_lock(1)",
               "SELECT 1; SELECT pg_backend_pid()",
+              "TABLE pg_settings",
+              "SELECT current_setting('Transaction_read_only')",
+              "SELECT pg_catalog.current_setting('in_hot_standby', true)",
+              "SELECT current_setting($1)",
+              "SELECT current_setting(setting) FROM t",
               "DECLARE c CURSOR FOR TABLE pg_locks",
               "PREPARE p AS SELECT pg_backend_pid()",
               "COPY (SELECT pg_backend_pid()) TO STDOUT"});
   check_flag(&Facts::speaks_of_server, false,
-             {"SELECT 1", "TABLE pg_settings", "SELECT current_setting('a')", "SELECT pg_sleep(1)",
+             {"SELECT 1", "SELECT current_setting('a')", "SELECT pg_sleep(1)",
               "TABLE pg_stats", "TABLE pg_statistic", "SELECT now(), f()", "SHOW work_mem",
               "SELECT 'pg_locks', pg_backend_pid FROM t", "SELECT pg_wal_lsn_diff(a, b) FROM t",
               "BEGIN", "INSERT INTO t VALUES (1)"});
