@@ -341,7 +341,12 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
     if (server_->expected().is_skipping()) return Step::drop;
     if (!is_name_certain(name)) return Step::wait;
     ++pool_->counters().client_parse_count;
-    pin_for_good();  // too long to be looked at, or kept
+    // Too long to be looked at, or kept.
+    if (is_on_replica() && server_->transaction_status() != wire::TransactionStatus::failed) {
+      refuse(pool::ReplyKind::parse, objection_on_replica(false));
+      return Step::drop;
+    }
+    pin_for_good();
     return on_own_parse(name);
   }
   const sql::ShapeRef& shape = is_whole && tracks_residue() ? shape_of(parse.query) : no_shape;
@@ -368,7 +373,9 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
       objection = name_in_bind(shape, parse.query);
     }
     const bool is_failed = server_->transaction_status() == wire::TransactionStatus::failed;
-    if (!is_unnamed && is_on_replica() && !is_failed) objection = objection_on_replica(*shape);
+    if (!is_unnamed && is_on_replica() && !is_failed) {
+      objection = objection_on_replica(shape->facts.locks_server);
+    }
     if (!is_unnamed) {
       provide_unnamed(false);
       if (!objection) pin_for_good();

@@ -209,7 +209,7 @@ std::optional<Error> ClientSession::objection(const sql::Shape& shape, ResidueSe
   const ResidueSet pins = leaves & pinning;
   // What can end a pin (DISCARD, UNLISTEN, pg_advisory_unlock) leaves nothing by itself.
   if (is_on_replica() && (!pins.empty() || shape.facts.locks_server)) {
-    return objection_on_replica(shape);
+    return objection_on_replica(shape.facts.locks_server);
   }
   if (pins.empty() || shape.facts.may_remove_residue || is_pinned()) return std::nullopt;
   const Residue reason = pins.first();

@@ -353,8 +353,7 @@ Error ClientSession::no_replica_error() const {
 
 /// What a replica cannot keep for a client, whose next transaction may write; or a lock that would
 /// exclude nobody.
-Error ClientSession::objection_on_replica(const sql::Shape& shape) {
-  const bool is_lock = shape.facts.locks_server;
+Error ClientSession::objection_on_replica(bool is_lock) {
   return {.sqlstate = "0A000",
           .message = is_lock ? "advisory locks cannot be used on a replica"
                              : "statement would leave session state behind on a replica",

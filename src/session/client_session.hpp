@@ -358,7 +358,7 @@ class ClientSession final : public io::Disposable,
   bool may_write_unseen(const sql::Shape& shape) const;
   void look_again();
   Error no_replica_error() const;
-  static Error objection_on_replica(const sql::Shape& shape);
+  static Error objection_on_replica(bool is_lock);
   bool is_behind_end(char type) const;
   void end_cycle_early();
   void note_early_end();

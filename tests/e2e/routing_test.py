@@ -183,6 +183,22 @@ class Routing(unittest.TestCase):
             connection.execute("select pg_advisory_lock(1)")
             connection.execute("select pg_advisory_unlock(1)")
 
+    def test_statements_that_are_too_long_to_be_kept(self):
+        """Longer than what is read at once: run on a replica, but not prepared there under a name, which the next server would not know."""
+        long = f"select length('{'x' * 1_000_000}')"
+        pooler = self.start()
+        with pooler.raw() as client:
+            client.query("begin read only")
+            self.assertEqual(client.value(long), "1000000")
+            self.assertEqual(raw.rows(client.ask(raw.statement(long), raw.SYNC)), [("1000000",)])
+            refusal = raw.error(client.ask(raw.parse(long, "long"), raw.SYNC))
+            self.assertEqual((refusal["C"], "READ ONLY" in refusal["H"]), ("0A000", True))
+            client.query("rollback")
+            client.ask(raw.parse(long, "long"), raw.SYNC)  # on the primary, which is the client's from here on
+            client.query("insert into counters values (7000, 1)")
+            self.assertEqual(raw.rows(client.ask(raw.bind(name="long"), raw.execute(), raw.SYNC)), [("1000000",)])
+            client.query("delete from counters where id = 7000")
+
     def test_cancel_on_a_replica(self):
         pooler = self.start()
         with pooler.connect() as connection:
