@@ -137,7 +137,9 @@ TEST_CASE("a pool whose clients never end waiting makes room for one that has no
   CHECK(world.violation_text() == "");
 }
 
-TEST_CASE("who waits for a connection of the user's is not forgotten when another server's limits change") {
+TEST_CASE(
+    "who waits for a connection of the user's is not forgotten when another server's limits "
+    "change") {
   config::Settings settings = two_databases();
   settings.databases[1].hosts = {"10.0.0.2"};
   settings.max_user_connections = 1;

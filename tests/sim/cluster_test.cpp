@@ -45,6 +45,14 @@ struct ClusterWorld {
     client.play(script);
     world.run();
   }
+  Client& client_in_transaction() {
+    Client& client = world.ready_client();
+    Script begin(client.number());
+    begin.begin();
+    client.play(begin);
+    world.run();
+    return client;
+  }
   route::Cluster cluster;
   World world;
   unsigned next = 0;
@@ -86,10 +94,7 @@ TEST_CASE("while the primary is in doubt clients wait, and go on with the same c
 TEST_CASE("who has a transaction on a server that was replaced is told, and all go over") {
   ClusterWorld at;
   at.roles(ServerRole::primary, ServerRole::standby);
-  Client& busy = at.world.ready_client();
-  Script begin(busy.number());
-  begin.begin();
-  busy.play(begin);
+  Client& busy = at.client_in_transaction();
   Client& idle = at.world.ready_client();
   at.ask(idle);
   at.roles(ServerRole::unknown, ServerRole::standby);
@@ -122,11 +127,7 @@ TEST_CASE("who has a transaction on a server that was replaced is told, and all 
 TEST_CASE("who writes to a server that was replaced is told, though the new primary is away") {
   ClusterWorld at;
   at.roles(ServerRole::primary, ServerRole::standby);
-  Client& busy = at.world.ready_client();
-  Script begin(busy.number());
-  begin.begin();
-  busy.play(begin);
-  at.world.run();
+  Client& busy = at.client_in_transaction();
   at.roles(ServerRole::replaced, ServerRole::standby);  // which has the later timeline
   std::string query;
   wire::put_query(query, "COMMIT");
@@ -168,7 +169,8 @@ TEST_CASE("a cycle that was lost with its server is answered once, and dropped u
   CHECK(at.world.violation_text() == "");
 }
 
-TEST_CASE("a client whose server is lost while it is asked what code has left hears of it and stays") {
+TEST_CASE(
+    "a client whose server is lost while it is asked what code has left hears of it and stays") {
   ClusterWorld at;
   at.roles(ServerRole::primary, ServerRole::standby);
   at.world.postgres.question_time = std::chrono::milliseconds(50);

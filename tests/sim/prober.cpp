@@ -106,12 +106,11 @@ void Prober::give_roles(const route::ClusterView& view) {
   for (const bool is_primary : {false, true}) {
     for (std::size_t i = 0; i < view.hosts.size(); ++i) {
       if ((view.primary == i) != is_primary) continue;
-      const pool::ServerRole role = is_primary ? pool::ServerRole::primary
-                                    : view.hosts[i].role == Role::standby
-                                        ? pool::ServerRole::standby
-                                    : view.hosts[i].role == Role::replaced
-                                        ? pool::ServerRole::replaced
-                                        : pool::ServerRole::unknown;
+      const pool::ServerRole role =
+          is_primary                             ? pool::ServerRole::primary
+          : view.hosts[i].role == Role::standby  ? pool::ServerRole::standby
+          : view.hosts[i].role == Role::replaced ? pool::ServerRole::replaced
+                                                 : pool::ServerRole::unknown;
       pools_.set_role({.host = hosts_[i].node.host, .port = port}, role,
                       view.hosts[i].position.timeline);
     }

@@ -15,7 +15,8 @@ enum class Role : std::uint8_t {
   unknown,
   primary,
   standby,
-  replaced,  ///< takes writes on a timeline that a promotion elsewhere has ended: they would be lost
+  replaced,  ///< takes writes on a timeline that a promotion elsewhere has ended: they would be
+             ///< lost
 };
 
 /// A position in the WAL. One on a later timeline has everything of an earlier one that survived

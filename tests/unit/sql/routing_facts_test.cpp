@@ -199,8 +199,8 @@ TEST_CASE("what speaks of the server, or locks it") {
               "PREPARE p AS SELECT pg_backend_pid()",
               "COPY (SELECT pg_backend_pid()) TO STDOUT"});
   check_flag(&Facts::speaks_of_server, false,
-             {"SELECT 1", "SELECT current_setting('a')", "SELECT pg_sleep(1)",
-              "TABLE pg_stats", "TABLE pg_statistic", "SELECT now(), f()", "SHOW work_mem",
+             {"SELECT 1", "SELECT current_setting('a')", "SELECT pg_sleep(1)", "TABLE pg_stats",
+              "TABLE pg_statistic", "SELECT now(), f()", "SHOW work_mem",
               "SELECT 'pg_locks', pg_backend_pid FROM t", "SELECT pg_wal_lsn_diff(a, b) FROM t",
               "BEGIN", "INSERT INTO t VALUES (1)"});
   CHECK(look("SELECT (").speaks_of_server);
