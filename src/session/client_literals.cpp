@@ -293,8 +293,10 @@ std::optional<Error> ClientSession::objection_to_unnamed() {
   }
   if (unnamed_there_ == UnnamedThere::ours) return std::nullopt;
   const pool::ReadingRef reading = unnamed_reading();
+  if (maps_names()) return objection_to_reading(reading);
+  // As provide_unnamed() has it.
   if (unnamed_->is_reading_unknown && reading != nullptr) return unknown_reading();
-  return maps_names() ? objection_to_reading(reading) : std::nullopt;
+  return std::nullopt;
 }
 
 /// As pool::Statement::reading(). It is parsed often, and seldom on a second server.
