@@ -106,6 +106,7 @@ Connection& AuthQuery::connection_to(const Place& place) {
                 .dbname = entry.dbname.empty() ? place.name : entry.dbname,
                 .user = place.auth_user,
                 .tls = tls_parameters(settings_),
+                .may_be_in_clear = may_be_in_clear(settings_),
                 .timeout = settings_.server_connect_timeout,
                 .idle_timeout = settings_.server_idle_timeout};
   const auto secret = settings_.secrets.find(place.auth_user);

@@ -19,7 +19,8 @@ hostssl all app 127.0.0.1/32 scram-sha-256
 hostnossl all app2 127.0.0.1/32 trust
 hostssl all by_scram 127.0.0.1/32 scram-sha-256 clientcert=verify-ca
 hostssl all by_trust 127.0.0.1/32 cert map=both
-hostssl all looker,looked_up 127.0.0.1/32 scram-sha-256
+host all looker 127.0.0.1/32 scram-sha-256
+hostssl all looked_up 127.0.0.1/32 scram-sha-256
 """
 IS_ENCRYPTED = "select ssl, version, cipher, client_dn from pg_stat_ssl where pid = pg_backend_pid()"
 
@@ -260,10 +261,41 @@ class AuthQuery(ServerTest):
         for mode, ca in (("require", None), ("verify-full", self.certificates.root)):
             self.start_looking(mode, ca=ca)
             self.assertEqual(self.encryption("looked_up")[0], "t")
-            asked = self.cluster.execute("select ssl from pg_stat_ssl join pg_stat_activity using (pid) "
-                                         "where usename = 'looker'")
-            self.assertEqual(asked, [(True,)])
+            self.assertEqual(self.ways(), [(True,)])
             self.finish(self.pooler)
+
+    def ways(self):
+        """Whether connections of auth_query are encrypted."""
+        return self.cluster.execute("select ssl from pg_stat_ssl join pg_stat_activity using (pid) where usename = 'looker'")
+
+    def test_it_is_encrypted_and_verified_where_the_pools_are(self):
+        for mode, ca in (("allow", None), ("prefer", None), ("allow", self.certificates.false_root),
+                         ("prefer", self.certificates.false_root), ("require", self.certificates.false_root)):
+            with self.subTest(mode=mode, ca=ca):
+                self.start_looking(mode, ca=ca)
+                self.assertEqual(self.encryption("looked_up")[0], "t")
+                self.assertEqual(self.ways(), [(True,)])
+                self.finish(self.pooler)
+
+    def test_a_handshake_that_fails_does_not_end_in_the_clear(self):
+        self.cluster.configure(self.certificates.server, ssl_min_protocol_version="TLSv1.3")
+        self.addCleanup(self.cluster.configure, self.certificates.server)
+        self.start_looking("prefer", {"server_tls_protocols": "tlsv1.2"})
+        self.assertIn("could not be looked up", self.refusal("looked_up")["M"])
+        self.assertEqual(self.ways(), [])
+
+    def test_a_question_in_the_clear_is_logged_once(self):
+        self.cluster.configure(self.certificates.server, ssl="off")
+        self.addCleanup(self.cluster.configure, self.certificates.server)
+        for mode in ("allow", "prefer"):
+            self.start_looking(mode)
+            for user in ("nobody_there", "looked_up"):
+                self.assertIn("looked_up" if user == "looked_up" else "password", self.refusal(user)["M"])
+                self.cluster.execute("select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = 'looker'")
+            self.assertEqual(self.pooler.log_text().count("its answers to pgproxy's own questions are not encrypted"), 1)
+            self.finish(self.pooler)
+        self.start_looking("require")
+        self.assertIn("could not be looked up", self.refusal("looked_up")["M"])
 
     def test_it_trusts_no_stranger(self):
         self.start_looking("verify-full", ca=self.certificates.false_root)
