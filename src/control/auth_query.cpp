@@ -12,6 +12,8 @@ namespace {
 
 /// Strangers may ask for any name: no more than this is kept.
 constexpr std::size_t max_known = 10'000;
+/// Nobody logs in with a longer name of user or database.
+constexpr std::size_t max_name_bytes = 127;
 
 const std::string& first_given(const std::string& own, const std::string& global) {
   return own.empty() ? global : own;
@@ -74,6 +76,7 @@ std::optional<AuthQuery::Place> AuthQuery::place_of(std::string_view database) c
 
 bool AuthQuery::find(std::string_view database, std::string_view user,
                      io::SecretListener& listener) {
+  if (database.size() > max_name_bytes || user.size() > max_name_bytes) return false;
   const auto place = place_of(database);
   if (!place) return false;
   const Key key{*place, std::string(user)};
@@ -118,10 +121,18 @@ Connection& AuthQuery::connection_to(const Place& place) {
 void AuthQuery::on_answer(const Key& key, const Answer& answer) {
   io::FoundSecret found = secret_in(answer, key.second);
   if (!found) {
-    note_failure(key, found.error());
-    found = std::unexpected(Error{.sqlstate = "08006",
-                                  .message = "the user could not be looked up",
-                                  .hint = "See pgproxy's log for what auth_query met."});
+    const Error error = found.error();
+    note_failure(key, error);
+    // A name that the client made up: as an unknown user, or it would learn which databases are.
+    const bool is_made_up =
+        error.sqlstate == "3D000" && settings_.find_database(key.first.name) == nullptr;
+    if (is_made_up) {
+      found = std::nullopt;
+    } else {
+      found = std::unexpected(Error{.sqlstate = "08006",
+                                    .message = "the user could not be looked up",
+                                    .hint = "See pgproxy's log for what auth_query met."});
+    }
   } else if (settings_.auth_query_ttl > Duration::zero() && replaced_.empty()) {
     if (known_.size() >= max_known) known_.clear();
     known_[key] = {*found, services_.loop.now()};

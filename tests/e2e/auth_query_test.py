@@ -186,6 +186,21 @@ class AuthQuery(harness.PoolerTest):
         self.assert_refused("3D000", user="looked_up", database="no_such")
         self.assert_refused("28P01", user="looked_up", database="no_such", password="wrong")
 
+    def test_a_database_of_the_star_that_the_server_has_not_does_not_show(self):
+        self.databases = {"*": f"host=127.0.0.1 port={self.cluster.port}"}
+        self.begin()
+        self.assert_logs_in(database="test")
+        replies = set()
+        for user, database in (("looked_up", "test"), ("looked_up", "no_such"), ("not_there", "no_such"),
+                               ("looked_up", "pgproxy"), ("looked_up", "d" * 200), ("u" * 200, "test")):
+            with raw.RawClient(self.pooler.address()) as client:
+                reply = client.login(user, database, "wrong")
+                message = raw.error(reply)["M"].replace(user, "")
+                replies.add((raw.tags(reply), raw.error(reply)["C"], message))
+        self.assertEqual(len(replies), 1, replies)
+        self.assert_refused("28P01", user="looked_up", database="no_such")
+        self.assertIn('auth_query for user "looked_up" in "no_such" failed', self.pooler.log_text())
+
     def test_an_administrator_whom_the_server_knows(self):
         self.begin(auth_dbname="test", admin_users="looked_up")
         with raw.RawClient(self.pooler.address()) as client:
