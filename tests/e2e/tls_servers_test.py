@@ -51,13 +51,16 @@ class TlsCluster(harness.Cluster):
 
 
 class Relay:
-    """Between pgproxy and PostgreSQL; remembers how each connection began."""
+    """Between pgproxy and PostgreSQL; remembers how each connection began. From the moment on that `declines` is set it
+    answers requests for TLS itself, with a no, and keeps what is said then."""
 
     def __init__(self, target_port):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.target_port = target_port
         self.openings = []
+        self.declines = False
+        self.said = []
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -67,6 +70,11 @@ class Relay:
                 far = socket.create_connection(("127.0.0.1", self.target_port))
                 first = near.recv(8, socket.MSG_WAITALL)
                 self.openings.append(first)
+                if self.declines:
+                    near.sendall(b"N")
+                    self.said.append(near.recv(65536))
+                    near.close()
+                    continue
                 far.sendall(first)
                 for source, sink in ((near, far), (far, near)):
                     threading.Thread(target=self.pump, args=(source, sink), daemon=True).start()
@@ -346,14 +354,55 @@ class Protocol(ServerTest):
         self.addCleanup(relay.close)
         self.start("verify-full", port=relay.port, ca=self.certificates.root)
         client = self.client()
+        self.begin_to_sleep(client)
+        self.cancel(client)
+        self.assert_sqlstate(client.read_until("Z"), "57014")
+        self.assertEqual(relay.openings, [raw.SSL_REQUEST] * 2)
+
+    def begin_to_sleep(self, client):
         client.send(raw.query("select pg_sleep(600)"))
         harness.eventually(lambda: self.cluster.server_pids("state = 'active' and query like '%pg_sleep(600)%'"),
                            "the query runs")
+
+    def cancel(self, client):
         with raw.RawClient(self.pooler.address()) as canceller:
             canceller.send(raw.cancel_packet(client.pid, client.secret))
             self.assertEqual(canceller.read_to_end(), [])
+
+    def test_a_cancel_request_goes_to_a_server_of_the_same_name(self):
+        """And to the same address, which the certificate need not name."""
+        self.cluster.configure(self.certificates.by_name_only)
+        self.addCleanup(self.cluster.configure, self.certificates.server)
+        self.start("verify-full", ca=self.certificates.root)
+        client = self.client()
+        self.begin_to_sleep(client)
+        self.cancel(client)
         self.assert_sqlstate(client.read_until("Z"), "57014")
-        self.assertEqual(relay.openings, [raw.SSL_REQUEST] * 2)
+
+    def test_the_key_of_an_encrypted_session_is_not_sent_in_the_clear(self):
+        relay = Relay(self.cluster.port)
+        self.addCleanup(relay.close)
+        self.start("prefer", port=relay.port)
+        client = self.client()
+        self.begin_to_sleep(client)
+        relay.declines = True
+        self.cancel(client)
+        harness.eventually(lambda: "cancel request failed" in self.pooler.log_text(), "the log tells")
+        self.assertEqual(relay.said, [b""])
+        self.assertNotIn("offers no TLS", self.pooler.log_text())
+        self.cluster.execute("select pg_cancel_backend(pid) from pg_stat_activity where usename = 'app'")
+        self.assert_sqlstate(client.read_until("Z"), "57014")
+
+    def test_a_cancel_request_in_the_clear_is_no_news(self):
+        self.cluster.configure(self.certificates.server, ssl="off")
+        self.addCleanup(self.cluster.configure, self.certificates.server)
+        self.start("prefer")
+        client = self.client("app2")
+        self.begin_to_sleep(client)
+        self.cancel(client)
+        self.assert_sqlstate(client.read_until("Z"), "57014")
+        self.assertEqual(self.pooler.log_text().count("offers no TLS"), 1)
+        self.assertEqual(self.pooler.pool("app2")["sv_unencrypted"], 1)
 
     def test_bytes_behind_the_servers_answer_are_refused(self):
         for answer in (b"S" + raw.frame("R", b"\0\0\0\0"), b"Sx", b"N" + raw.frame("R", b"\0\0\0\0")):
