@@ -100,6 +100,17 @@ class AuthQuery(harness.PoolerTest):
                 self.assertNotIn(word, repr(fields))
                 self.assertIn(word, self.pooler.log_text())
 
+    def test_an_auth_user_that_cannot_log_in_is_told_in_the_log_with_what_to_do(self):
+        for secret, hint in ((self.cluster.secret_of("looker"), "but what recognises it: give the password itself"),
+                             ("wrong", 'Set the line of auth_user "looker" in auth_file'),
+                             ("", 'Give auth_user "looker" a line with its password in auth_file')):
+            with self.subTest(secret=secret):
+                self.secrets = {"looker": secret}
+                self.begin()
+                self.assert_refused("08006", user="looked_up")
+                self.assertIn(hint, self.pooler.log_text())
+                self.finish(self.pooler)
+
     def test_a_row_of_another_user_is_no_answer(self):
         self.begin(auth_query="select 'looker', rolpassword from pg_authid where rolname = $1")
         self.assert_refused("28P01", user="looked_up")
