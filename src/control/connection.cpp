@@ -281,7 +281,7 @@ bool Connection::is_tls_declined() const {
 
 void Connection::connect_in_clear() {
   static std::set<std::string> known;
-  const std::string server = fmt::format("{}:{}", host_, target_.port);
+  const std::string server = fmt::format("{}:{}", target_.hosts[next_host_ - 1], target_.port);
   if (known.insert(server).second) {
     log::line(log::Level::warning,
               "server {} offers no TLS: its answers to pgproxy's own questions are not encrypted; "
