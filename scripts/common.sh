@@ -8,7 +8,7 @@ export CCACHE_SLOPPINESS=pch_defines,time_macros   # what precompiled headers ne
 
 build_packages=(g++ cmake ninja-build pkgconf ccache libuv1-dev libssl-dev libinih-dev libspdlog-dev
                 libcli11-dev libsystemd-dev libpq-dev libpg-query-dev libprotobuf-c-dev
-                libxxhash-dev prometheus-cpp-dev libcivetweb-dev nlohmann-json3-dev)
+                libxxhash-dev libidn-dev prometheus-cpp-dev libcivetweb-dev nlohmann-json3-dev)
 
 say() { if [[ -t 2 ]]; then printf '\e[1m== %s\e[0m\n' "$*" >&2; else echo "== $*" >&2; fi; }
 

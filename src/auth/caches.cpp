@@ -29,7 +29,8 @@ std::string salt_of(std::string_view user) {
 
 }  // namespace
 
-VerifierCache::VerifierCache(std::uint32_t iterations) : iterations_(iterations) {
+VerifierCache::VerifierCache(std::uint32_t iterations, bool has_verifiers)
+    : iterations_(iterations), has_verifiers_(has_verifiers) {
   PGPROXY_ASSERT(iterations > 0);
 }
 

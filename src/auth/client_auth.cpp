@@ -98,6 +98,7 @@ struct ClientAuth::State {
 
   Outcome request_md5(std::string& out);
   Outcome request_scram(std::string& out);
+  bool is_hashed() const;
   Outcome on_password(Bytes body);
   bool is_password(std::string_view sent);
   bool is_md5_answer(std::string_view sent) const;
@@ -123,12 +124,23 @@ Outcome ClientAuth::State::request_scram(std::string& out) {
   return Outcome::need_more;
 }
 
+/// Whether to look at a password in clear text costs PBKDF2.
+bool ClientAuth::State::is_hashed() const {
+  if (step != Step::password) return false;
+  return secret.kind == Kind::scram || (secret.kind == Kind::unknown && cache->has_verifiers());
+}
+
 /// Cleartext or md5, whichever was asked for.
 Outcome ClientAuth::State::on_password(Bytes body) {
   wire::Cursor cursor(body);
   const std::string_view sent = cursor.c_string();
   if (!cursor.ok_and_empty()) return violation("invalid password packet size");
-  if (secret.kind == Kind::unknown) return wrong_password("no such user");
+  if (secret.kind == Kind::unknown) {
+    // As long as the refusal of a known user takes.
+    if (is_hashed() && !sent.empty())
+      derive_keys(sent, cache->mock(user).salt, cache->iterations());
+    return wrong_password("no such user");
+  }
   if (sent.empty()) return wrong_password("the client sent an empty password");
   const bool is_right = step == Step::md5 ? is_md5_answer(sent) : is_password(sent);
   return is_right ? accept() : wrong_password("wrong password");
@@ -232,7 +244,7 @@ Outcome ClientAuth::start(std::string& out) {
 
 bool ClientAuth::is_next_slow() const {
   const State& state = *state_;
-  if (state.step == State::Step::password) return state.secret.kind == Kind::scram;
+  if (state.step == State::Step::password) return state.is_hashed();
   return state.step == State::Step::scram_first && state.secret.kind == Kind::plain &&
          !state.cache->has(state.user, state.secret.text);
 }

@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "auth/crypto.hpp"
+#include "auth/saslprep.hpp"
 
 #include "pgproxy/auth/random.hpp"
 
@@ -67,7 +68,7 @@ std::string random_nonce() {
 
 ScramClientKeys derive_keys(std::string_view password, std::string_view salt,
                             std::uint32_t iterations) {
-  const ScramKey salted = pbkdf2_sha256(password, salt, iterations);
+  const ScramKey salted = pbkdf2_sha256(saslprep(password), salt, iterations);
   return {.client_key = hmac_sha256(salted, "Client Key"),
           .server_key = hmac_sha256(salted, "Server Key")};
 }

@@ -28,7 +28,7 @@ inline constexpr std::uint32_t max_server_iterations = 1'000'000;
 /// 18 random bytes in base64, as many as PostgreSQL takes.
 std::string random_nonce();
 
-/// The keys that both sides derive from a password.
+/// The keys that both sides derive from a password, which is prepared first (SASLprep).
 ScramClientKeys derive_keys(std::string_view password, std::string_view salt,
                             std::uint32_t iterations);
 /// H(client key): what a verifier keeps of it.

@@ -35,6 +35,7 @@ Result<Pattern> Pattern::compile(std::string_view text) {
   }
   compiled->is_compiled = true;
   Pattern pattern;
+  pattern.text_ = text;
   pattern.compiled_ = std::move(compiled);
   pattern.group_ = translated->group;
   pattern.is_group_repeated_ = translated->is_group_repeated;

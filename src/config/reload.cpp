@@ -115,6 +115,14 @@ void compare_secrets(const Settings& before, const Settings& after,
   count(before.secrets.size() + added - after.secrets.size(), "user(s) removed");
 }
 
+template <class Line>
+void compare_rules(std::string_view setting, const std::vector<Line>& before,
+                   const std::vector<Line>& after, std::vector<std::string>& lines) {
+  const auto is_same = [](const Line& a, const Line& b) { return a.says_the_same_as(b); };
+  if (std::ranges::equal(before, after, is_same)) return;
+  lines.push_back(fmt::format("{}: its lines have changed", setting));
+}
+
 }  // namespace
 
 std::vector<std::string> Reload::lines() const {
@@ -138,6 +146,8 @@ Reload plan_reload(const Loaded& running, Loaded loaded) {
                   with_auto_database(after), reload.entries);
   compare_entries("user", user_rows(), before.users, after.users, reload.entries);
   compare_secrets(before, after, reload.entries);
+  compare_rules("auth_hba_file", before.hba_lines, after.hba_lines, reload.entries);
+  compare_rules("auth_ident_file", before.ident_lines, after.ident_lines, reload.entries);
   return reload;
 }
 

@@ -12,6 +12,13 @@ namespace {
 
 /// Strangers may ask for any name: no more than this is kept.
 constexpr std::size_t max_known = 10'000;
+/// Nobody logs in with a longer name of user or database.
+constexpr std::size_t max_name_bytes = 127;
+
+/// What auth_file has of auth_user recognises a client, and does not log in.
+bool is_verifier(const std::string& secret) {
+  return secret.starts_with("SCRAM-SHA-256$") || (secret.starts_with("md5") && secret.size() == 35);
+}
 
 const std::string& first_given(const std::string& own, const std::string& global) {
   return own.empty() ? global : own;
@@ -74,6 +81,7 @@ std::optional<AuthQuery::Place> AuthQuery::place_of(std::string_view database) c
 
 bool AuthQuery::find(std::string_view database, std::string_view user,
                      io::SecretListener& listener) {
+  if (database.size() > max_name_bytes || user.size() > max_name_bytes) return false;
   const auto place = place_of(database);
   if (!place) return false;
   const Key key{*place, std::string(user)};
@@ -106,10 +114,13 @@ Connection& AuthQuery::connection_to(const Place& place) {
                 .dbname = entry.dbname.empty() ? place.name : entry.dbname,
                 .user = place.auth_user,
                 .tls = tls_parameters(settings_),
+                .may_be_in_clear = may_be_in_clear(settings_),
                 .timeout = settings_.server_connect_timeout,
                 .idle_timeout = settings_.server_idle_timeout};
   const auto secret = settings_.secrets.find(place.auth_user);
-  if (secret != settings_.secrets.end()) target.password = secret->second;
+  if (secret != settings_.secrets.end() && !is_verifier(secret->second)) {
+    target.password = secret->second;
+  }
   slot = std::make_unique<Connection>(services_, std::move(target));
   return *slot;
 }
@@ -117,10 +128,18 @@ Connection& AuthQuery::connection_to(const Place& place) {
 void AuthQuery::on_answer(const Key& key, const Answer& answer) {
   io::FoundSecret found = secret_in(answer, key.second);
   if (!found) {
-    note_failure(key, found.error());
-    found = std::unexpected(Error{.sqlstate = "08006",
-                                  .message = "the user could not be looked up",
-                                  .hint = "See pgproxy's log for what auth_query met."});
+    const Error error = found.error();
+    note_failure(key, error);
+    // A name that the client made up: as an unknown user, or it would learn which databases are.
+    const bool is_made_up =
+        error.sqlstate == "3D000" && settings_.find_database(key.first.name) == nullptr;
+    if (is_made_up) {
+      found = std::nullopt;
+    } else {
+      found = std::unexpected(Error{.sqlstate = "08006",
+                                    .message = "the user could not be looked up",
+                                    .hint = "See pgproxy's log for what auth_query met."});
+    }
   } else if (settings_.auth_query_ttl > Duration::zero() && replaced_.empty()) {
     if (known_.size() >= max_known) known_.clear();
     known_[key] = {*found, services_.loop.now()};
@@ -135,10 +154,28 @@ void AuthQuery::on_answer(const Key& key, const Answer& answer) {
   if (asked_.empty()) drop_replaced();
 }
 
+/// Where auth_user itself was not let in: what its password is missing.
+std::string AuthQuery::hint_for(const std::string& auth_user, const Error& error) const {
+  if (error.sqlstate != "28P01") return error.hint;
+  const auto secret = settings_.secrets.find(auth_user);
+  if (secret == settings_.secrets.end() || secret->second.empty()) {
+    return fmt::format("Give auth_user \"{}\" a line with its password in auth_file.", auth_user);
+  }
+  if (is_verifier(secret->second)) {
+    return fmt::format(
+        "auth_file has no password of auth_user \"{}\" but what recognises it: give the password "
+        "itself.",
+        auth_user);
+  }
+  return fmt::format("Set the line of auth_user \"{}\" in auth_file to its password there.",
+                     auth_user);
+}
+
 void AuthQuery::note_failure(const Key& key, const Error& error) {
   const auto& [place, user] = key;
+  const std::string hint = hint_for(place.auth_user, error);
   log::line(log::Level::error, "auth_query for user \"{}\" in \"{}\" failed: {}{}{}", user,
-            place.name, error.message, error.hint.empty() ? "" : " HINT: ", error.hint);
+            place.name, error.message, hint.empty() ? "" : " HINT: ", hint);
   // Strangers may ask for any database: nothing is kept of what does not work.
   const auto at = connections_.find({place.name, place.auth_user});
   if (at == connections_.end() || at->second->is_open()) return;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdlib>
 #include <libpq-fe.h>
+#include <set>
 
 #include "pgproxy/base/log.hpp"
 
@@ -181,10 +182,16 @@ void add_keepalives(std::vector<std::pair<std::string, std::string>>& parameters
 
 }  // namespace
 
-/// `host`: for the checks of certificates; `address`: where to go.
 void Connection::connect(const std::string& host, const std::string& address) {
+  host_ = host;
+  address_ = address;
+  is_in_clear_ = false;
+  start_connecting();
+}
+
+void Connection::start_connecting() {
   std::vector<std::pair<std::string, std::string>> parameters = {
-      {"host", host},
+      {"host", host_},
       {"port", std::to_string(target_.port)},
       {"dbname", target_.dbname},
       {"user", target_.user},
@@ -193,9 +200,10 @@ void Connection::connect(const std::string& host, const std::string& address) {
       {"gssencmode", "disable"},
       {"application_name", "pgproxy"},
       {"options", options_of(target_)}};
-  if (!is_unix(host)) parameters.emplace_back("hostaddr", address);
+  if (!is_unix(host_)) parameters.emplace_back("hostaddr", address_);
   if (target_.has_keepalives) add_keepalives(parameters);
   parameters.insert(parameters.end(), target_.tls.begin(), target_.tls.end());
+  if (is_in_clear_) parameters.emplace_back("sslmode", "disable");  // the last one counts
   std::vector<const char*> names;
   std::vector<const char*> values;
   for (const auto& [name, value] : parameters) {
@@ -260,8 +268,28 @@ void Connection::go_on_connecting() {
       has_answered_ = false;
       watch_for(true, false);
       return advance();
-    default: return fail(login_error());
+    default: return is_tls_declined() ? connect_in_clear() : fail(login_error());
   }
+}
+
+/// By libpq's words: it has no code for it. libpq's own sslmode = prefer would do without TLS after
+/// any failure of it, and without a word.
+bool Connection::is_tls_declined() const {
+  const std::string_view words = PQerrorMessage(connection_.get());
+  return target_.may_be_in_clear && !is_in_clear_ && words.contains("server does not support SSL");
+}
+
+void Connection::connect_in_clear() {
+  static std::set<std::string> known;
+  const std::string server = fmt::format("{}:{}", target_.hosts[next_host_ - 1], target_.port);
+  if (known.insert(server).second) {
+    log::line(log::Level::warning,
+              "server {} offers no TLS: its answers to pgproxy's own questions are not encrypted; "
+              "server_tls_sslmode = require would refuse it, disable would not ask",
+              server);
+  }
+  is_in_clear_ = true;
+  start_connecting();
 }
 
 /// A server that wants a password which we do not have was reached; libpq has no SQLSTATE for it.

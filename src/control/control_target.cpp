@@ -87,6 +87,7 @@ Target control_target(const config::Settings& settings, const std::string& host,
           .user = settings.control_user,
           .password = password_of(settings),
           .tls = tls_parameters(settings),
+          .may_be_in_clear = may_be_in_clear(settings),
           .has_keepalives = true,
           .timeout = settings.server_connect_timeout};
 }

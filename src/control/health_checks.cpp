@@ -42,7 +42,8 @@ void HealthChecks::add_servers_of(const config::Database& entry) {
                                        .port = entry.port,
                                        .dbname = "postgres",
                                        .user = std::string(nobody),
-                                       .tls = tls_parameters(settings_)};
+                                       .tls = tls_parameters(settings_),
+                                       .may_be_in_clear = may_be_in_clear(settings_)};
     target.timeout = settings_.check_timeout;
     target.timeout_setting = "check_timeout";
     auto check = std::make_unique<Check>(Check{.address = address, .has_login = has_login});

@@ -24,8 +24,8 @@ class StreamTransport::Newcomer final : public Deferred {
   explicit Newcomer(StreamTransport& transport) : transport_(transport) {}
 
   void on_deferred() override {
-    if (transport_.reading_ != Reading::active) return;
-    transport_.start_reading(Reading::active);
+    if (!transport_.wants_to_read()) return;
+    transport_.start_reading(transport_.reading_);
     transport_.read_once();  // may destroy *this
   }
 
@@ -79,6 +79,7 @@ void StreamTransport::start_reading(Reading as) {
 
 void StreamTransport::stop_reading(Reading as) {
   reading_ = as;
+  if (newcomer_ != nullptr) newcomer_->unlink();  // it lines up again when it is polled again
   set_interest(interest_ & ~UV_READABLE);
 }
 
@@ -124,7 +125,7 @@ void StreamTransport::treat_as_newcomer() {
 void StreamTransport::admit() {
   const bool is_in_line = newcomer_ != nullptr && newcomer_->is_linked();
   newcomer_.reset();
-  if (is_in_line && reading_ == Reading::active) start_reading(Reading::active);
+  if (is_in_line && wants_to_read()) start_reading(reading_);
 }
 
 void StreamTransport::read_once() {

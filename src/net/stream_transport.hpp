@@ -54,6 +54,10 @@ class StreamTransport final : public io::Transport {
 
   static void on_poll(uv_poll_t* handle, int status, int events);
 
+  /// For what is there, or at least for its end.
+  bool wants_to_read() const {
+    return reading_ == Reading::active || reading_ == Reading::dropping;
+  }
   void start_reading(Reading as);
   void stop_reading(Reading as);
   void set_interest(int events);

@@ -1,15 +1,17 @@
 #include "pool/cancellation.hpp"
 
+#include "pool/server_attempt.hpp"
+
 #include "pgproxy/pool/pool.hpp"
 #include "pgproxy/wire/encode.hpp"
 
 namespace pgproxy::pool {
 
 Cancellation::Cancellation(ServerConnection& server, const io::ServerAddress& address,
-                           std::uint64_t cycle)
+                           const CancelRoute& route, std::uint64_t cycle)
     : server_(server), cycle_(cycle), wanted_cycle_(cycle), deadline_(*this) {
   Pool& pool = server.pool();
-  attempt_ = pool.connect(address, *this);
+  attempt_ = pool.connect(address, route, *this);
   pool.loop().timeouts().queue(pool.global().cancel_wait_timeout).arm(deadline_, pool.loop().now());
 }
 

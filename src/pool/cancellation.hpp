@@ -10,6 +10,8 @@
 
 namespace pgproxy::pool {
 
+struct CancelRoute;
+
 /// One CancelRequest on a connection of its own (PostgreSQL docs 55.2.8). It is sent only while the
 /// same message cycle still runs, and is over when PostgreSQL closes that connection: by then the
 /// signal has been delivered. Owned by the ServerConnection that it is for.
@@ -18,7 +20,8 @@ class Cancellation final : public io::Disposable,
                            private io::TransportListener,
                            private TimeoutListener {
  public:
-  Cancellation(ServerConnection& server, const io::ServerAddress& address, std::uint64_t cycle);
+  Cancellation(ServerConnection& server, const io::ServerAddress& address, const CancelRoute& route,
+               std::uint64_t cycle);
   ~Cancellation() override;
   /// `cycle`: what runs now; a request that has not left yet is for that. One that has left may
   /// have been for an earlier cycle, whose answer was faster than the end of the request: then this

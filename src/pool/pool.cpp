@@ -324,6 +324,12 @@ std::unique_ptr<io::ConnectAttempt> Pool::connect(const io::ServerAddress& addre
   return std::make_unique<ServerAttempt>(*this, address, listener);
 }
 
+std::unique_ptr<io::ConnectAttempt> Pool::connect(const io::ServerAddress& address,
+                                                  const CancelRoute& cancel,
+                                                  io::ConnectListener& listener) {
+  return std::make_unique<ServerAttempt>(*this, address, listener, cancel);
+}
+
 void Pool::note_unencrypted(const io::ServerAddress& address) {
   ++unencrypted_count_;
   const std::string host = fmt::format("{}:{}", address.host, address.port);

@@ -6,9 +6,10 @@
 
 namespace pgproxy::pool {
 
-ServerAttempt::ServerAttempt(Pool& pool, io::ServerAddress address, io::ConnectListener& listener)
-    : pool_(pool), address_(std::move(address)), listener_(listener) {
-  attempt_ = pool.loop().connector().connect(address_, *this);
+ServerAttempt::ServerAttempt(Pool& pool, io::ServerAddress address, io::ConnectListener& listener,
+                             std::optional<CancelRoute> cancel)
+    : pool_(pool), address_(std::move(address)), listener_(listener), cancel_(std::move(cancel)) {
+  attempt_ = pool.loop().connector().connect(cancel_ ? cancel_->address : address_, *this);
 }
 
 void ServerAttempt::on_connected(std::unique_ptr<io::Transport> transport) {
@@ -58,7 +59,11 @@ void ServerAttempt::go_on_unencrypted() {
     return fail("server does not support TLS, which server_tls_sslmode asks for",
                 "Set ssl = on at the server, or server_tls_sslmode = prefer (or disable) here.");
   }
-  pool_.note_unencrypted(address_);
+  if (cancel_ && cancel_->is_encrypted) {
+    return fail("server does not offer TLS any more, which the session to be cancelled has",
+                "Something between pgproxy and the server may be tampering with the connection.");
+  }
+  if (!cancel_) pool_.note_unencrypted(address_);
   listener_.on_connected(std::move(transport_));  // may destroy *this
 }
 

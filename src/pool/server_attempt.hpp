@@ -1,12 +1,19 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "pgproxy/io/transport.hpp"
 #include "pgproxy/pool/pool.hpp"
 
 namespace pgproxy::pool {
+
+/// What a connection for a cancel request has in common with the one that it is about.
+struct CancelRoute {
+  io::ServerAddress address;  ///< numeric: by now a name may lead elsewhere
+  bool is_encrypted = false;  ///< then the key of the request must be, too
+};
 
 /// Connects to a server and agrees with it on encryption as server_tls_sslmode asks (PostgreSQL
 /// docs 55.2.10): its listener gets a transport that is ready for the first packet. Time is limited
@@ -15,7 +22,9 @@ class ServerAttempt final : public io::ConnectAttempt,
                             private io::ConnectListener,
                             private io::TransportListener {
  public:
-  ServerAttempt(Pool& pool, io::ServerAddress address, io::ConnectListener& listener);
+  /// `address`: whom the configuration names, and the server's certificate has to.
+  ServerAttempt(Pool& pool, io::ServerAddress address, io::ConnectListener& listener,
+                std::optional<CancelRoute> cancel = {});
 
  private:
   void on_connected(std::unique_ptr<io::Transport> transport) override;
@@ -34,6 +43,7 @@ class ServerAttempt final : public io::ConnectAttempt,
   Pool& pool_;
   const io::ServerAddress address_;
   io::ConnectListener& listener_;
+  const std::optional<CancelRoute> cancel_;  ///< nullopt: it is for a session
   std::unique_ptr<io::ConnectAttempt> attempt_;
   std::unique_ptr<io::Transport> transport_;
 };

@@ -387,11 +387,11 @@ void ServerConnection::cancel_running(CancelListener* listener) {
 }
 
 void ServerConnection::start_cancelling() {
-  io::ServerAddress address = address_;
+  CancelRoute route{.address = address_, .is_encrypted = transport_->tls() != nullptr};
   if (const io::Endpoint peer = transport_->peer(); !peer.is_unix) {
-    address = {peer.host, peer.port};  // a name may resolve to another host by now
+    route.address = {peer.host, peer.port};
   }
-  cancellation_ = std::make_unique<Cancellation>(*this, address, cycle_);
+  cancellation_ = std::make_unique<Cancellation>(*this, address_, route, cycle_);
 }
 
 void ServerConnection::stop_cancelling() {

@@ -20,6 +20,21 @@ constexpr std::size_t max_errors = 100;
 constexpr std::size_t max_free_buffers = 256;
 constexpr std::size_t max_kept_buffer_bytes = 16 * 1024;
 
+/// In auth_file, or where auth_query finds users: servers keep SCRAM secrets as a rule.
+bool has_verifiers(const config::Settings& settings) {
+  const auto is_asked = [](const config::Database& entry) { return !entry.auth_user.empty(); };
+  const auto is_verifier = [](const auto& entry) {
+    return entry.second.starts_with("SCRAM-SHA-256$");
+  };
+  return !settings.auth_user.empty() || std::ranges::any_of(settings.databases, is_asked) ||
+         (settings.auto_database && is_asked(*settings.auto_database)) ||
+         std::ranges::any_of(settings.secrets, is_verifier);
+}
+
+std::shared_ptr<auth::VerifierCache> make_verifiers(const config::Settings& settings) {
+  return std::make_shared<auth::VerifierCache>(settings.scram_iterations, has_verifiers(settings));
+}
+
 }  // namespace
 
 Sessions::Sessions(io::Loop& loop, const config::Settings& settings, pool::Pools& pools,
@@ -29,7 +44,7 @@ Sessions::Sessions(io::Loop& loop, const config::Settings& settings, pool::Pools
       pools_(pools),
       console_(console),
       secret_source_(secret_source),
-      verifiers_(std::make_shared<auth::VerifierCache>(settings.scram_iterations)) {}
+      verifiers_(make_verifiers(settings)) {}
 
 Sessions::~Sessions() {
   close_all();
@@ -170,9 +185,9 @@ void Sessions::close_all() {
 }
 
 void Sessions::reload() {
-  if (verifiers_->iterations() != settings_.scram_iterations) {
-    verifiers_ = std::make_shared<auth::VerifierCache>(settings_.scram_iterations);
-  }
+  const bool is_other = verifiers_->iterations() != settings_.scram_iterations ||
+                        verifiers_->has_verifiers() != has_verifiers(settings_);
+  if (is_other) verifiers_ = make_verifiers(settings_);
   for (const auto& [pool, work] : workloads_) {
     if (work->routing != nullptr && !pool->is_retired()) set_up_routing(*pool, *work);
   }

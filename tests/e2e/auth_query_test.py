@@ -100,6 +100,17 @@ class AuthQuery(harness.PoolerTest):
                 self.assertNotIn(word, repr(fields))
                 self.assertIn(word, self.pooler.log_text())
 
+    def test_an_auth_user_that_cannot_log_in_is_told_in_the_log_with_what_to_do(self):
+        for secret, hint in ((self.cluster.secret_of("looker"), "but what recognises it: give the password itself"),
+                             ("wrong", 'Set the line of auth_user "looker" in auth_file'),
+                             ("", 'Give auth_user "looker" a line with its password in auth_file')):
+            with self.subTest(secret=secret):
+                self.secrets = {"looker": secret}
+                self.begin()
+                self.assert_refused("08006", user="looked_up")
+                self.assertIn(hint, self.pooler.log_text())
+                self.finish(self.pooler)
+
     def test_a_row_of_another_user_is_no_answer(self):
         self.begin(auth_query="select 'looker', rolpassword from pg_authid where rolname = $1")
         self.assert_refused("28P01", user="looked_up")
@@ -185,6 +196,21 @@ class AuthQuery(harness.PoolerTest):
         self.begin(auth_dbname="test")
         self.assert_refused("3D000", user="looked_up", database="no_such")
         self.assert_refused("28P01", user="looked_up", database="no_such", password="wrong")
+
+    def test_a_database_of_the_star_that_the_server_has_not_does_not_show(self):
+        self.databases = {"*": f"host=127.0.0.1 port={self.cluster.port}"}
+        self.begin()
+        self.assert_logs_in(database="test")
+        replies = set()
+        for user, database in (("looked_up", "test"), ("looked_up", "no_such"), ("not_there", "no_such"),
+                               ("looked_up", "pgproxy"), ("looked_up", "d" * 200), ("u" * 200, "test")):
+            with raw.RawClient(self.pooler.address()) as client:
+                reply = client.login(user, database, "wrong")
+                message = raw.error(reply)["M"].replace(user, "")
+                replies.add((raw.tags(reply), raw.error(reply)["C"], message))
+        self.assertEqual(len(replies), 1, replies)
+        self.assert_refused("28P01", user="looked_up", database="no_such")
+        self.assertIn('auth_query for user "looked_up" in "no_such" failed', self.pooler.log_text())
 
     def test_an_administrator_whom_the_server_knows(self):
         self.begin(auth_dbname="test", admin_users="looked_up")

@@ -238,6 +238,48 @@ host replication all all trust
         self.assertEqual(outcomes, {"", "no", "pg_hba.conf", "password", "Peer"})
 
 
+class Reloaded(HbaTest):
+    GOOD = "host all app 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
+
+    def reload(self, **files):
+        """Writes the files; what RELOAD on the console says of them: its notices, or the only error."""
+        for name, text in files.items():
+            (self.files / name).with_suffix(".conf").write_text(text)
+        with raw.RawClient(self.pooler.address()) as client:
+            client.login("admin", "pgproxy", PASSWORD)
+            return [message.fields()["M"] for message in client.query("reload") if message.tag in "NE"]
+
+    def test_other_lines_count_for_the_next_login(self):
+        self.start_with(self.GOOD)
+        self.assertEqual(self.login("app"), "")
+        client = self.client("app")
+        said = self.reload(pg_hba=self.GOOD.replace("scram-sha-256", "reject"))
+        self.assertEqual(said, ["auth_hba_file: its lines have changed"])
+        self.assertIn("rejects", self.login("app"))
+        self.assertEqual(self.login("app2", password=None), "")
+        self.assertEqual(client.value("select 1"), "1")
+        said = self.reload(pg_hba="# moved\n" + self.GOOD.replace("scram-sha-256", "reject"))
+        self.assertEqual(said, ["nothing has changed"])
+
+    def test_another_pattern_or_map_is_a_change(self):
+        rules = 'host "/^a" all 127.0.0.1/32 trust\nlocal all all peer map=m\n' + self.GOOD
+        self.start_with(rules, f"m {SYSTEM_USER} app\n")
+        self.assertEqual(self.reload(pg_hba=rules.replace("/^a", "/^b")), ["auth_hba_file: its lines have changed"])
+        self.assertEqual(self.reload(pg_ident=f"m {SYSTEM_USER} app2\n"), ["auth_ident_file: its lines have changed"])
+        self.assertEqual(self.login("app2", by="unix", password=None), "")
+        self.assertIn("Peer authentication failed", self.login("app", by="unix"))
+
+    def test_bad_lines_are_errors_and_the_lines_from_before_stay(self):
+        self.start_with(self.GOOD)
+        said = self.reload(pg_hba="host all app 127.0.0.1/32 reject\nhost all all 300.0.0.1/8 trust\nhost all +staff all md5\n")
+        self.assertEqual(len(said), 1)
+        self.assertIn(f"{self.files}/pg_hba.conf:2: ", said[0])
+        for number in (2, 3):
+            self.assertIn(f"{self.files}/pg_hba.conf:{number}: ", self.pooler.log_text())
+        self.assertEqual(self.login("app"), "")
+        self.assertIn("password authentication failed", self.login("app", password="wrong"))
+
+
 class BadFiles(HbaTest):
     def assert_refused_at_start(self):
         """A start and --check with the files as they are now both fail; returns what is said."""

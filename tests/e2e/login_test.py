@@ -207,6 +207,28 @@ class ScramPassThrough(harness.PoolerTest):
         self.assertIn("the stored key differs", self.refusal(password="another"))
 
 
+class Passwords(harness.PoolerTest):
+    """SCRAM hashes a password as SASLprep (RFC 4013) leaves it; libpq and PostgreSQL do so as well."""
+
+    auto_start = False
+    PASSWORDS = ("plain", "two\u00a0words", "10\u00b2", "soft\u00adhyphen", "pa\u0308ss", "p\u00e4ss", "\ufb01sh", "\U0001f600\u00b2")
+
+    def test_outside_of_ascii_a_password_is_the_same_on_all_sides(self):
+        self.cluster.execute("create role typed login")
+        self.addCleanup(self.cluster.execute, "drop role typed")
+        for password in self.PASSWORDS:
+            self.cluster.execute(f"alter role typed password '{password}'")
+            for auth_type, secret in (("scram-sha-256", password), ("scram-sha-256", self.cluster.secret_of("typed")),
+                                      ("plain", self.cluster.secret_of("typed"))):
+                with self.subTest(password=password, auth_type=auth_type, secret=secret):
+                    self.secrets = {"typed": secret}
+                    self.pooler = self.start_pooler({"auth_type": auth_type})
+                    connection = self.connect("typed", password=password)
+                    self.assertEqual(connection.execute("select current_user").fetchone(), ("typed",))
+                    connection.close()
+                    self.finish(self.pooler)
+
+
 class Greeting(harness.PoolerTest):
     def test_the_greeting_is_postgresqls(self):
         direct, pooled = self.cluster.raw(), self.client()

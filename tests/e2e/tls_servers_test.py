@@ -19,7 +19,8 @@ hostssl all app 127.0.0.1/32 scram-sha-256
 hostnossl all app2 127.0.0.1/32 trust
 hostssl all by_scram 127.0.0.1/32 scram-sha-256 clientcert=verify-ca
 hostssl all by_trust 127.0.0.1/32 cert map=both
-hostssl all looker,looked_up 127.0.0.1/32 scram-sha-256
+host all looker 127.0.0.1/32 scram-sha-256
+hostssl all looked_up 127.0.0.1/32 scram-sha-256
 """
 IS_ENCRYPTED = "select ssl, version, cipher, client_dn from pg_stat_ssl where pid = pg_backend_pid()"
 
@@ -50,13 +51,16 @@ class TlsCluster(harness.Cluster):
 
 
 class Relay:
-    """Between pgproxy and PostgreSQL; remembers how each connection began."""
+    """Between pgproxy and PostgreSQL; remembers how each connection began. From the moment on that `declines` is set it
+    answers requests for TLS itself, with a no, and keeps what is said then."""
 
     def __init__(self, target_port):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.target_port = target_port
         self.openings = []
+        self.declines = False
+        self.said = []
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -66,6 +70,11 @@ class Relay:
                 far = socket.create_connection(("127.0.0.1", self.target_port))
                 first = near.recv(8, socket.MSG_WAITALL)
                 self.openings.append(first)
+                if self.declines:
+                    near.sendall(b"N")
+                    self.said.append(near.recv(65536))
+                    near.close()
+                    continue
                 far.sendall(first)
                 for source, sink in ((near, far), (far, near)):
                     threading.Thread(target=self.pump, args=(source, sink), daemon=True).start()
@@ -260,10 +269,41 @@ class AuthQuery(ServerTest):
         for mode, ca in (("require", None), ("verify-full", self.certificates.root)):
             self.start_looking(mode, ca=ca)
             self.assertEqual(self.encryption("looked_up")[0], "t")
-            asked = self.cluster.execute("select ssl from pg_stat_ssl join pg_stat_activity using (pid) "
-                                         "where usename = 'looker'")
-            self.assertEqual(asked, [(True,)])
+            self.assertEqual(self.ways(), [(True,)])
             self.finish(self.pooler)
+
+    def ways(self):
+        """Whether connections of auth_query are encrypted."""
+        return self.cluster.execute("select ssl from pg_stat_ssl join pg_stat_activity using (pid) where usename = 'looker'")
+
+    def test_it_is_encrypted_and_verified_where_the_pools_are(self):
+        for mode, ca in (("allow", None), ("prefer", None), ("allow", self.certificates.false_root),
+                         ("prefer", self.certificates.false_root), ("require", self.certificates.false_root)):
+            with self.subTest(mode=mode, ca=ca):
+                self.start_looking(mode, ca=ca)
+                self.assertEqual(self.encryption("looked_up")[0], "t")
+                self.assertEqual(self.ways(), [(True,)])
+                self.finish(self.pooler)
+
+    def test_a_handshake_that_fails_does_not_end_in_the_clear(self):
+        self.cluster.configure(self.certificates.server, ssl_min_protocol_version="TLSv1.3")
+        self.addCleanup(self.cluster.configure, self.certificates.server)
+        self.start_looking("prefer", {"server_tls_protocols": "tlsv1.2"})
+        self.assertIn("could not be looked up", self.refusal("looked_up")["M"])
+        self.assertEqual(self.ways(), [])
+
+    def test_a_question_in_the_clear_is_logged_once(self):
+        self.cluster.configure(self.certificates.server, ssl="off")
+        self.addCleanup(self.cluster.configure, self.certificates.server)
+        for mode in ("allow", "prefer"):
+            self.start_looking(mode)
+            for user in ("nobody_there", "looked_up"):
+                self.assertIn("looked_up" if user == "looked_up" else "password", self.refusal(user)["M"])
+                self.cluster.execute("select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = 'looker'")
+            self.assertEqual(self.pooler.log_text().count("its answers to pgproxy's own questions are not encrypted"), 1)
+            self.finish(self.pooler)
+        self.start_looking("require")
+        self.assertIn("could not be looked up", self.refusal("looked_up")["M"])
 
     def test_it_trusts_no_stranger(self):
         self.start_looking("verify-full", ca=self.certificates.false_root)
@@ -314,14 +354,55 @@ class Protocol(ServerTest):
         self.addCleanup(relay.close)
         self.start("verify-full", port=relay.port, ca=self.certificates.root)
         client = self.client()
+        self.begin_to_sleep(client)
+        self.cancel(client)
+        self.assert_sqlstate(client.read_until("Z"), "57014")
+        self.assertEqual(relay.openings, [raw.SSL_REQUEST] * 2)
+
+    def begin_to_sleep(self, client):
         client.send(raw.query("select pg_sleep(600)"))
         harness.eventually(lambda: self.cluster.server_pids("state = 'active' and query like '%pg_sleep(600)%'"),
                            "the query runs")
+
+    def cancel(self, client):
         with raw.RawClient(self.pooler.address()) as canceller:
             canceller.send(raw.cancel_packet(client.pid, client.secret))
             self.assertEqual(canceller.read_to_end(), [])
+
+    def test_a_cancel_request_goes_to_a_server_of_the_same_name(self):
+        """And to the same address, which the certificate need not name."""
+        self.cluster.configure(self.certificates.by_name_only)
+        self.addCleanup(self.cluster.configure, self.certificates.server)
+        self.start("verify-full", ca=self.certificates.root)
+        client = self.client()
+        self.begin_to_sleep(client)
+        self.cancel(client)
         self.assert_sqlstate(client.read_until("Z"), "57014")
-        self.assertEqual(relay.openings, [raw.SSL_REQUEST] * 2)
+
+    def test_the_key_of_an_encrypted_session_is_not_sent_in_the_clear(self):
+        relay = Relay(self.cluster.port)
+        self.addCleanup(relay.close)
+        self.start("prefer", port=relay.port)
+        client = self.client()
+        self.begin_to_sleep(client)
+        relay.declines = True
+        self.cancel(client)
+        harness.eventually(lambda: "cancel request failed" in self.pooler.log_text(), "the log tells")
+        self.assertEqual(relay.said, [b""])
+        self.assertNotIn("offers no TLS", self.pooler.log_text())
+        self.cluster.execute("select pg_cancel_backend(pid) from pg_stat_activity where usename = 'app'")
+        self.assert_sqlstate(client.read_until("Z"), "57014")
+
+    def test_a_cancel_request_in_the_clear_is_no_news(self):
+        self.cluster.configure(self.certificates.server, ssl="off")
+        self.addCleanup(self.cluster.configure, self.certificates.server)
+        self.start("prefer")
+        client = self.client("app2")
+        self.begin_to_sleep(client)
+        self.cancel(client)
+        self.assert_sqlstate(client.read_until("Z"), "57014")
+        self.assertEqual(self.pooler.log_text().count("offers no TLS"), 1)
+        self.assertEqual(self.pooler.pool("app2")["sv_unencrypted"], 1)
 
     def test_bytes_behind_the_servers_answer_are_refused(self):
         for answer in (b"S" + raw.frame("R", b"\0\0\0\0"), b"Sx", b"N" + raw.frame("R", b"\0\0\0\0")):

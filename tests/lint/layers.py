@@ -32,7 +32,7 @@ THIRD_PARTY = [
     (r"ini\.h", "config"),
     (r"prometheus/", "metrics"),
     (r"openssl/", "auth net"),
-    (r"security/pam|ldap\.h", "auth"),
+    (r"security/pam|ldap\.h|stringprep\.h", "auth"),
     (r"(libpq-fe|libpq-events|postgres_ext)\.h", "control"),
     (r"civetweb|CivetServer|nlohmann/", "web"),
     (r"uv(\.h|/)", "net"),

@@ -21,14 +21,14 @@ class VerifierCache {
   static constexpr std::uint32_t default_iterations = 4096;
 
   /// `iterations`: PBKDF2 rounds of the verifiers made here, at least 1 (setting scram_iterations).
-  /// To change it later, make a new cache.
-  explicit VerifierCache(std::uint32_t iterations = default_iterations);
+  /// `has_verifiers`: what is stored for users are SCRAM secrets, at least in part. To change one
+  /// of them later, make a new cache.
+  explicit VerifierCache(std::uint32_t iterations = default_iterations, bool has_verifiers = false);
   std::uint32_t iterations() const { return iterations_; }
+  bool has_verifiers() const { return has_verifiers_; }
 
   /// The verifier of a plain `password`; derived (a millisecond or so) when the user has none yet
   /// or another password than last time. Holds one entry per name ever given: known users only.
-  /// The password's bytes go in as they are, without SASLprep: exact for ASCII, and for whatever
-  /// SASLprep leaves unchanged or refuses; other non-ASCII passwords need a stored SCRAM secret.
   ScramVerifier of_password(const std::string& user, std::string_view password);
   /// Whether of_password() has it already.
   bool has(const std::string& user, std::string_view password) const;
@@ -43,6 +43,7 @@ class VerifierCache {
   };
 
   const std::uint32_t iterations_;
+  const bool has_verifiers_;
   mutable std::mutex mutex_;  ///< guards what follows
   std::unordered_map<std::string, Entry> entries_;
 };

@@ -17,6 +17,8 @@ struct HbaName {
   Kind kind = Kind::all;
   std::string name = {};  ///< Kind::name
   Pattern pattern = {};   ///< Kind::pattern
+
+  bool operator==(const HbaName&) const = default;
 };
 
 /// Which connections a line of auth_hba_file is about.
@@ -39,6 +41,14 @@ struct HbaLine {
   std::string map;  ///< of auth_ident_file; empty: names must be equal
   ClientCert client_cert = ClientCert::off;
   bool common_name_only = false;  ///< clientname=CN: no other name of the certificate counts
+
+  /// Wherever they stand.
+  bool says_the_same_as(const HbaLine& other) const {
+    return connection == other.connection && databases == other.databases && users == other.users &&
+           from == other.from && range == other.range && method == other.method &&
+           map == other.map && client_cert == other.client_cert &&
+           common_name_only == other.common_name_only;
+  }
 };
 
 /// One line of auth_ident_file: who may log in as whom.
@@ -49,6 +59,12 @@ struct IdentLine {
   /// Kind::name or Kind::pattern; whose first group replaces \1 in a database user of Kind::name.
   HbaName system_user;
   HbaName database_user;  ///< Kind::all, name or pattern
+
+  /// Wherever they stand.
+  bool says_the_same_as(const IdentLine& other) const {
+    return map == other.map && system_user == other.system_user &&
+           database_user == other.database_user;
+  }
 };
 
 }  // namespace pgproxy::config

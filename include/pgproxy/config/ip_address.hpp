@@ -30,6 +30,7 @@ struct IpRange {
   IpAddress mask;
 
   bool contains(const IpAddress& other) const;
+  bool operator==(const IpRange&) const = default;
 };
 
 }  // namespace pgproxy::config

@@ -36,10 +36,13 @@ class Pattern {
   /// It, or one around it, has a quantifier: which of its matches \1 would be is not the same to
   /// the C library and to PostgreSQL.
   bool is_group_repeated() const { return is_group_repeated_; }
+  /// Made of the same text.
+  bool operator==(const Pattern& other) const { return text_ == other.text_; }
 
  private:
   struct Compiled;
 
+  std::string text_;
   std::shared_ptr<const Compiled> compiled_;
   std::size_t group_ = 0;  ///< number of the first capturing group for the C library; 0: none
   bool is_group_repeated_ = false;

@@ -48,6 +48,7 @@ class AuthQuery final : public io::SecretSource {
   const Known* find_fresh(const Key& key) const;
   Connection& connection_to(const Place& place);
   void on_answer(const Key& key, const Answer& answer);
+  std::string hint_for(const std::string& auth_user, const Error& error) const;
   void note_failure(const Key& key, const Error& error);
   void drop_replaced();
 

@@ -53,6 +53,8 @@ struct Target {
   std::string password;
   /// libpq's words for TLS (sslmode, sslrootcert, …).
   std::vector<std::pair<std::string, std::string>> tls;
+  /// A server that declines what `tls` asks for is gone to without it, which is logged once.
+  bool may_be_in_clear = false;
   bool has_keepalives = false;
   Duration timeout{};  ///< for connecting, and for each question; zero: none
   std::string_view timeout_setting = "server_connect_timeout";  ///< that says so
@@ -107,6 +109,9 @@ class Connection final : public io::Disposable,
   void advance();
   void try_next_host();
   void connect(const std::string& host, const std::string& address);
+  void start_connecting();
+  bool is_tls_declined() const;
+  void connect_in_clear();
   void go_on_connecting();
   void send_question();
   void go_on_asking();
@@ -128,6 +133,9 @@ class Connection final : public io::Disposable,
   State state_ = State::closed;
   bool has_answered_ = false;  ///< the connection at hand, before
   std::size_t next_host_ = 0;
+  std::string host_;                ///< of the attempt at hand: for the checks of certificates
+  std::string address_;             ///< and where it goes
+  bool is_in_clear_ = false;        ///< as the server declined TLS
   std::deque<Question> questions_;  ///< the first one is being asked
   Answer found_;
   std::unique_ptr<io::ResolveAttempt> lookup_;

@@ -23,6 +23,7 @@
 namespace pgproxy::pool {
 
 class Pools;
+struct CancelRoute;
 
 /// What all pools of one loop share.
 struct PoolContext {
@@ -269,6 +270,10 @@ class Pool final : private TimeoutListener {
   // Called by its server connections.
   /// Opens a connection, encrypted as server_tls_sslmode asks; otherwise as io::Connector does.
   std::unique_ptr<io::ConnectAttempt> connect(const io::ServerAddress& address,
+                                              io::ConnectListener& listener);
+  /// Likewise, for a cancel request about a session with the server at `address`.
+  std::unique_ptr<io::ConnectAttempt> connect(const io::ServerAddress& address,
+                                              const CancelRoute& cancel,
                                               io::ConnectListener& listener);
   /// The server at `address` has no TLS to offer, and server_tls_sslmode puts up with that.
   void note_unencrypted(const io::ServerAddress& address);

@@ -431,3 +431,17 @@ TEST_CASE("a message that costs many rounds of hashing is announced") {
   cache->of_password("joe", "another");
   CHECK(is_slow(AuthType::scram_sha_256, &plain));
 }
+
+TEST_CASE(
+    "where secrets are verifiers, the password of an unknown user costs the hashing as well") {
+  for (const bool has_verifiers : {false, true}) {
+    const auto cache = std::make_shared<VerifierCache>(iterations, has_verifiers);
+    ClientAuth auth(AuthType::plain, "nobody", nullptr, cache);
+    std::string out;
+    auth.start(out);
+    CHECK(auth.is_next_slow() == has_verifiers);
+    CHECK(auth.on_password_message(as_bytes("secret\0"sv), out) == Outcome::refused);
+    CHECK(auth.error().sqlstate == "28P01");
+    CHECK(auth.log_reason() == "no such user");
+  }
+}

@@ -85,6 +85,33 @@ TEST_CASE("a newcomer in line may be admitted, paused or destroyed") {
   storm.test.run_until([&] { return !storm.recorders[paused].text.empty(); });
 }
 
+TEST_CASE("a newcomer in line may be paused and read on from at once") {
+  Storm storm(40);
+  storm.test.run_round();
+  for (std::size_t i = 0; i < 40; ++i) {
+    storm.transports()[i]->pause_reading();
+    storm.transports()[i]->resume_reading();
+  }
+  storm.test.run_until([&] { return storm.served_newcomers() == 40; });
+}
+
+TEST_CASE("the end of a paused newcomer is told although others are in line") {
+  for (const bool is_admitted : {false, true}) {
+    Storm storm(40);
+    storm.test.run_round();
+    std::size_t served = 0;
+    while (storm.recorders[served].text.empty()) ++served;
+    storm.transports()[served]->pause_reading();
+    reset_connection(storm.clients[served]);
+    storm.transports()[served]->write(as_bytes("a"));
+    storm.test.run_round();  // stands in line with the end now
+    if (is_admitted) storm.transports()[served]->admit();
+    storm.test.run_until([&] { return !storm.recorders[served].closed.empty(); });
+    CHECK(storm.recorders[served].closed.size() == 1);
+    CHECK(storm.recorders[served].text == "x");
+  }
+}
+
 TEST_CASE("a newcomer in line that is gone is told as such in its turn") {
   Storm storm(40);
   storm.test.run_round();
