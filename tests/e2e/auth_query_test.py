@@ -78,6 +78,11 @@ class AuthQuery(harness.PoolerTest):
                              database="test")
         self.assert_refused("28P01", user="looked_up", password="stolen", search_path="evil")
         self.assert_refused("28P01", user="looked_up", password="stolen", options="-c search_path=evil")
+        self.cluster.execute("alter role looker set search_path = evil, pg_catalog")  # nor what the role has of its own
+        self.addCleanup(self.cluster.execute, "alter role looker reset search_path")
+        self.cluster.execute("select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = 'looker'")
+        self.assert_refused("28P01", user="looked_up", password="stolen")
+        self.assert_logs_in()
 
     def test_settings_of_the_database_entry_go_first(self):
         self.databases = {"test": f"host=127.0.0.1 port={self.cluster.port} auth_user=by_md5_looker",

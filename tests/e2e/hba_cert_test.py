@@ -1,13 +1,15 @@
 """Lines of auth_hba_file that ask for a certificate, and auth_type = cert; PostgreSQL beside it."""
 
 import itertools
+import ssl
 import unittest
 
 import harness
+import raw
 from certificates import Certificates
 from harness import PASSWORD
 from hba_test import HbaTest, refusal
-from tls_clients_test import as_who_runs_the_test
+from tls_clients_test import RawTls, as_who_runs_the_test, trusting
 
 
 class CertificateTest(HbaTest):
@@ -64,6 +66,37 @@ class Cert(CertificateTest):
         self.assertIn("certificate authentication failed", self.login("app2", **self.with_certificate("app")))
         self.assertEqual(self.login("app", **self.with_certificate(None)), "TLS")
         self.assertEqual(self.login("app", by="unix"), "connection requires a valid client certificate")
+
+
+class Revoked(CertificateTest):
+    def resume(self, context, session):
+        """Logs in with a ticket; whether the session was resumed."""
+        with RawTls(self.pooler.address()) as client:
+            client.send(raw.SSL_REQUEST).read_bytes(1)
+            client.start_tls(context, session=session)
+            self.assertEqual(client.login("app", "test")[-1].tag, "Z")
+            return client.socket.session_reused
+
+    def test_a_ticket_from_before_does_not_let_a_revoked_certificate_in(self):
+        certificate, key = self.pairs["app"]
+        revocations = self.certificates.authority.revoke(self.pairs["app"])
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            self.start_with("hostssl all all all cert\nlocal all all trust\n")
+            context = trusting()
+            context.maximum_version = version
+            context.load_cert_chain(as_who_runs_the_test(certificate), as_who_runs_the_test(key))
+            with RawTls(self.pooler.address()).ask_for_tls(context) as client:
+                self.assertEqual(client.login("app", "test")[-1].tag, "Z")
+                session = client.socket.session
+            self.assertTrue(self.resume(context, session))
+            self.pooler.settings["client_tls_crl_file"] = revocations
+            self.pooler.write_ini()
+            with raw.RawClient(f"{self.pooler.directory}/.s.PGSQL.{self.pooler.port}") as console:
+                console.login("admin", "pgproxy")
+                console.query("reload")
+            with self.assertRaises((ssl.SSLError, ConnectionError, raw.Closed)):
+                self.resume(context, session)
+            harness.eventually(lambda: "certificate revoked" in self.pooler.log_text(), "the log tells why")
 
 
 class AsPostgresql(CertificateTest):

@@ -44,7 +44,9 @@ class Import(unittest.TestCase):
     def imported(self, *arguments):
         """What it prints, and the same in one line without the comments' margins."""
         result = self.run_program("--import", *arguments)
-        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        # With PgBouncer's own server_tls_sslmode, prefer, and a server without TLS it warns, once for each.
+        said = [line for line in result.stderr.splitlines() if "offers no TLS: its answers to pgproxy's own" not in line]
+        self.assertEqual((result.returncode, said), (0, []))
         self.result = self.directory / "pgproxy.ini"
         self.result.write_text(result.stdout)
         return result.stdout, re.sub(r"\n# ", " ", result.stdout)
