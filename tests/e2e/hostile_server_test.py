@@ -1,11 +1,9 @@
 """Servers that are none, or mean harm, at the login: what their clients see, and that nothing else suffers."""
 
 import base64
-import contextlib
 import socket
 import ssl
 import struct
-import threading
 import unittest
 
 import harness
@@ -13,7 +11,7 @@ import psycopg
 import raw
 from harness import PASSWORD
 from tls_clients_test import trusting
-from tls_servers_test import Relay, ServerTest
+from tls_servers_test import Listener, Relay, ServerTest
 
 SALT = base64.b64encode(b"0123456789abcdef")
 
@@ -25,29 +23,21 @@ def authentication(code, data=b""):
 OK, READY = authentication(0), raw.frame("Z", b"I")
 
 
-class HostileServer:
+class HostileServer(Listener):
     """Answers each startup packet with script(connection); keeps what scripts return."""
 
     def __init__(self, script):
         self.script = script
         self.answers = []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
+        super().__init__()
 
-    def accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self.listener.accept()
-                with connection, contextlib.suppress(OSError):
-                    length, = struct.unpack("!i", connection.recv(4, socket.MSG_WAITALL))
-                    connection.recv(length - 4, socket.MSG_WAITALL)
-                    self.answers.append(self.script(connection))
-                    while connection.recv(65536):
-                        pass
-
-    def close(self):
-        self.listener.close()
+    def serve(self, connection):
+        with connection:
+            length, = struct.unpack("!i", connection.recv(4, socket.MSG_WAITALL))
+            connection.recv(length - 4, socket.MSG_WAITALL)
+            self.answers.append(self.script(connection))
+            while connection.recv(65536):
+                pass
 
 
 def saying(data):
@@ -114,37 +104,22 @@ class HostileServers(harness.PoolerTest):
             self.assertEqual(set(servers[name].answers), {b""}, name)  # no proof was given away
 
 
-class InBetween:
+class InBetween(Relay):
     """Ends TLS on both sides, with a certificate of its own."""
 
     def __init__(self, target_port, pair):
-        self.target_port = target_port
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(*pair)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self.listener.accept()
-                threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+        super().__init__(target_port)
 
     def serve(self, connection):
-        with contextlib.suppress(OSError):
-            connection.recv(8, socket.MSG_WAITALL)
-            connection.sendall(b"S")
-            near = self.context.wrap_socket(connection, server_side=True)
-            far = socket.create_connection(("127.0.0.1", self.target_port))
-            far.sendall(raw.SSL_REQUEST)
-            far.recv(1)
-            far = trusting().wrap_socket(far)
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=Relay.pump, args=(source, sink), daemon=True).start()
-
-    def close(self):
-        self.listener.close()
+        connection.recv(8, socket.MSG_WAITALL)
+        connection.sendall(b"S")
+        near = self.context.wrap_socket(connection, server_side=True)
+        far = socket.create_connection(("127.0.0.1", self.target_port))
+        far.sendall(raw.SSL_REQUEST)
+        far.recv(1)
+        self.join(near, trusting().wrap_socket(far))
 
 
 class SomebodyInBetween(ServerTest):

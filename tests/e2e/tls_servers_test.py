@@ -50,34 +50,54 @@ class TlsCluster(harness.Cluster):
         self.start()
 
 
-class Relay:
-    """Between pgproxy and PostgreSQL; remembers how each connection began. From the moment on that `declines` is set it
-    answers requests for TLS itself, with a no, and keeps what is said then."""
+class Listener:
+    """Serves each connection to `port` by serve(), on a thread of its own."""
 
-    def __init__(self, target_port):
+    def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
-        self.target_port = target_port
-        self.openings = []
-        self.declines = False
-        self.said = []
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
         with contextlib.suppress(OSError):
             while True:
-                near, _ = self.listener.accept()
-                far = socket.create_connection(("127.0.0.1", self.target_port))
-                first = near.recv(8, socket.MSG_WAITALL)
-                self.openings.append(first)
-                if self.declines:
-                    near.sendall(b"N")
-                    self.said.append(near.recv(65536))
-                    near.close()
-                    continue
-                far.sendall(first)
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self.pump, args=(source, sink), daemon=True).start()
+                connection, _ = self.listener.accept()
+                threading.Thread(target=self.serve_quietly, args=(connection,), daemon=True).start()
+
+    def serve_quietly(self, connection):
+        with contextlib.suppress(OSError):
+            self.serve(connection)
+
+    def close(self):
+        self.listener.close()
+
+
+class Relay(Listener):
+    """Between pgproxy and PostgreSQL; remembers how each connection began. From the moment on that `declines` is set it
+    answers requests for TLS itself, with a no, and keeps what is said then."""
+
+    def __init__(self, target_port):
+        self.target_port = target_port
+        self.openings = []
+        self.declines = False
+        self.said = []
+        super().__init__()
+
+    def serve(self, near):
+        first = near.recv(8, socket.MSG_WAITALL)
+        self.openings.append(first)
+        if self.declines:
+            near.sendall(b"N")
+            self.said.append(near.recv(65536))
+            near.close()
+            return
+        far = socket.create_connection(("127.0.0.1", self.target_port))
+        far.sendall(first)
+        self.join(near, far)
+
+    def join(self, near, far):
+        for source, sink in ((near, far), (far, near)):
+            threading.Thread(target=self.pump, args=(source, sink), daemon=True).start()
 
     @staticmethod
     def pump(source, sink):
@@ -86,29 +106,18 @@ class Relay:
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_RDWR)
 
-    def close(self):
-        self.listener.close()
 
-
-class FalseServer:
+class FalseServer(Listener):
     """Answers the first bytes of each connection with `answer`, and closes when told."""
 
     def __init__(self, answer, closes=False, tls=None):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
         self.answer, self.closes, self.tls = answer, closes, tls
         self.received = []
         self.ended = threading.Event()
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self.listener.accept()
-                threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+        super().__init__()
 
     def serve(self, connection):
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+        with contextlib.ExitStack() as stack:
             stack.callback(self.ended.set)
             if self.tls:
                 connection = self.tls.wrap_socket(connection, server_side=True)
@@ -117,9 +126,6 @@ class FalseServer:
             connection.sendall(self.answer)
             while not self.closes and (data := connection.recv(65536)):
                 self.received.append(data)
-
-    def close(self):
-        self.listener.close()
 
 
 class ServerTest(harness.PoolerTest):
