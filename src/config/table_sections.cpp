@@ -214,8 +214,9 @@ constexpr Row<Settings> kRouting[] = {
       "made "
       "volatile meanwhile"},
      on_reload,
-     "With routing = selects, time between two questions to the primary about the functions, views "
-     "and policies of each database."},
+     "With routing = selects, or read_only_transactions and read_consistency = session: time "
+     "between two questions to the primary about the functions, views and policies of each "
+     "database."},
 };
 
 }  // namespace

@@ -24,6 +24,13 @@ std::string_view word_of(config::OnNoReplica what) {
   std::unreachable();
 }
 
+/// To know of a statement where it may run, or whether it has written.
+bool needs_catalog(const config::RoutingSettings& settings) {
+  if (settings.routing == config::Routing::selects) return true;
+  return settings.routing == config::Routing::read_only_transactions &&
+         settings.read_consistency == config::ReadConsistency::session;
+}
+
 /// Any standby that is not too far behind, whatever it has to do.
 std::expected<std::size_t, route::Reason> find_replica(const route::ClusterView* view,
                                                        const config::RoutingSettings& settings) {
@@ -79,9 +86,8 @@ void Sessions::set_up_routing(const pool::Pool& pool, Workload& work) {
   if (work.routing == nullptr) work.routing = std::make_unique<Routing>();
   Routing& routing = *work.routing;
   routing.settings = config::routing_settings(settings_, entry, pool.user().name);
-  routing.catalog = routing.settings.routing == config::Routing::selects
-                        ? cluster->want_catalog(pool.server_database())
-                        : nullptr;
+  routing.catalog =
+      needs_catalog(routing.settings) ? cluster->want_catalog(pool.server_database()) : nullptr;
   if (routing.cluster == cluster) return;
   routing.cluster = cluster;
   routing.replicas.clear();

@@ -210,6 +210,29 @@ class Routing(unittest.TestCase):
                 connection.execute("select pg_sleep(60)")
             connection.execute("rollback")
 
+    def test_what_a_view_has_written_is_seen(self):
+        """Which nothing in the statement tells, but the primary's catalog."""
+        self.cluster.primary.execute(
+            "create function noted() returns int language plpgsql volatile as 'begin insert into counters values (6, 1); return 6; end';"
+            "create view noting as select noted() as n; grant select on noting to app", database="test")
+        self.addCleanup(self.cluster.primary.execute, "drop view noting; drop function noted; delete from counters where id = 6", database="test")
+        self.cluster.wait_until_replayed()
+        pooler = self.start()
+        for standby in self.cluster.standbys:
+            standby.pause_replay()
+        with pooler.connect() as writer:
+            writer.execute("select * from noting")
+            writer.execute("begin read only")
+            self.assertEqual(writer.execute("select n from counters where id = 6").fetchone(), (1,))
+            writer.execute("commit")
+
+        def reads_elsewhere():
+            with pooler.connect() as reader:
+                reader.execute("select count(*) from counters")  # writes nothing
+                return self.place_of(reader, "begin read only") in self.addresses
+
+        eventually(reads_elsewhere, "the catalog is known")
+
     def test_own_writes_are_seen(self):
         for consistency, sees in (("session", True), ("eventual", False)):
             with self.subTest(consistency):

@@ -49,7 +49,7 @@ class Cluster {
   void end_sampling() { is_sampled_ = false; }
   void on_wanted(std::function<void()> callback) { on_wanted_ = std::move(callback); }
 
-  // What the databases have (routing = selects), by their names at the servers.
+  // What the databases have, by their names at the servers.
 
   /// Has it asked for, and from then on again and again. What is pointed to is nullptr until it is
   /// known, and again when it may be another one; it stays where it is.
