@@ -31,6 +31,16 @@ bool has_verifiers(const config::Settings& settings) {
          std::ranges::any_of(settings.secrets, is_verifier);
 }
 
+/// Somebody may be asked for SCRAM.
+bool asks_for_scram(const config::Settings& settings) {
+  if (settings.auth_type != config::AuthType::hba) {
+    return settings.auth_type == config::AuthType::scram_sha_256;
+  }
+  return std::ranges::any_of(settings.hba_lines, [](const config::HbaLine& line) {
+    return line.method == config::AuthType::scram_sha_256;
+  });
+}
+
 std::shared_ptr<auth::VerifierCache> make_verifiers(const config::Settings& settings) {
   return std::make_shared<auth::VerifierCache>(settings.scram_iterations, has_verifiers(settings));
 }
@@ -44,7 +54,9 @@ Sessions::Sessions(io::Loop& loop, const config::Settings& settings, pool::Pools
       pools_(pools),
       console_(console),
       secret_source_(secret_source),
-      verifiers_(make_verifiers(settings)) {}
+      verifiers_(make_verifiers(settings)) {
+  warm_up();
+}
 
 Sessions::~Sessions() {
   close_all();
@@ -184,10 +196,17 @@ void Sessions::close_all() {
   while (!sessions_.empty()) sessions_.begin()->second->shut_down();
 }
 
+void Sessions::warm_up() {
+  warmup_.reset();
+  if (!asks_for_scram(settings_)) return;
+  warmup_ = std::make_unique<auth::VerifierWarmup>(loop_.executor(), verifiers_, settings_.secrets);
+}
+
 void Sessions::reload() {
   const bool is_other = verifiers_->iterations() != settings_.scram_iterations ||
                         verifiers_->has_verifiers() != has_verifiers(settings_);
   if (is_other) verifiers_ = make_verifiers(settings_);
+  warm_up();
   for (const auto& [pool, work] : workloads_) {
     if (work->routing != nullptr && !pool->is_retired()) set_up_routing(*pool, *work);
   }

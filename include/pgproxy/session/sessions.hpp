@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "pgproxy/auth/verifier_cache.hpp"
+#include "pgproxy/auth/verifier_warmup.hpp"
 #include "pgproxy/base/snapshot.hpp"
 #include "pgproxy/io/loop.hpp"
 #include "pgproxy/io/secret_source.hpp"
@@ -147,12 +148,15 @@ class Sessions final : public io::AcceptListener {
   std::string& scratch() { return scratch_; }
 
  private:
+  void warm_up();
+
   io::Loop& loop_;
   const config::Settings& settings_;
   pool::Pools& pools_;
   ConsoleTarget& console_;
   io::SecretSource& secret_source_;
   std::shared_ptr<auth::VerifierCache> verifiers_;
+  std::unique_ptr<auth::VerifierWarmup> warmup_;
   std::shared_ptr<const io::TlsContext> tls_;
   std::unordered_map<std::uint64_t, std::unique_ptr<ClientSession>> sessions_;
   std::unordered_map<std::uint32_t, ClientSession*> by_pid_;
