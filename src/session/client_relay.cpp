@@ -239,6 +239,7 @@ ClientSession::Step ClientSession::on_message(Pass& pass, const wire::Header& he
       if (!attach()) return wait_or_stop();
       provide_unnamed(false);
       note_execute();
+      end_binding(true);
       if (routing_ != nullptr && !server_->expected().is_skipping()) {
         routing_->has_ended |= routing_->is_end_bound;
       }
@@ -342,7 +343,7 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
     if (!is_name_certain(name)) return Step::wait;
     ++pool_->counters().client_parse_count;
     // Too long to be looked at, or kept.
-    if (is_on_replica() && server_->transaction_status() != wire::TransactionStatus::failed) {
+    if (is_kept_out()) {
       refuse(pool::ReplyKind::parse, objection_on_replica(false));
       return Step::drop;
     }
@@ -362,21 +363,8 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
     if (name.empty() && note_unnamed_change()) unnamed_.reset();
     if (name.empty()) server_->set_may_have_unnamed(true);
   } else {
-    const bool is_unnamed = parse.statement.empty();
-    std::optional<Error> objection;
-    if (shape != nullptr) {
-      objection = admit(shape, parse.query, Bringer::parse);
-    } else if (startup_state_ != pool_->default_state()) {
-      note_resets(shape_of(parse.query)->facts);
-    }
-    if (!objection && is_unnamed && shape != nullptr && maps_names()) {
-      objection = name_in_bind(shape, parse.query);
-    }
-    const bool is_failed = server_->transaction_status() == wire::TransactionStatus::failed;
-    if (!is_unnamed && is_on_replica() && !is_failed) {
-      objection = objection_on_replica(shape->facts.locks_server);
-    }
-    if (!is_unnamed) {
+    const auto objection = objection_to_parse(shape, parse);
+    if (!name.empty()) {
       provide_unnamed(false);
       if (!objection) pin_for_good();
     } else if (objection) {
@@ -392,6 +380,21 @@ ClientSession::Step ClientSession::on_parse(Pass& pass, Bytes message, bool is_w
   return ask(pool::ReplyKind::parse);
 }
 
+/// Of a whole Parse whose name is not mapped. `shape`: nullptr where nothing is asked about.
+std::optional<Error> ClientSession::objection_to_parse(const sql::ShapeRef& shape,
+                                                       const wire::Parse& parse) {
+  if (shape == nullptr) {
+    if (startup_state_ != pool_->default_state()) note_resets(shape_of(parse.query)->facts);
+    return std::nullopt;
+  }
+  if (only_deallocates(shape->facts, parse.query)) return std::nullopt;  // its Bind sees to it
+  const bool is_unnamed = parse.statement.empty();
+  auto objection = admit(shape, parse.query, Bringer::parse);
+  if (!objection && is_unnamed && maps_names()) objection = name_in_bind(shape, parse.query);
+  if (!is_unnamed && is_kept_out()) return objection_on_replica(shape->facts.locks_server);
+  return objection;
+}
+
 ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& header, Bytes body) {
   const auto names = wire::decode_bind_names(body);
   if (!names) {
@@ -400,6 +403,7 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& heade
     return Step::stop;
   }
   if (!attach()) return wait_or_stop();
+  end_binding(false);
   if (!names->statement.empty() && maps_names()) {
     const Step step = on_named_bind(pass, header, *names);
     if (step == Step::forward) note_values(names->rest);
@@ -410,7 +414,12 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& heade
   const bool is_unnamed = names->statement.empty();
   if (is_unnamed && !is_unnamed_provision_certain()) return Step::wait;
   ++pool_->counters().bind_count;
-  if (is_unnamed) {
+  const bool deallocates = is_unnamed && unnamed_ != nullptr && unnamed_->shape != nullptr &&
+                           only_deallocates(unnamed_->shape->facts, unnamed_->query());
+  if (deallocates) {
+    note_statement(unnamed_->shape);
+    bind_deallocation(unnamed_->query());
+  } else if (is_unnamed) {
     auto objection = objection_to_unnamed();
     if (!objection) objection = admit_unnamed();
     if (objection) {

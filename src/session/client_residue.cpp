@@ -206,12 +206,13 @@ std::optional<Error> ClientSession::objection(const sql::Shape& shape, ResidueSe
   if (leaves.contains(Residue::sequence_state)) {
     if (auto error = objection_to_sequence_state(shape)) return error;
   }
-  const ResidueSet pins = leaves & pinning;
-  // What can end a pin (DISCARD, UNLISTEN, pg_advisory_unlock) leaves nothing by itself.
+  // What can end a pin (DISCARD, UNLISTEN, DEALLOCATE, pg_advisory_unlock) leaves nothing by
+  // itself.
+  const ResidueSet pins = shape.facts.may_remove_residue ? ResidueSet{} : leaves & pinning;
   if (is_on_replica() && (!pins.empty() || shape.facts.locks_server)) {
     return objection_on_replica(shape.facts.locks_server);
   }
-  if (pins.empty() || shape.facts.may_remove_residue || is_pinned()) return std::nullopt;
+  if (pins.empty() || is_pinned()) return std::nullopt;
   const Residue reason = pins.first();
   const auto refuse = [&](Error error) {
     ++workload_->counts_of(reason).refusals;

@@ -351,6 +351,11 @@ Error ClientSession::no_replica_error() const {
           "role, its state); on_no_replica = primary would read from the primary."};
 }
 
+/// This server keeps nothing for a client. (In a failed transaction it refuses everything itself.)
+bool ClientSession::is_kept_out() const {
+  return is_on_replica() && server_->transaction_status() != wire::TransactionStatus::failed;
+}
+
 /// What a replica cannot keep for a client, whose next transaction may write; or a lock that would
 /// exclude nobody.
 Error ClientSession::objection_on_replica(bool is_lock) {

@@ -190,6 +190,7 @@ class ClientSession final : public io::Disposable,
   Step on_message(Pass& pass, const wire::Header& header, Bytes body);
   Step on_query(Bytes body, bool is_whole);
   Step on_parse(Pass& pass, Bytes message, bool is_whole);
+  std::optional<Error> objection_to_parse(const sql::ShapeRef& shape, const wire::Parse& parse);
   Step on_bind(Pass& pass, const wire::Header& header, Bytes body);
   Step on_target(Pass& pass, const wire::Header& header, Bytes body);
   Step on_copy_message(char type);
@@ -326,6 +327,9 @@ class ClientSession final : public io::Disposable,
   Step name_as_asked(NamingQuery& naming);
   Step name_one(NamingQuery& naming);
   Step name_all(NamingQuery& naming);
+  bool only_deallocates(const sql::Facts& facts, std::string_view text) const;
+  void bind_deallocation(std::string_view text);
+  void end_binding(bool is_executed);
   std::optional<Error> name_in_parse(const sql::Facts& facts, std::string_view text);
   std::optional<Error> objection_to_names(std::string_view only = {});
   bool make_names_own();
@@ -358,6 +362,7 @@ class ClientSession final : public io::Disposable,
   bool may_write_unseen(const sql::Shape& shape) const;
   void look_again();
   Error no_replica_error() const;
+  bool is_kept_out() const;
   static Error objection_on_replica(bool is_lock);
   bool is_behind_end(char type) const;
   void end_cycle_early();

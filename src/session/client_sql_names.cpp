@@ -160,6 +160,40 @@ ClientSession::Step ClientSession::name_all(NamingQuery& naming) {
   return Step::wait;
 }
 
+/// What drivers send for statements that they have prepared by the protocol. It leaves nothing, and
+/// this server need not stay for it.
+bool ClientSession::only_deallocates(const sql::Facts& facts, std::string_view text) const {
+  if (!names_prepared(facts) || !maps_names() || names_pass_ || is_pinned()) return false;
+  const SqlNames what = find_sql_names(text).what;
+  return what == SqlNames::deallocate || what == SqlNames::deallocate_all;
+}
+
+/// As a Query of it, when it is executed.
+void ClientSession::bind_deallocation(std::string_view text) {
+  naming_.reset();
+  if (server_->expected().is_skipping()) return;
+  if (prepared_ == nullptr && !server_->has_statements()) return;
+  naming_ = std::make_unique<NamingQuery>(
+      NamingQuery{.found = find_sql_names(text), .phase = NamingQuery::Phase::bound});
+  if (naming_->found.what == SqlNames::deallocate_all) names_in_doubt_ = prepared_ != nullptr;
+  const bool is_failed = server_->transaction_status() == wire::TransactionStatus::failed;
+  if (naming_->found.what == SqlNames::deallocate && !is_failed) name_one(*naming_);
+}
+
+/// `is_executed`: by the message at hand; else another one is bound.
+void ClientSession::end_binding(bool is_executed) {
+  if (naming_ == nullptr || naming_->phase != NamingQuery::Phase::bound) return;
+  if (!is_executed || server_->expected().is_skipping()) return naming_.reset();
+  naming_->phase = NamingQuery::Phase::sent;
+  naming_->number = server_->expected().next_number();
+  // What comes before the next Sync has to know.
+  if (prepared_ == nullptr || naming_->found.what != SqlNames::deallocate) return;
+  naming_->is_removed = true;
+  if (prepared_->find(naming_->found.name) != nullptr) {
+    prepared_->remove(naming_->found.name, naming_->number);
+  }
+}
+
 /// A Parse of such SQL: what it becomes is run at any time later, so that this server stays, with
 /// the client's statements under their own names.
 std::optional<Error> ClientSession::name_in_parse(const sql::Facts& facts, std::string_view text) {
@@ -174,6 +208,7 @@ std::optional<Error> ClientSession::name_in_parse(const sql::Facts& facts, std::
   if (auto objection = objection_to_names()) return objection;
   names_pass_ |= found.prepares;  // names mean the same in SQL and in the protocol
   if (prepared_ == nullptr && !server_->has_statements()) return std::nullopt;
+  if (is_kept_out()) return objection_on_replica(false);
   clear_server();
   make_names_own();
   return std::nullopt;
@@ -253,10 +288,13 @@ void ClientSession::note_naming_error(pool::ServerConnection& server) {
 
 /// Forgets what a DEALLOCATE that is answered has deallocated.
 void ClientSession::settle_naming(pool::ServerConnection& server) {
+  if (server.expected().is_quiet()) end_binding(false);
+  if (naming_ == nullptr) return;
   if (naming_->phase != NamingQuery::Phase::sent) return;
   if (!pool::is_before(naming_->number, server.expected().oldest_number())) return;
   if (naming_->found.what == SqlNames::deallocate && !naming_->has_failed) {
-    if (prepared_ != nullptr) prepared_->forget(naming_->found.name);
+    const bool is_there = prepared_ != nullptr && !naming_->is_removed;
+    if (is_there) prepared_->forget(naming_->found.name);
     server.statements().own_deallocated(naming_->found.name, naming_->number);
   }
   naming_.reset();

@@ -349,6 +349,25 @@ class Deallocation(Prepared):
             (query("begin") + query("select 1/0") + query("deallocate u") + query("rollback"), 4),
             (run(name="u") + SYNC, 1), (query("deallocate pgproxy_1"), 1), (run(name="u") + SYNC, 1))
 
+    def test_deallocate_by_name_in_the_extended_protocol(self):
+        """As psycopg sends it for what it evicts: no server is kept for that."""
+        self.assert_transparent(
+            (parse("select 1", "s") + parse("select 3", "u") + SYNC, 1), (statement("deallocate s") + SYNC, 1),
+            (run(name="s") + SYNC, 1), (statement("deallocate s") + SYNC, 1), (run(name="u") + SYNC, 1),
+            (parse("select 4", "s") + run(name="s") + SYNC, 1), (query("begin"), 1), (statement("deallocate s") + SYNC, 1),
+            (run(name="u") + SYNC, 1), (query("commit"), 1), (run(name="s") + SYNC, 1),
+            # Parsed now, and run later; parsed, described and bound, and never run.
+            (parse("select 5", "s") + parse("deallocate s") + SYNC, 1), (run(name="s") + SYNC, 1), (parse("deallocate s") + SYNC, 1),
+            (bind() + execute() + SYNC, 1), (run(name="s") + SYNC, 1),
+            (parse("select 6", "s") + parse("deallocate s") + raw.describe("S") + bind() + SYNC, 1), (run(name="s") + SYNC, 1),
+            (parse("deallocate s") + bind() + bind(name="u") + execute() + SYNC, 1), (run(name="s") + SYNC, 1),
+            # Skipped, refused, and with something behind it.
+            (statement("select 1/0") + statement("deallocate s") + SYNC, 1), (run(name="s") + SYNC, 1),
+            (query("begin") + query("select 1/0"), 2), (statement("deallocate s") + SYNC, 1), (query("rollback"), 1),
+            (run(name="s") + SYNC, 1), (statement("deallocate s") + run(name="s") + SYNC + run(name="u") + SYNC, 2),
+            (run(name="s") + SYNC, 1), (statement("deallocate u") + parse("select 7", "u") + run(name="u") + SYNC, 1),
+            (statement("deallocate u") + statement("deallocate u") + SYNC, 1), (run(name="u") + SYNC, 1), pins=())
+
     def test_deallocate_among_other_statements(self):
         self.assert_transparent(
             (parse("select 1", "s") + parse("select 2", "u") + SYNC, 1), (query("select 7; deallocate s"), 1),

@@ -48,6 +48,21 @@ class Clients(unittest.TestCase):
             with connection.transaction():
                 self.assertEqual(where(connection), self.cluster.primary.address)
 
+    def test_psycopg_deallocates_on_a_replica(self):
+        """What it has prepared beyond prepared_max, by SQL in the extended protocol; other statements that leave nothing, too."""
+        pooler = self.start()
+        with pooler.connect(prepare_threshold=0) as connection:
+            connection.prepared_max = 2
+            for turn in range(2):
+                connection.execute("begin read only")
+                for number in range(6):
+                    self.assertEqual(connection.execute(f"select {number}, %s::int", [turn]).fetchone(), (number, turn))
+                for sql in ("unlisten *", "declare c cursor for select 1", "close c", "close all"):
+                    connection.execute(sql)
+                self.assertIn(where(connection), self.addresses)
+                connection.execute("commit")
+                self.assertEqual(where(connection), self.cluster.primary.address)
+
     def test_asyncpg(self):
         pooler = self.start()
 
