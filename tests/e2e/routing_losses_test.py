@@ -121,7 +121,10 @@ class Losses(unittest.TestCase):
             client.query("begin")
             client.query("set timezone = 'Europe/Rome'")
             client.query("set app.tenant = '8'")
+            noticed = lambda: self.pooler.log_text().count("the transaction is lost, the client stays")
+            before = noticed()
             self.cluster.primary.terminate_backends()
+            eventually(lambda: noticed() > before, "the loss is noticed")
             self.assertEqual(raw.tags(client.query("rollback")), "CZ")  # it need not hear of the loss at all
             self.assertEqual(client.query("show timezone")[1].row(), ("Asia/Tokyo",))
             self.assertEqual(client.value("show app.tenant"), "7")

@@ -312,7 +312,8 @@ class Refusals(RoutingTest):
                 for standby in self.cluster.standbys:
                     standby.resume_replay()
             self.cluster.wait_until_replayed()
-            self.assert_on_replica(writer, f"select {PLACE} from late")
+            with pooler.connect() as another:
+                self.assert_on_replica(another, f"select {PLACE} from late")
 
     def test_other_errors_are_the_client_s(self):
         pooler = self.start_and_warm()

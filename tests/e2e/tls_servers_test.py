@@ -394,6 +394,7 @@ class Protocol(ServerTest):
         relay.declines = True
         self.cancel(client)
         harness.eventually(lambda: "cancel request failed" in self.pooler.log_text(), "the log tells")
+        harness.eventually(lambda: relay.said, "the connection of the request was closed")
         self.assertEqual(relay.said, [b""])
         self.assertNotIn("offers no TLS", self.pooler.log_text())
         self.cluster.execute("select pg_cancel_backend(pid) from pg_stat_activity where usename = 'app'")
