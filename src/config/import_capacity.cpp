@@ -8,6 +8,7 @@
 #include "config/text.hpp"
 
 #include "pgproxy/base/text.hpp"
+#include "pgproxy/config/password_hash.hpp"
 
 namespace pgproxy::config {
 
@@ -25,11 +26,6 @@ constexpr std::string_view kOwnRole =
     "pg_monitor TO pgproxy; then control_user = pgproxy with control_password.";
 constexpr std::string_view kAnyDatabase = "postgres";  // initdb makes it, for such ends
 
-/// What recognises a password, and is none.
-bool is_hash(std::string_view secret) {
-  return secret.starts_with("SCRAM-SHA-256$") || (secret.starts_with("md5") && secret.size() == 35);
-}
-
 /// Collects logins, each once.
 class LoginList {
  public:
@@ -43,7 +39,7 @@ class LoginList {
     const bool is_of_file = password.empty() && secret != settings_.secrets.end();
     const std::string& given = is_of_file ? secret->second : password;
     // What a line of the new file cannot hold, control_password cannot be.
-    if ((is_of_file && is_hash(given)) || trim(given) != given) return;
+    if ((is_of_file && is_password_hash(given)) || trim(given) != given) return;
     for (const std::string& name : {std::string(kAnyDatabase), dbname}) {
       const bool is_known = std::ranges::any_of(logins_, [&](const ImportLogin& known) {
         return known.user == user && known.password == given && known.dbname == name;

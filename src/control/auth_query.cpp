@@ -6,6 +6,7 @@
 #include "control/tls_parameters.hpp"
 
 #include "pgproxy/base/log.hpp"
+#include "pgproxy/config/password_hash.hpp"
 
 namespace pgproxy::control {
 namespace {
@@ -14,11 +15,6 @@ namespace {
 constexpr std::size_t max_known = 10'000;
 /// Nobody logs in with a longer name of user or database.
 constexpr std::size_t max_name_bytes = 127;
-
-/// What auth_file has of auth_user recognises a client, and does not log in.
-bool is_verifier(const std::string& secret) {
-  return secret.starts_with("SCRAM-SHA-256$") || (secret.starts_with("md5") && secret.size() == 35);
-}
 
 const std::string& first_given(const std::string& own, const std::string& global) {
   return own.empty() ? global : own;
@@ -118,7 +114,7 @@ Connection& AuthQuery::connection_to(const Place& place) {
                 .timeout = settings_.server_connect_timeout,
                 .idle_timeout = settings_.server_idle_timeout};
   const auto secret = settings_.secrets.find(place.auth_user);
-  if (secret != settings_.secrets.end() && !is_verifier(secret->second)) {
+  if (secret != settings_.secrets.end() && !config::is_password_hash(secret->second)) {
     target.password = secret->second;
   }
   slot = std::make_unique<Connection>(services_, std::move(target));
@@ -161,7 +157,7 @@ std::string AuthQuery::hint_for(const std::string& auth_user, const Error& error
   if (secret == settings_.secrets.end() || secret->second.empty()) {
     return fmt::format("Give auth_user \"{}\" a line with its password in auth_file.", auth_user);
   }
-  if (is_verifier(secret->second)) {
+  if (config::is_password_hash(secret->second)) {
     return fmt::format(
         "auth_file has no password of auth_user \"{}\" but what recognises it: give the password "
         "itself.",

@@ -5,6 +5,8 @@
 
 #include "control/tls_parameters.hpp"
 
+#include "pgproxy/config/password_hash.hpp"
+
 namespace pgproxy::control {
 namespace {
 
@@ -17,10 +19,7 @@ std::string password_of(const config::Settings& settings) {
 
 /// What auth_file has is enough to recognise a client, and not to log in.
 bool has_verifier_only(const config::Settings& settings) {
-  const std::string password = password_of(settings);
-  return settings.control_password.empty() &&
-         (password.starts_with("SCRAM-SHA-256$") ||
-          (password.starts_with("md5") && password.size() == 35));
+  return settings.control_password.empty() && config::is_password_hash(password_of(settings));
 }
 
 std::string password_hint(const config::Settings& settings) {

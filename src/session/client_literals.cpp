@@ -287,9 +287,7 @@ bool ClientSession::is_unnamed_provision_certain() {
 }
 
 std::optional<Error> ClientSession::objection_to_unnamed() {
-  if (unnamed_ == nullptr) return std::nullopt;
-  const sql::ShapeRef& shape = unnamed_->shape;
-  if (shape != nullptr && only_deallocates(shape->facts, unnamed_->query())) return std::nullopt;
+  if (unnamed_ == nullptr || unnamed_deallocates()) return std::nullopt;
   if (maps_names()) {
     if (auto objection = name_in_bind(unnamed_->shape, unnamed_->query())) return objection;
   }

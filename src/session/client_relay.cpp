@@ -414,9 +414,7 @@ ClientSession::Step ClientSession::on_bind(Pass& pass, const wire::Header& heade
   const bool is_unnamed = names->statement.empty();
   if (is_unnamed && !is_unnamed_provision_certain()) return Step::wait;
   ++pool_->counters().bind_count;
-  const bool deallocates = is_unnamed && unnamed_ != nullptr && unnamed_->shape != nullptr &&
-                           only_deallocates(unnamed_->shape->facts, unnamed_->query());
-  if (deallocates) {
+  if (is_unnamed && unnamed_deallocates()) {
     note_statement(unnamed_->shape);
     bind_deallocation(unnamed_->query());
   } else if (is_unnamed) {

@@ -328,6 +328,7 @@ class ClientSession final : public io::Disposable,
   Step name_one(NamingQuery& naming);
   Step name_all(NamingQuery& naming);
   bool only_deallocates(const sql::Facts& facts, std::string_view text) const;
+  bool unnamed_deallocates() const;
   void bind_deallocation(std::string_view text);
   void end_binding(bool is_executed);
   std::optional<Error> name_in_parse(const sql::Facts& facts, std::string_view text);

@@ -168,6 +168,11 @@ bool ClientSession::only_deallocates(const sql::Facts& facts, std::string_view t
   return what == SqlNames::deallocate || what == SqlNames::deallocate_all;
 }
 
+bool ClientSession::unnamed_deallocates() const {
+  return unnamed_ != nullptr && unnamed_->shape != nullptr &&
+         only_deallocates(unnamed_->shape->facts, unnamed_->query());
+}
+
 /// As a Query of it, when it is executed.
 void ClientSession::bind_deallocation(std::string_view text) {
   naming_.reset();
